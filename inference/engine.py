@@ -1,0 +1,82 @@
+"""The port to what answers inference requests, and the words it uses."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class AdapterRef:
+    """An adapter an engine can serve."""
+
+    name: str  # its public `ft:` name: unique per weights, never reused
+    base_model: str  # the engine's own name for the base
+    directory: Path  # PEFT form: adapter_config.json and adapter_model.safetensors
+    rank: int
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """A chat request as the engine is to see it."""
+
+    body: bytes  # a JSON object whose `model` is the base's name or a resident adapter's
+    stream: bool
+
+
+@dataclass(frozen=True)
+class EngineHealth:
+    ready: bool
+    detail: str  # for humans; safe to show
+
+
+class EngineError(Exception):
+    """The engine could not do what was asked. The root of the port's errors."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine is not there, or not ready; the same request may succeed later."""
+
+
+class AdapterRejected(EngineError):
+    """The engine will never serve this adapter: its files are missing, damaged or not servable."""
+
+
+class EngineRefusal(EngineError):
+    """The engine refused the request with an answer of its own."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(f"engine answered {status}")
+        self.status = status
+        self.body = body
+
+
+class InferenceEngine(Protocol):
+    """Answers chat requests for one base model and any of its adapters."""
+
+    async def ensure_adapter(self, adapter: AdapterRef) -> None:
+        """Make the adapter resident: load, check, then admit; unload the least recently used first. Idempotent.
+
+        Raises:
+            AdapterRejected: its files are missing or damaged, or the engine refuses them.
+            EngineUnavailable: try again later.
+        """
+        ...
+
+    async def forget_adapter(self, name: str) -> None:
+        """Close the door to an adapter and unload it; afterwards its files may be deleted. Idempotent."""
+        ...
+
+    def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncIterator[bytes]:
+        """Answer a request: one chunk with the whole body, or the stream's bytes as they come.
+
+        An adapter is made resident first and stays so until the answer ends. Closing the iterator
+        cancels the work in the engine.
+
+        Raises:
+            EngineRefusal: the engine answered with an error status, before the first chunk.
+            EngineUnavailable: nothing answered, or the answer broke off before its end.
+        """
+        ...
+
+    async def health(self) -> EngineHealth: ...

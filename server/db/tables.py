@@ -1,0 +1,144 @@
+"""Every table. A table that belongs to a project inherits `ProjectOwned`, which is what confines it."""
+
+from typing import Any
+
+from sqlalchemy import JSON, Column, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from server.vocabulary import EventLevel, EventType, FilePurpose, JobStatus
+
+
+class ProjectOwned(SQLModel):
+    """Rows that only their project's sessions can see."""
+
+    project_id: str = Field(foreign_key="project.id", index=True)
+
+
+class ProjectRow(SQLModel, table=True):
+    __tablename__ = "project"
+
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    organization_id: str  # OpenAI's `organization_id` of a job
+    slug: str  # the third segment of `ft:` names
+    created_at: int
+
+
+class ApiKeyRow(SQLModel, table=True):
+    """A key, by its hash only. Keys set in the environment have no row."""
+
+    __tablename__ = "api_key"
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="project.id", index=True)
+    sha256: str = Field(unique=True)
+    hint: str  # first characters and last four, for humans
+    is_admin: bool = False
+    created_at: int
+    revoked_at: int | None = None
+
+
+class FileRow(ProjectOwned, table=True):
+    """A file whose bytes are complete in the blob store. Its blob's key is its id."""
+
+    __tablename__ = "file"
+
+    id: str = Field(primary_key=True)
+    seq: int = Field(default=0, index=True)  # order of creation; ties of `created_at` are broken by it
+    filename: str
+    purpose: FilePurpose
+    bytes: int
+    sha256: str
+    created_at: int  # unix seconds
+    expires_at: int | None = None
+
+
+class JobRow(ProjectOwned, table=True):
+    __tablename__ = "job"
+
+    id: str = Field(primary_key=True)
+    seq: int = Field(default=0, index=True)  # order of creation
+    created_at: int
+    finished_at: int | None = None
+    status: JobStatus = Field(default=JobStatus.VALIDATING_FILES, index=True)
+
+    # what was asked
+    requested_model: str  # as the client named it; echoed as `model`, and in the `ft:` name
+    base_model: str  # the base model's own name in the settings
+    training_file: str
+    validation_file: str | None = None
+    suffix: str | None = None  # as normalised for the name
+    user_provided_suffix: str | None = None
+    seed: int
+    method: str  # MethodType
+    requested_hyperparameters: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))  # "auto" or numbers
+    # {"key": "value"} as the client sent it
+    job_metadata: dict[str, str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+
+    # what it came to
+    hyperparameters: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))  # resolved
+    learning_rate: float | None = None
+    n_examples: int | None = None
+    total_steps: int | None = None
+    trained_tokens: int | None = None
+    estimated_finish: int | None = None
+    fine_tuned_model: str | None = None
+    result_file: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    error_param: str | None = None
+
+    # where it is
+    fence: int = 0  # +1 at every claim by a worker; a write with a lower one is refused
+    attempt: int = 0  # of training; 0: none yet
+    crashes: int = 0  # attempts that ended without a terminal event while the service was up
+    stage: str | None = None  # what the worker waits for: None | "check" | "train" | "publish"
+    run_handle: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    events_offset: int = 0  # bytes of the attempt's events.jsonl that are applied
+    last_event_seq: int = -1  # of the attempt
+    last_step: int = 0  # highest step reported to the client, over all attempts
+    started: bool = False  # "Fine-tuning job started" was said
+    not_before: float = 0.0  # unix seconds; back-off after a crash
+
+
+class JobEventRow(ProjectOwned, table=True):
+    __tablename__ = "job_event"
+
+    seq: int | None = Field(default=None, primary_key=True)  # order of all events
+    id: str = Field(unique=True)
+    job_id: str = Field(foreign_key="job.id", index=True)
+    created_at: int
+    level: EventLevel
+    type: EventType
+    message: str
+    data: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+
+
+class CheckpointRow(ProjectOwned, table=True):
+    """A checkpoint clients can list and use; its weights are the fine-tuned model's of the same name."""
+
+    __tablename__ = "checkpoint"
+    __table_args__ = (UniqueConstraint("job_id", "step"),)
+
+    id: str = Field(primary_key=True)
+    job_id: str = Field(foreign_key="job.id", index=True)
+    step: int
+    created_at: int
+    model_name: str
+    metrics: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class FineTunedModelRow(ProjectOwned, table=True):
+    """A servable name. Names are unique per weights and never reused, so a deleted one keeps its row."""
+
+    __tablename__ = "fine_tuned_model"
+
+    name: str = Field(primary_key=True)
+    seq: int = Field(default=0, index=True)
+    job_id: str = Field(foreign_key="job.id", index=True)
+    base_model: str  # the base model's own name in the settings
+    directory: str  # of the adapter, relative to the home directory's adapters/
+    rank: int
+    created_at: int
+    step: int | None = None  # of a checkpoint; None: the job's final model
+    deleted_at: int | None = None

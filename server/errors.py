@@ -1,0 +1,83 @@
+"""The errors clients see, and OpenAI's form of them.
+
+ApiError
+├── InvalidRequest      400
+├── Unauthenticated     401
+├── Forbidden           403
+├── NotFound            404
+├── Conflict            409
+├── PayloadTooLarge     413
+├── TooManyRequests     429
+├── ServerFault         500
+├── EngineUnavailable   503
+└── InsufficientStorage 507
+"""
+
+from typing import Any, ClassVar
+
+from server.vocabulary import ErrorType
+
+
+class ApiError(Exception):
+    """An error with a place in OpenAI's envelope. `message` is shown: it holds no client's content and no path."""
+
+    status: ClassVar[int]
+    type: ClassVar[ErrorType] = ErrorType.INVALID_REQUEST
+    retry_after_s: int | None = None  # sent as `retry-after`; the official clients obey it
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
+    def body(self) -> dict[str, Any]:
+        """OpenAI: ErrorResponse."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
+
+
+class InvalidRequest(ApiError):
+    status = 400
+
+
+class Unauthenticated(ApiError):
+    status = 401
+
+
+class Forbidden(ApiError):
+    status = 403
+
+
+class NotFound(ApiError):
+    status = 404
+
+
+class Conflict(ApiError):
+    status = 409
+
+
+class PayloadTooLarge(ApiError):
+    status = 413
+
+
+class TooManyRequests(ApiError):
+    status = 429
+
+
+class ServerFault(ApiError):
+    status = 500
+    type = ErrorType.SERVER
+
+
+class EngineUnavailable(ApiError):
+    status = 503
+    type = ErrorType.SERVER
+    retry_after_s = 2
+
+
+class InsufficientStorage(ApiError):
+    status = 507
+    type = ErrorType.SERVER

@@ -1,0 +1,48 @@
+"""Identifiers in OpenAI's shapes: a prefix and random base62."""
+
+import secrets
+import string
+from typing import NewType
+
+ProjectId = NewType("ProjectId", str)
+FileId = NewType("FileId", str)
+JobId = NewType("JobId", str)
+
+_BASE62 = string.digits + string.ascii_letters
+
+
+def random_base62(length: int) -> str:
+    """Random text of `length` characters, 5.95 bits each."""
+    return "".join(secrets.choice(_BASE62) for _ in range(length))
+
+
+def new_file_id() -> FileId:
+    return FileId("file-" + random_base62(22))
+
+
+def new_job_id() -> JobId:
+    return JobId("ftjob-" + random_base62(24))
+
+
+def new_project_id() -> ProjectId:
+    return ProjectId("proj_" + random_base62(24))
+
+
+def new_organization_id() -> str:
+    return "org-" + random_base62(24)
+
+
+def new_event_id() -> str:
+    return "ftevent-" + random_base62(24)
+
+
+def new_checkpoint_id() -> str:
+    return "ftckpt_" + random_base62(24)
+
+
+def new_key_id() -> str:
+    return "key_" + random_base62(16)
+
+
+def new_request_id() -> str:
+    return "req_" + secrets.token_hex(16)

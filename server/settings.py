@@ -1,0 +1,127 @@
+"""Every setting: its environment variable, unit and default, in one frozen class."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class SettingsInvalid(Exception):
+    """A setting cannot be used; the message names its environment variable."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Read from `TUNESMITH_<NAME>`; docs/operations.md explains each."""
+
+    home: Path = field(default_factory=lambda: Path.home() / ".tunesmith")  # everything that must survive
+    host: str = "127.0.0.1"
+    port: int = 8000
+    base_models_file: Path = _REPOSITORY / "base_models.toml"
+    api_key: str | None = None  # valid verbatim while set; project "default"
+    admin_key: str | None = None  # likewise, with administration rights
+    organization: str = "personal"  # third segment of `ft:` names of the default project
+    max_running_jobs: int = 1
+    trainer_threads: int = 1  # CPU threads of a trainer; a run is reproducible for one number of them
+    checkpoint_every_s: float = 30.0  # aim for the distance of checkpoints that only serve to resume
+    max_crashes: int = 3  # a job whose trainer dies this often has failed
+    stop_grace_s: float = 5.0  # from asking a trainer to stop to killing it
+    max_file_bytes: int = 512 * 1024**2
+    max_chat_body_bytes: int = 16 * 1024**2
+    max_loras: int = 4  # distinct adapters in one batch of the engine
+    max_resident_adapters: int = 16  # adapters an engine holds; more are loaded on demand
+    max_lora_rank: int = 16  # largest rank the engine serves
+    engine_gpu_share: float = 0.45  # of the GPU's memory; the rest is the trainer's
+    engine_kv_cache_gib: int = 1  # of main memory, on a CPU
+    engine_start_timeout_s: float = 600.0
+    log_level: str = "info"
+
+    @property
+    def database(self) -> Path:
+        return self.home / "tunesmith.db"
+
+    @property
+    def blobs(self) -> Path:
+        return self.home / "files"
+
+    @property
+    def runs(self) -> Path:
+        return self.home / "runs"
+
+    @property
+    def adapters(self) -> Path:
+        return self.home / "adapters"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def sockets(self) -> Path:
+        """Where the unix sockets live: in the home, or, as Linux allows 107 bytes, in a short private directory."""
+        preferred = self.home.resolve() / "run"
+        if len(os.fsencode(preferred)) <= 80:
+            return preferred
+        digest = hashlib.sha256(os.fsencode(self.home.resolve())).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"tunesmith-{os.getuid()}-{digest}"
+
+    @property
+    def control_socket(self) -> Path:
+        """Where the API process takes the worker's requests about adapters."""
+        return self.sockets / "control.sock"
+
+    def engine_socket(self, index: int) -> Path:
+        """Where the engine of the `index`-th base model listens."""
+        return self.sockets / f"engine-{index}.sock"
+
+
+def load_settings(environment: Mapping[str, str], **overrides: object) -> Settings:
+    """Read the settings; `overrides` (from the command line) win, None means not given.
+
+    Raises:
+        SettingsInvalid: a value does not parse or is out of range.
+    """
+    values: dict[str, object] = {}
+    for item in fields(Settings):
+        variable = "TUNESMITH_" + item.name.upper()
+        raw = environment.get(variable)
+        if raw is not None and raw != "":
+            values[item.name] = _parse(variable, str(item.type), raw)
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    settings = Settings(**values)  # type: ignore[arg-type]  # each parsed by its field's type above
+    _check(settings)
+    return settings
+
+
+def _parse(variable: str, kind: str, raw: str) -> object:
+    parsers = {"int": int, "float": float, "Path": lambda text: Path(text).expanduser()}
+    try:
+        return parsers.get(kind, str)(raw)  # type: ignore[operator]  # a table of constructors
+    except ValueError as error:
+        raise SettingsInvalid(f"{variable}: expected {kind}, got {raw!r}") from error
+
+
+def _check(settings: Settings) -> None:
+    positive = (
+        "max_running_jobs",
+        "trainer_threads",
+        "max_crashes",
+        "max_file_bytes",
+        "max_chat_body_bytes",
+        "max_loras",
+        "max_resident_adapters",
+        "engine_kv_cache_gib",
+    )
+    for name in positive:
+        if getattr(settings, name) < 1:
+            raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1")
+    if not 0 <= settings.port <= 65535:
+        raise SettingsInvalid("TUNESMITH_PORT: must be between 0 and 65535")
+    if not 0.05 <= settings.engine_gpu_share <= 0.95:
+        raise SettingsInvalid("TUNESMITH_ENGINE_GPU_SHARE: must be between 0.05 and 0.95")
+    if settings.max_lora_rank not in (1, 8, 16, 32, 64, 128, 256, 320, 512):
+        raise SettingsInvalid("TUNESMITH_MAX_LORA_RANK: the engine takes 1, 8, 16, 32, 64, 128, 256, 320 or 512")

@@ -1,0 +1,92 @@
+"""Every closed word list of the API, each with its source."""
+
+from enum import StrEnum
+
+
+class JobStatus(StrEnum):
+    """OpenAI: FineTuningJob.status."""
+
+    VALIDATING_FILES = "validating_files"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL_STATUSES = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+class FilePurpose(StrEnum):
+    """OpenAI: OpenAIFile.purpose. Those a client may upload are in `UPLOAD_PURPOSES`."""
+
+    ASSISTANTS = "assistants"
+    ASSISTANTS_OUTPUT = "assistants_output"
+    BATCH = "batch"
+    BATCH_OUTPUT = "batch_output"
+    EVALS = "evals"
+    FINE_TUNE = "fine-tune"
+    FINE_TUNE_RESULTS = "fine-tune-results"
+    USER_DATA = "user_data"
+    VISION = "vision"
+
+
+UPLOAD_PURPOSES = (
+    FilePurpose.FINE_TUNE,
+    FilePurpose.ASSISTANTS,
+    FilePurpose.BATCH,
+    FilePurpose.VISION,
+    FilePurpose.USER_DATA,
+    FilePurpose.EVALS,
+)
+
+
+class FileStatus(StrEnum):
+    """OpenAI: OpenAIFile.status (deprecated there, but required)."""
+
+    UPLOADED = "uploaded"
+    PROCESSED = "processed"
+    ERROR = "error"
+
+
+class EventLevel(StrEnum):
+    """OpenAI: FineTuningJobEvent.level."""
+
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+class EventType(StrEnum):
+    """OpenAI: FineTuningJobEvent.type."""
+
+    MESSAGE = "message"
+    METRICS = "metrics"
+
+
+class MethodType(StrEnum):
+    """OpenAI: FineTuneMethod.type; the ones this service trains."""
+
+    SUPERVISED = "supervised"
+
+
+class JobErrorCode(StrEnum):
+    """FineTuningJob.error.code. The first two are OpenAI's; the rest say what OpenAI never has to."""
+
+    INVALID_N_EXAMPLES = "invalid_n_examples"
+    INVALID_TRAINING_FILE = "invalid_training_file"
+    INVALID_VALIDATION_FILE = "invalid_validation_file"
+    OUT_OF_MEMORY = "out_of_memory"
+    BASE_MODEL_UNAVAILABLE = "base_model_unavailable"
+    LOSS_NOT_FINITE = "loss_not_finite"
+    DISK_FULL = "disk_full"
+    TRAINER_CRASHED = "trainer_crashed"
+    MODEL_NOT_SERVABLE = "model_not_servable"
+    INTERNAL_ERROR = "internal_error"
+
+
+class ErrorType(StrEnum):
+    """OpenAI: Error.type."""
+
+    INVALID_REQUEST = "invalid_request_error"
+    SERVER = "server_error"

@@ -1,0 +1,123 @@
+"""What a run reports, one JSON object a line in `events.jsonl`.
+
+`seq` is dense from 0 within an attempt. Exactly one terminal event (`Succeeded`, `Failed`,
+`Interrupted`) ends the file; a process that ends without one has crashed. A torn last line
+is not an event.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from trainer.contract.spec import Frozen
+
+
+class FailureCode(StrEnum):
+    OUT_OF_MEMORY = "out_of_memory"
+    INVALID_TRAINING_FILE = "invalid_training_file"
+    INVALID_VALIDATION_FILE = "invalid_validation_file"
+    BASE_MODEL_UNAVAILABLE = "base_model_unavailable"
+    LOSS_NOT_FINITE = "loss_not_finite"
+    DISK_FULL = "disk_full"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Event(Frozen):
+    seq: int = Field(ge=0)
+    at: float  # unix seconds
+
+
+class Started(Event):
+    """Data and model are loaded; the first step comes next."""
+
+    type: Literal["started"] = "started"
+    total_steps: int  # n_epochs × ceil(examples / batch_size)
+    n_examples: int  # trained on in each epoch
+    first_step: int  # 1, or the step after the checkpoint that was resumed
+
+
+class Metrics(Frozen):
+    """Losses are means over tokens in nats; accuracies are shares of tokens predicted right, in [0, 1]."""
+
+    train_loss: float
+    train_mean_token_accuracy: float
+    valid_loss: float | None = None  # on a part of the validation file
+    valid_mean_token_accuracy: float | None = None
+    full_valid_loss: float | None = None  # on all of it; at the end of an epoch
+    full_valid_mean_token_accuracy: float | None = None
+
+
+class Progress(Event):
+    """One step is done. Each step of an attempt is reported once, in order."""
+
+    type: Literal["progress"] = "progress"
+    step: int = Field(ge=1)
+    total_steps: int
+    metrics: Metrics
+    trained_tokens: int  # tokens processed since step 1, padding excluded
+    learning_rate: float
+    grad_norm: float
+    seconds_per_step: float  # recent mean; for the estimated finish
+
+
+class CheckpointSaved(Event):
+    """A checkpoint directory is complete. `epoch` is None for one that only serves to resume."""
+
+    type: Literal["checkpoint_saved"] = "checkpoint_saved"
+    step: int
+    epoch: int | None  # 1-based; the checkpoint at the end of that epoch
+    directory: str  # relative to the run directory; holds the state to resume from and, in adapter/, the adapter
+    metrics: Metrics
+
+
+class Note(Event):
+    """Something the client should know; numbers and line numbers only, never training text."""
+
+    type: Literal["note"] = "note"
+    level: Literal["info", "warn"]
+    message: str
+
+
+class Succeeded(Event):
+    type: Literal["succeeded"] = "succeeded"
+    step: int
+    trained_tokens: int
+    adapter: str  # directory of the published adapter, relative to the run directory
+
+
+class Failed(Event):
+    type: Literal["failed"] = "failed"
+    code: FailureCode
+    message: str  # safe to show: no training text, no path
+    param: str | None = None  # "training_file" | "validation_file" | None
+
+
+class Interrupted(Event):
+    """The run was asked to stop and did, at the end of a step."""
+
+    type: Literal["interrupted"] = "interrupted"
+    step: int
+
+
+TrainerEvent = Annotated[
+    Started | Progress | CheckpointSaved | Note | Succeeded | Failed | Interrupted,
+    Field(discriminator="type"),
+]
+Terminal = Succeeded | Failed | Interrupted
+
+_ADAPTER: TypeAdapter[TrainerEvent] = TypeAdapter(TrainerEvent)
+
+
+def parse_event(line: bytes) -> TrainerEvent:
+    """Parse one whole line of `events.jsonl`.
+
+    Raises:
+        pydantic.ValidationError: the line is not an event of this version.
+    """
+    return _ADAPTER.validate_json(line)
+
+
+def dump_event(event: TrainerEvent) -> bytes:
+    """Give the line for `event`, with its newline."""
+    return _ADAPTER.dump_json(event) + b"\n"

@@ -1,0 +1,106 @@
+"""The names inside a run directory, and how its files are written and read.
+
+    runs/<job_id>/<attempt>/
+      spec.json          by the server, before launch; read once, never changed
+      training.jsonl     staged by the server
+      validation.jsonl   optional, likewise
+      events.jsonl       appended by the trainer only
+      checkpoints/step_000100/   complete when renamed into place
+      adapter/           the result; complete when renamed into place
+      trainer.log        stdout and stderr, for humans
+      stop               its existence asks the run to stop, like SIGTERM
+
+`python -m trainer check` works in such a directory too: `check.json` in, `report.json` out.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.contract.events import TrainerEvent, parse_event
+from trainer.contract.report import CheckReport
+from trainer.contract.spec import CheckSpec, Frozen, TrainingSpec
+
+
+class RunDirectory:
+    """Paths of one run directory, and the atomic ways to write and read what is in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.spec = root / "spec.json"
+        self.check_spec = root / "check.json"
+        self.report = root / "report.json"
+        self.training_file = root / "training.jsonl"
+        self.validation_file = root / "validation.jsonl"
+        self.events = root / "events.jsonl"
+        self.checkpoints = root / "checkpoints"
+        self.adapter = root / "adapter"
+        self.log = root / "trainer.log"
+        self.stop = root / "stop"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step_{step:06d}"
+
+    def write_spec(self, spec: TrainingSpec) -> None:
+        write_atomically(self.spec, _dump(spec))
+
+    def read_spec(self) -> TrainingSpec:
+        return TrainingSpec.model_validate_json(self.spec.read_bytes())
+
+    def write_check_spec(self, spec: CheckSpec) -> None:
+        write_atomically(self.check_spec, _dump(spec))
+
+    def read_check_spec(self) -> CheckSpec:
+        return CheckSpec.model_validate_json(self.check_spec.read_bytes())
+
+    def write_report(self, report: CheckReport) -> None:
+        write_atomically(self.report, _dump(report))
+
+    def read_report(self) -> CheckReport | None:
+        """The report, or None if there is none (yet)."""
+        try:
+            return CheckReport.model_validate_json(self.report.read_bytes())
+        except FileNotFoundError:
+            return None
+
+
+@dataclass(frozen=True)
+class EventsRead:
+    events: list[TrainerEvent]
+    offset: int  # where the next read goes on; the start of a torn last line
+
+
+def read_events(path: Path, offset: int = 0) -> EventsRead:
+    """Read the whole lines of an event file from `offset` on; a missing file has none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except FileNotFoundError:
+        return EventsRead([], offset)
+    end = data.rfind(b"\n") + 1
+    return EventsRead([parse_event(line) for line in data[:end].splitlines()], offset + end)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write so that a reader, or a power cut, sees the whole file or none."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _dump(record: Frozen) -> bytes:
+    return record.model_dump_json(indent=2).encode() + b"\n"

@@ -1,0 +1,66 @@
+"""Everything a run needs to know, resolved; nothing is left to a default in the trainer."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SPEC_VERSION: Literal[1] = 1
+
+
+class Frozen(BaseModel):
+    """A record of the contract: immutable, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class BaseModelSource(Frozen):
+    """Where the base model's weights, tokenizer and chat template come from."""
+
+    source: str  # a local directory, or a Hugging Face repository id
+    revision: str | None = None  # of the repository; None: its default branch
+    chat_template_file: Path | None = None  # used instead of the tokenizer's own template
+
+
+class LoraSettings(Frozen):
+    rank: int = Field(ge=1)
+    alpha: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+    target_modules: Literal["all-linear"]
+
+
+class SupervisedMethod(Frozen):
+    """Supervised fine-tuning on the assistant's tokens, every number resolved."""
+
+    type: Literal["supervised"] = "supervised"
+    n_epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)  # examples per step (one optimiser update)
+    learning_rate: float = Field(gt=0)  # peak, after warm-up
+    warmup_ratio: float = Field(ge=0, lt=1)  # of all steps
+    weight_decay: float = Field(ge=0)
+    max_grad_norm: float = Field(gt=0)
+
+
+class TrainingSpec(Frozen):
+    """One attempt of one job, as `spec.json`."""
+
+    version: Literal[1] = SPEC_VERSION
+    job_id: str
+    attempt: int = Field(ge=1)  # a retry gets a directory of its own
+    base_model: BaseModelSource
+    method: SupervisedMethod
+    lora: LoraSettings
+    seed: int = Field(ge=0)
+    context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end
+    checkpoint_every_steps: int = Field(ge=0)  # besides the one per epoch; 0: none besides
+    threads: int = Field(ge=1)  # CPU threads; part of what makes a run reproducible
+    resume_from: Path | None = None  # a complete directory under checkpoints/ of an earlier attempt
+
+
+class CheckSpec(Frozen):
+    """A question to the trainer before any training: how do these files tokenise? (`check.json`)"""
+
+    version: Literal[1] = SPEC_VERSION
+    job_id: str
+    base_model: BaseModelSource
+    context_length_tokens: int = Field(ge=1)
