@@ -1,11 +1,17 @@
 """Every table. A table that belongs to a project inherits `ProjectOwned`, which is what confines it."""
 
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Column, UniqueConstraint
+from sqlalchemy import JSON, Column, Enum, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from server.vocabulary import EventLevel, EventType, FilePurpose, JobStatus
+
+
+def _words(vocabulary: type[StrEnum]) -> Enum:
+    """A column of words as clients see them; the vocabulary may grow without a migration."""
+    return Enum(vocabulary, native_enum=False, length=40, values_callable=lambda words: [word.value for word in words])
 
 
 class ProjectOwned(SQLModel):
@@ -46,7 +52,7 @@ class FileRow(ProjectOwned, table=True):
     id: str = Field(primary_key=True)
     seq: int = Field(default=0, index=True)  # order of creation; ties of `created_at` are broken by it
     filename: str
-    purpose: FilePurpose
+    purpose: FilePurpose = Field(sa_type=_words(FilePurpose))
     bytes: int
     sha256: str
     created_at: int  # unix seconds
@@ -60,7 +66,7 @@ class JobRow(ProjectOwned, table=True):
     seq: int = Field(default=0, index=True)  # order of creation
     created_at: int
     finished_at: int | None = None
-    status: JobStatus = Field(default=JobStatus.VALIDATING_FILES, index=True)
+    status: JobStatus = Field(default=JobStatus.VALIDATING_FILES, sa_type=_words(JobStatus), index=True)
 
     # what was asked
     requested_model: str  # as the client named it; echoed as `model`, and in the `ft:` name
@@ -77,11 +83,13 @@ class JobRow(ProjectOwned, table=True):
 
     # what it came to
     hyperparameters: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))  # resolved
-    learning_rate: float | None = None
+    # everything of the run that "auto" and the server's rules came to (hyperparameters.ResolvedHyperparameters)
+    training_settings: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     n_examples: int | None = None
     total_steps: int | None = None
     trained_tokens: int | None = None
     estimated_finish: int | None = None
+    pending_model: str | None = None  # the name the model will have once it has answered
     fine_tuned_model: str | None = None
     result_file: str | None = None
     error_code: str | None = None
@@ -92,7 +100,7 @@ class JobRow(ProjectOwned, table=True):
     fence: int = 0  # +1 at every claim by a worker; a write with a lower one is refused
     attempt: int = 0  # of training; 0: none yet
     crashes: int = 0  # attempts that ended without a terminal event while the service was up
-    stage: str | None = None  # what the worker waits for: None | "check" | "train" | "publish"
+    stage: str | None = None  # where in its status the job is for the worker (fine_tuning/stages.py)
     run_handle: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     events_offset: int = 0  # bytes of the attempt's events.jsonl that are applied
     last_event_seq: int = -1  # of the attempt
@@ -108,8 +116,8 @@ class JobEventRow(ProjectOwned, table=True):
     id: str = Field(unique=True)
     job_id: str = Field(foreign_key="job.id", index=True)
     created_at: int
-    level: EventLevel
-    type: EventType
+    level: EventLevel = Field(sa_type=_words(EventLevel))
+    type: EventType = Field(sa_type=_words(EventType))
     message: str
     data: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 

@@ -1,0 +1,22 @@
+"""Numbers new rows in the order of their creation (`seq`), whichever session adds them."""
+
+from typing import Any
+
+from sqlalchemy import func, inspect, select
+from sqlalchemy.orm import Session
+
+from server.db.tables import FileRow, FineTunedModelRow, JobRow
+
+_NUMBERED = (FileRow, JobRow, FineTunedModelRow)
+
+
+def number_new_rows(session: Session, *_: Any) -> None:
+    """Listen to `before_flush`. Writers exclude each other, so max + 1 is free."""
+    for table in _NUMBERED:
+        fresh = [row for row in session.new if isinstance(row, table) and row.seq == 0]
+        if not fresh:
+            continue
+        column = inspect(table).local_table.c.seq
+        last = Session.connection(session).execute(select(func.coalesce(func.max(column), 0))).scalar_one()
+        for number, row in enumerate(fresh, start=last + 1):
+            row.seq = number
