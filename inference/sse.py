@@ -1,0 +1,30 @@
+"""Server-sent events as engines write them: `data: …` and an empty line."""
+
+DONE = b"data: [DONE]"
+_TAIL_BYTES = 64
+
+
+class EventSplitter:
+    """Cuts a stream of bytes into the payloads of its events, wherever the bytes were cut on the way."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Give the payloads (what follows `data: `) that are complete with this chunk."""
+        *events, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
+        return [event[6:] for event in events if event.startswith(b"data: ")]
+
+
+class EndWatch:
+    """Remembers whether a stream has come to its end, `data: [DONE]`."""
+
+    def __init__(self) -> None:
+        self._tail = b""
+
+    def feed(self, chunk: bytes) -> None:
+        self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+
+    @property
+    def is_complete(self) -> bool:
+        return self._tail.rstrip().endswith(DONE)
