@@ -1,0 +1,85 @@
+"""What the parent of an engine process needs besides its command: the machine's facts, a free socket, readiness."""
+
+import http.client
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+_PROBE_TIMEOUT_S = 5.0
+
+
+class EngineStartFailed(Exception):
+    """The engine did not become ready; the message says what was seen."""
+
+
+def find_device() -> Literal["cpu", "cuda"]:
+    """Say what an engine would compute on here: "cuda" where an NVIDIA driver is."""
+    has_driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+    return "cuda" if has_driver else "cpu"
+
+
+def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU computes in bfloat16 by itself (AVX-512 BF16 or AMX)."""
+    try:
+        words = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return False
+    return not words.isdisjoint({"avx512_bf16", "amx_bf16"})
+
+
+def engine_cpu_threads() -> int:
+    """Say how many threads an engine on the CPU gets: all that we may use but one, which schedules and serves."""
+    return max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+def free_socket(path: Path) -> None:
+    """Make way for an engine's socket: its directory is there and private, a dead engine's socket is not.
+
+    Call it before each start: the engine itself does not replace a stale socket.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.unlink(missing_ok=True)
+
+
+def is_ready(path: Path) -> bool:
+    """Whether an engine answers on this socket that it is healthy. Takes at most a few seconds."""
+    connection = UnixConnection(path, _PROBE_TIMEOUT_S)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def wait_until_ready(path: Path, timeout_s: float, has_ended: Callable[[], bool], interval_s: float = 0.2) -> None:
+    """Wait for an engine that was just started; `has_ended` says whether its process has died meanwhile.
+
+    Raises:
+        EngineStartFailed: it died, or the time is over.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not is_ready(path):
+        if has_ended():
+            raise EngineStartFailed("the engine ended while it started; its log says why")
+        if time.monotonic() >= deadline:
+            raise EngineStartFailed(f"the engine was not ready after {timeout_s:g} s; its log may say why")
+        time.sleep(interval_s)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
