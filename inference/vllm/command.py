@@ -66,7 +66,8 @@ def engine_cpu_adapters(max_resident_adapters: int, max_loras: int) -> int:
     """Say how many adapters the engine is told to keep: more than we ever hold there.
 
     It drops its least recently used one by its own clock, and reads a dropped one again from files that may be gone.
-    Its clock runs behind ours by at most the requests that wait for a batch; `max_loras` more covers them (ADR 0007).
+    Its clock runs behind ours by at most the requests that wait for a batch;
+    `max_loras` more covers them.
     """
     return max_resident_adapters + max_loras
 

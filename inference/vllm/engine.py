@@ -1,0 +1,140 @@
+"""The port, `InferenceEngine`, on whatever vLLM process listens on a unix socket; it may be replaced at any time."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.engine import AdapterRef, EngineHealth, EngineRefusal, EngineRequest, EngineUnavailable
+from inference.sse import EndWatch
+from inference.vllm.adapters import AdapterLimits, LoadedAdapters
+from inference.vllm.client import VllmClient
+
+_HEALTH_TIMEOUT_S = 2.0
+_SILENCE_TIMEOUT_S = 600.0  # an engine that says nothing for so long is given up; OpenAI's clients wait as long
+
+
+@dataclass(frozen=True)
+class _Process:
+    """The engine process that listens now. What is known of it ends with it."""
+
+    identity: tuple[int, int]
+    client: VllmClient
+    adapters: LoadedAdapters
+
+    async def close(self) -> None:
+        await self.adapters.close()
+        await self.client.close()
+
+
+class VllmEngine:
+    """An `InferenceEngine`. Its methods belong to one event loop; call `close` at the end."""
+
+    def __init__(
+        self,
+        *,
+        base_model: str,
+        socket: Path,
+        limits: AdapterLimits,
+        silence_timeout_s: float = _SILENCE_TIMEOUT_S,
+    ) -> None:
+        self._base_model = base_model
+        self._socket = socket
+        self._limits = limits
+        self._silence_timeout_s = silence_timeout_s
+        self._current: _Process | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def ensure_adapter(self, adapter: AdapterRef) -> None:
+        async with self._process().adapters.use(adapter):
+            pass
+
+    async def forget_adapter(self, name: str) -> None:
+        if self._identity() is None:
+            return  # an engine that is not there holds nothing
+        process = self._process()
+        try:
+            await process.adapters.forget(name)
+        except EngineUnavailable:
+            if self._identity() == process.identity:
+                raise
+
+    async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncIterator[bytes]:
+        process = self._process()
+        try:
+            async with aclosing(_answer(process, request, adapter)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except EngineRefusal as refusal:
+            if refusal.status != 404 or adapter is None:
+                raise
+            # The engine does not know what we believed resident. Nothing was answered yet: load it again.
+            process.adapters.lost(adapter.name)
+            async with aclosing(_answer(process, request, adapter)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def health(self) -> EngineHealth:
+        try:
+            process = self._process()
+        except EngineUnavailable as error:
+            return EngineHealth(ready=False, detail=str(error))
+        if await process.client.is_healthy(_HEALTH_TIMEOUT_S):
+            return EngineHealth(ready=True, detail="ready")
+        return EngineHealth(ready=False, detail="the engine does not answer")
+
+    async def close(self) -> None:
+        """Let go of the engine process; it goes on without us."""
+        self._retire()
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def _process(self) -> _Process:
+        """Give the process that listens now. A new one begins with empty books.
+
+        Raises:
+            EngineUnavailable: none listens.
+        """
+        identity = self._identity()
+        if self._current is not None and self._current.identity != identity:
+            self._retire()
+        if identity is None:
+            raise EngineUnavailable("the engine is not running")
+        if self._current is None:
+            client = VllmClient(self._socket, self._silence_timeout_s)
+            self._current = _Process(identity, client, LoadedAdapters(client, self._base_model, self._limits))
+        return self._current
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Tell one engine process from the next: each makes a socket of its own. None: there is none."""
+        try:
+            status = self._socket.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_ctime_ns
+
+    def _retire(self) -> None:
+        if self._current is None:
+            return
+        task = asyncio.get_running_loop().create_task(self._current.close())
+        self._current = None
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+async def _answer(process: _Process, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
+    async with AsyncExitStack() as stack:
+        lease = None if adapter is None else await stack.enter_async_context(process.adapters.use(adapter))
+        response = await stack.enter_async_context(process.client.open_chat(request.body))
+        if lease is not None:
+            lease.abort = response.close
+        if not request.stream:
+            yield await response.read()
+            return
+        end = EndWatch()
+        async for chunk in response.content.iter_any():
+            end.feed(chunk)
+            yield chunk
+        if not end.is_complete:
+            raise EngineUnavailable("the answer broke off before its end")
