@@ -17,6 +17,8 @@ venv=${TUNESMITH_VENV:-$root/.venv}
 index=${TORCH_CPU_INDEX:-https://download.pytorch.org/whl/cpu}
 unset PYTHONPATH PYTHONHOME # they would reach into the new environment
 
+trap 'kill 0' INT # the shell's background processes would ignore Ctrl-C
+
 main() {
   local wanted=("$@")
   [ ${#wanted[@]} -gt 0 ] || wanted=(server trainer inference)
@@ -48,9 +50,7 @@ main() {
   touch "$venv/.unfinished"
   local parts
   parts=$(printf '%s\n' server "${wanted[@]}" "${installed[@]}" | sort -u | xargs)
-  select_parts "$parts" <"$lock" >"$venv/.selected.txt"
-  if [ "$device" = cpu ] && [ "$parts" != server ]; then install_torch_cpu; fi
-  pip_install --require-hashes --requirement "$venv/.selected.txt"
+  install_packages "$device" "$parts" "$lock"
   pip_install --no-build-isolation --editable "$root"
   compile_bytecode
   printf '%s\n%s\n' "$fingerprint" "$parts" >"$venv/.new-stamp"
@@ -90,6 +90,22 @@ find_python() {
     fi
   done
   fail "Python 3.11 is needed and was not found: install it, or name it with PYTHON=/path/to/python3.11"
+}
+
+install_packages() { # pip uses one core, so two of them share the list, and torch is a third
+  local device=$1 parts=$2 lock=$3 half one running=()
+  select_parts "$parts" <"$lock" |
+    awk -v to="$venv/.packages-" '/^[^ #]/ { half = 1 - half } { print >(to half + 0 ".txt") }'
+  if [ "$device" = cpu ] && [ "$parts" != server ]; then
+    install_torch_cpu &
+    running+=($!)
+  fi
+  for half in "$venv"/.packages-*.txt; do
+    pip_install --require-hashes --requirement "$half" &
+    running+=($!)
+  done
+  for one in "${running[@]}"; do wait "$one"; done
+  rm "$venv"/.packages-*.txt
 }
 
 select_parts() { # keep what stands under a heading "# [part part]" that names one of ours
