@@ -1,0 +1,90 @@
+"""Load the base model and attach a LoRA to it."""
+
+import json
+import struct
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from trainer.contract.spec import BaseModelSource, LoraSettings
+from trainer.environment import is_local
+from trainer.failures import BaseModelUnavailable
+
+
+def load_base_model(source: BaseModelSource, device: str) -> Any:
+    """Load the weights: bfloat16 on a GPU, float32 on a CPU, where it is the faster one.
+
+    Raises:
+        BaseModelUnavailable: there are no safetensors weights of a causal language model there.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            source.source,
+            revision=source.revision,
+            dtype=torch.float32 if device == "cpu" else torch.bfloat16,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=is_local(source),
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise BaseModelUnavailable("The weights of the base model could not be loaded.") from error
+    return model.to(device)
+
+
+def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
+    """Wrap every linear layer but the output head; the same seed gives the same adapter.
+
+    The adapter keeps the base's type: PEFT's default, float32 beside bfloat16, stores 58 % more activations.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config, autocast_adapter_dtype=False)
+
+
+def count_parameters(source: BaseModelSource) -> int | None:
+    """The number of weights in the base model's safetensors files, from their headers alone; None if unknown.
+
+    Tied weights count once, as they are stored once.
+
+    Raises:
+        BaseModelUnavailable: the base model is a directory without such files, or they are damaged.
+    """
+    if is_local(source):
+        return _count_local(Path(source.source))
+    from huggingface_hub import get_safetensors_metadata
+    from huggingface_hub.errors import HfHubHTTPError, NotASafetensorsRepoError, OfflineModeIsEnabled
+
+    try:
+        counts = get_safetensors_metadata(source.source, revision=source.revision).parameter_count
+    except (HfHubHTTPError, NotASafetensorsRepoError, OfflineModeIsEnabled, OSError):
+        return None
+    return sum(counts.values()) or None
+
+
+def _count_local(directory: Path) -> int:
+    try:
+        count = sum(_count_in(path) for path in directory.glob("*.safetensors"))
+    except (OSError, ValueError, KeyError, struct.error) as error:
+        raise BaseModelUnavailable("The weights of the base model could not be read.") from error
+    if count == 0:
+        raise BaseModelUnavailable("The base model has no weights in safetensors form.")
+    return count
+
+
+def _count_in(path: Path) -> int:
+    with path.open("rb") as file:
+        (header_bytes,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(header_bytes))
+    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

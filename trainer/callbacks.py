@@ -1,0 +1,117 @@
+"""After each step: report it, validate, save, and stop if asked to; TRL's callback."""
+
+import math
+import time
+from collections import deque
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from trainer.checkpoints import prune, save_checkpoint
+from trainer.contract.events import CheckpointSaved, Metrics, Progress
+from trainer.contract.run_directory import RunDirectory
+from trainer.failures import LossNotFinite
+from trainer.interruption import Interruption
+from trainer.order import StepOrder
+from trainer.reporter import Reporter
+from trainer.state import TrainingState
+from trainer.validation import Validation
+
+_RECENT_STEPS = 20
+
+
+class StepCallback(TrainerCallback):
+    """Does what follows a step, in this order: report, checkpoint, stop."""
+
+    def __init__(
+        self,
+        *,
+        run: RunDirectory,
+        reporter: Reporter,
+        interruption: Interruption,
+        order: StepOrder,
+        state: TrainingState,
+        validation: Validation | None,
+        checkpoint_every_steps: int,
+    ) -> None:
+        self._run = run
+        self._reporter = reporter
+        self._interruption = interruption
+        self._order = order
+        self._state = state
+        self._validation = validation
+        self._checkpoint_every_steps = checkpoint_every_steps
+        self._times = deque([time.monotonic()], maxlen=_RECENT_STEPS + 1)
+        self._saved_step = state.step
+        self._metrics: Metrics | None = None
+
+    def on_log(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - transformers passes it by position, as the next two
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Take the place of TRL's log line; `logs` has a gradient norm after each step, and once more none."""
+        if logs is None or "grad_norm" not in logs:
+            return
+        self._state.complete_step()
+        step, tally = self._state.step, self._state.tally
+        if not math.isfinite(logs["grad_norm"]):
+            raise LossNotFinite("gradient norm", step)
+        metrics = Metrics(train_loss=tally.mean_loss, train_mean_token_accuracy=tally.accuracy)
+        try:
+            metrics = self._validate(step, metrics)
+        finally:
+            self._report(step, metrics, logs)
+        if self._order.epoch_ended_by(step) or self._is_checkpoint_due(step):
+            self.save()
+        self._interruption.check()
+
+    def save(self) -> None:
+        """Save a checkpoint of the last step that is done, unless there is one; then prune."""
+        step = self._state.step
+        if step == self._saved_step or self._metrics is None:
+            return
+        directory = save_checkpoint(self._run, self._state)
+        self._saved_step = step
+        self._reporter.report(
+            CheckpointSaved,
+            step=step,
+            epoch=self._order.epoch_ended_by(step),
+            directory=str(directory.relative_to(self._run.root)),
+            metrics=self._metrics,
+        )
+        prune(self._run, ends_epoch=lambda step: self._order.epoch_ended_by(step) is not None)
+
+    def _validate(self, step: int, metrics: Metrics) -> Metrics:
+        if self._validation is None:
+            return metrics
+        measured: dict[str, float] = {}
+        if self._validation.is_due(step):
+            part = self._validation.measure_part(self._state.model, step)
+            measured.update(valid_loss=part.mean_loss, valid_mean_token_accuracy=part.accuracy)
+        if self._order.epoch_ended_by(step):
+            full = self._validation.measure_all(self._state.model)
+            measured.update(full_valid_loss=full.mean_loss, full_valid_mean_token_accuracy=full.accuracy)
+        if not all(map(math.isfinite, measured.values())):
+            raise LossNotFinite("validation loss", step)
+        return metrics.model_copy(update=measured)
+
+    def _report(self, step: int, metrics: Metrics, logs: dict[str, float]) -> None:
+        self._metrics = metrics
+        self._times.append(time.monotonic())
+        self._reporter.report(
+            Progress,
+            step=step,
+            total_steps=self._order.total_steps,
+            metrics=metrics,
+            trained_tokens=self._state.trained_tokens,
+            learning_rate=logs["learning_rate"],
+            grad_norm=logs["grad_norm"],
+            seconds_per_step=(self._times[-1] - self._times[0]) / (len(self._times) - 1),
+        )
+
+    def _is_checkpoint_due(self, step: int) -> bool:
+        return self._checkpoint_every_steps > 0 and step % self._checkpoint_every_steps == 0

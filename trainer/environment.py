@@ -1,0 +1,30 @@
+"""What the libraries must be told before they are imported."""
+
+import os
+import sys
+from pathlib import Path
+
+from trainer.contract.spec import BaseModelSource
+
+_QUIET = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
+}
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+
+
+def prepare(base_model: BaseModelSource) -> None:
+    """Set the environment of this process: quiet, and without network where the base model is a directory."""
+    os.environ.update(_QUIET)
+    if is_local(base_model):
+        os.environ.update(_OFFLINE)
+    # The base is not quantised; without this, PEFT imports bitsandbytes, which takes a second and prints a warning.
+    sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
+
+
+def is_local(base_model: BaseModelSource) -> bool:
+    """Whether the base model is a directory, rather than the name of a repository."""
+    return Path(base_model.source).is_dir() or Path(base_model.source).is_absolute()

@@ -1,0 +1,148 @@
+"""TRL's SFTTrainer for one run: each item of its dataset is a whole step, laid out by us.
+
+So the step count is exactly n_epochs times ceil(examples / batch_size), the loss is a mean over the tokens of the step
+whatever its micro-batches are, and a resumed run simply has fewer items.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PrinterCallback
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from trainer import learning_rate
+from trainer.callbacks import StepCallback
+from trainer.contract.spec import SupervisedMethod, TrainingSpec
+from trainer.dataset import TokenizedExample
+from trainer.failures import LossNotFinite
+from trainer.interruption import Interruption
+from trainer.layout import lay_out
+from trainer.order import StepOrder
+from trainer.scoring import TokenTally, pad, score
+from trainer.state import TrainingState
+
+_BUDGET_TOKENS = {"cpu": 4096, "cuda": 8192}  # of a micro-batch, padding included
+
+
+class StepwiseSFTTrainer(SFTTrainer):
+    """SFTTrainer whose batches are lists of micro-batches, with a loss weighted by tokens over all of them."""
+
+    def __init__(self, *, state_of_run: TrainingState, interruption: Interruption, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._state_of_run = state_of_run
+        self._interruption = interruption
+        self._is_first_step = True
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:  # noqa: ARG002 - TRL's count is of its own batches
+        """Forward and backward for every micro-batch of one step."""
+        if self._is_first_step:  # the data loader has drawn a number since the state was loaded
+            self._state_of_run.restore_random_state()
+            self._is_first_step = False
+        tally = TokenTally(n_processed_tokens=inputs["n_tokens"])
+        self._state_of_run.tally = tally
+        losses = []
+        for micro_batch in inputs["micro_batches"]:
+            self._interruption.check()
+            loss = super().training_step(model, micro_batch, inputs["n_trained_tokens"])  # type: ignore[no-untyped-call]
+            losses.append(loss)
+        if not math.isfinite(tally.loss_sum):
+            raise LossNotFinite("training loss", self._state_of_run.step + 1)
+        return torch.stack(losses).sum()
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """The part of this micro-batch in the mean loss of the step."""
+        if return_outputs:
+            raise NotImplementedError("only the loss is computed")
+        scores = score(model, inputs)
+        self._state_of_run.tally.add(scores)
+        share: Tensor = scores.loss_sum / num_items_in_batch
+        return share
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002 - TRL's signature
+        return 0  # an estimate nobody reads
+
+
+def build_optimizer(model: Any, method: SupervisedMethod, total_steps: int) -> tuple[Any, Any]:
+    """AdamW over the adapter, and its learning rate over the run."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=method.learning_rate, weight_decay=method.weight_decay, fused=True)
+    factor = partial(learning_rate.factor, total_steps=total_steps, warmup_ratio=method.warmup_ratio)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: factor(step) if step < total_steps else 0.0
+    )
+
+
+def build(
+    *,
+    spec: TrainingSpec,
+    tokenizer: Any,
+    examples: Sequence[TokenizedExample],
+    order: StepOrder,
+    state: TrainingState,
+    callback: StepCallback,
+    interruption: Interruption,
+    output_directory: str,
+) -> StepwiseSFTTrainer:
+    """Set up TRL to train the steps that are left."""
+    steps_left = range(state.step + 1, order.total_steps + 1)
+    device = state.model.device.type
+    trainer = StepwiseSFTTrainer(
+        state_of_run=state,
+        interruption=interruption,
+        model=state.model,
+        args=_arguments(spec, n_steps=len(steps_left), on_gpu=device != "cpu", output_directory=output_directory),
+        train_dataset=Dataset.from_dict({"step": list(steps_left)}),
+        data_collator=partial(collate, examples=examples, order=order, budget_tokens=_BUDGET_TOKENS[device]),
+        processing_class=tokenizer,
+        optimizers=(state.optimizer, state.scheduler),
+        callbacks=[callback],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def collate(
+    items: list[dict[str, int]], *, examples: Sequence[TokenizedExample], order: StepOrder, budget_tokens: int
+) -> dict[str, Any]:
+    """Make the micro-batches of one step."""
+    (item,) = items
+    chosen = [examples[index] for index in order.examples_of(item["step"])]
+    groups = lay_out([len(example.input_ids_L) for example in chosen], budget_tokens=budget_tokens)
+    return {
+        "micro_batches": [pad([chosen[index] for index in group]) for group in groups],
+        "n_trained_tokens": sum(example.n_trained_tokens for example in chosen),
+        "n_tokens": sum(len(example.input_ids_L) for example in chosen),
+    }
+
+
+def _arguments(spec: TrainingSpec, *, n_steps: int, on_gpu: bool, output_directory: str) -> SFTConfig:
+    return SFTConfig(
+        output_dir=output_directory,
+        max_steps=n_steps,
+        per_device_train_batch_size=1,  # one item is one step
+        train_sampling_strategy="sequential",
+        max_grad_norm=spec.method.max_grad_norm,
+        seed=spec.seed,
+        data_seed=spec.seed,
+        use_cpu=not on_gpu,
+        bf16=False,  # no autocast: on a GPU the weights are bfloat16 themselves
+        gradient_checkpointing=on_gpu,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        eval_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )

@@ -1,0 +1,52 @@
+"""All that changes while a run trains, as one value that can be saved and loaded."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from trainer.scoring import TokenTally
+
+
+@dataclass
+class TrainingState:
+    """Everything but the adapter's weights goes into `dump`; those are saved in their own form."""
+
+    model: Any
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    step: int = 0  # the last one that is done
+    trained_tokens: int = 0  # processed since step 1, padding excluded
+    tally: TokenTally = field(default_factory=TokenTally)  # of the step that is going on
+    random_state: dict[str, Any] | None = None  # torch's, after the last step that is done
+
+    def complete_step(self) -> None:
+        """Count the step that `tally` is of."""
+        self.step += 1
+        self.trained_tokens += self.tally.n_processed_tokens
+        self.random_state = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+
+    def restore_random_state(self) -> None:
+        """Go on with the random numbers that follow the last step that is done."""
+        if self.random_state is not None:
+            torch.set_rng_state(self.random_state["cpu"])
+            torch.cuda.set_rng_state_all(self.random_state["cuda"])
+
+    def dump(self) -> dict[str, Any]:
+        """Give what `torch.load(weights_only=True)` reads back."""
+        return {
+            "step": self.step,
+            "trained_tokens": self.trained_tokens,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "random_state": self.random_state,
+        }
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        self.step = dumped["step"]
+        self.trained_tokens = dumped["trained_tokens"]
+        self.optimizer.load_state_dict(dumped["optimizer"])
+        self.scheduler.load_state_dict(dumped["scheduler"])
+        self.random_state = dumped["random_state"]

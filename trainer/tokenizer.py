@@ -1,0 +1,135 @@
+"""The base model's tokenizer and chat template, loaded without torch where that is possible."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from transformers.tokenization_utils_tokenizers import TokenizersBackend
+
+from trainer.contract.spec import BaseModelSource
+from trainer.environment import is_local
+from trainer.failures import BaseModelUnavailable
+from trainer.rendering import Renderer, Rendering, choose_renderer, has_generation_markers
+
+_PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # wholly described by tokenizer.json
+
+
+@dataclass(frozen=True)
+class ChatTokenizer:
+    """Renders examples and turns the text into token ids and a loss mask."""
+
+    renderer: Renderer
+    tokenizer: Any
+
+    def encode(self, renderings: list[Rendering]) -> list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
+        """For each: token ids, and whether each token is trained on (it overlaps a span)."""
+        encoded = self.tokenizer(
+            [rendering.text for rendering in renderings],
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_offsets_mapping=True,
+        )
+        return [
+            (np.asarray(ids, dtype=np.int32), _loss_mask(rendering, np.asarray(offsets).reshape(-1, 2)))
+            for rendering, ids, offsets in zip(renderings, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        ]
+
+
+def load_chat_tokenizer(source: BaseModelSource) -> ChatTokenizer:
+    """Load tokenizer and chat template of a base model.
+
+    Raises:
+        BaseModelUnavailable: one of them is missing, or the template cannot be trained with.
+    """
+    try:
+        tokenizer = _load_tokenizer(source)
+        generation_stops = _stop_token_ids(source)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise BaseModelUnavailable("The tokenizer of the base model could not be loaded.") from error
+    if not tokenizer.is_fast:
+        raise BaseModelUnavailable("The tokenizer of the base model has no fast form (tokenizer.json).")
+    template = _template(source, tokenizer)
+    stops = [tokenizer.eos_token, *(tokenizer.convert_ids_to_tokens(token) for token in generation_stops)]
+    special_tokens = dict(tokenizer.special_tokens_map)
+    renderer = choose_renderer(template, special_tokens, tuple(stop for stop in stops if isinstance(stop, str)))
+    return ChatTokenizer(renderer, tokenizer)
+
+
+def _load_tokenizer(source: BaseModelSource) -> Any:
+    where: dict[str, Any] = {
+        "revision": source.revision,
+        "trust_remote_code": False,
+        "local_files_only": is_local(source),
+    }
+    if is_local(source) and not Path(source.source).is_dir():
+        raise FileNotFoundError(source.source)
+    if _has_plain_tokenizer(Path(source.source)):
+        return TokenizersBackend.from_pretrained(source.source, **where)
+    from transformers import AutoTokenizer  # imports torch
+
+    return AutoTokenizer.from_pretrained(source.source, **where)
+
+
+def _has_plain_tokenizer(directory: Path) -> bool:
+    try:
+        settings = json.loads((directory / "tokenizer_config.json").read_bytes())
+    except FileNotFoundError:
+        return False
+    return settings.get("tokenizer_class") in _PLAIN_CLASSES and (directory / "tokenizer.json").is_file()
+
+
+def _stop_token_ids(source: BaseModelSource) -> list[int]:
+    """The tokens at which the base model stops, of `generation_config.json` or else `config.json`."""
+    from transformers.utils.hub import cached_file
+
+    for name in ("generation_config.json", "config.json"):
+        path = cached_file(
+            source.source,
+            name,
+            revision=source.revision,
+            local_files_only=is_local(source),
+            _raise_exceptions_for_missing_entries=False,
+        )
+        stop = None if path is None else json.loads(Path(path).read_bytes()).get("eos_token_id")
+        if stop is not None:
+            return list(stop) if isinstance(stop, list) else [stop]
+    return []
+
+
+def _template(source: BaseModelSource, tokenizer: Any) -> str:
+    if source.chat_template_file is not None:
+        try:
+            return source.chat_template_file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BaseModelUnavailable("The chat template file of the base model could not be read.") from error
+    own = tokenizer.chat_template
+    template = own.get("default") if isinstance(own, dict) else own
+    if not template:
+        raise BaseModelUnavailable(
+            "The base model has no chat template. Name one for it (chat_template in base_models.toml)."
+        )
+    return _for_training(tokenizer, template)
+
+
+def _for_training(tokenizer: Any, template: str) -> str:
+    """TRL's variant of a well-known template that lacks `{% generation %}` markers; else the template itself."""
+    if has_generation_markers(template):
+        return template
+    from trl.chat_template_utils import get_training_chat_template
+
+    try:
+        return get_training_chat_template(processing_class=tokenizer) or template
+    except (ValueError, TypeError):
+        return template
+
+
+def _loss_mask(rendering: Rendering, offsets_L2: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    mask_L = np.zeros(len(offsets_L2), dtype=np.bool_)
+    for start, end in rendering.spans:
+        first = np.searchsorted(offsets_L2[:, 1], start, side="right")
+        last = np.searchsorted(offsets_L2[:, 0], end, side="left")
+        mask_L[first:last] = True
+    return mask_L

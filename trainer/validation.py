@@ -1,0 +1,59 @@
+"""Loss and accuracy on the validation file, weighted by tokens: the same numbers however it is batched."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from trainer.dataset import TokenizedExample
+from trainer.interruption import Interruption
+from trainer.layout import lay_out
+from trainer.scoring import TokenTally, pad, score
+
+_PARTIAL_VALIDATIONS = 20  # in a run
+_BUDGET_TOKENS = 4096  # of a micro-batch
+
+
+class Validation:
+    """Measures the whole file when asked, or the part of it that a step's turn comes to."""
+
+    def __init__(
+        self, examples: Sequence[TokenizedExample], *, batch_size: int, total_steps: int, interruption: Interruption
+    ) -> None:
+        self._examples = examples
+        self._part_size = min(batch_size, len(examples))
+        self._total_steps = total_steps
+        self._interval = math.ceil(total_steps / _PARTIAL_VALIDATIONS)
+        self._interruption = interruption
+
+    def is_due(self, step: int) -> bool:
+        return step % self._interval == 0 or step == self._total_steps
+
+    def measure_part(self, model: Any, step: int) -> TokenTally:
+        """Measure as many examples as a batch has, further on in the file at each step; the same for the same step."""
+        start = (step - 1) // self._interval * self._part_size
+        indices = [(start + offset) % len(self._examples) for offset in range(self._part_size)]
+        return self._measure(model, [self._examples[index] for index in indices])
+
+    def measure_all(self, model: Any) -> TokenTally:
+        return self._measure(model, self._examples)
+
+    def _measure(self, model: Any, examples: Sequence[TokenizedExample]) -> TokenTally:
+        tally = TokenTally()
+        model.eval()
+        with torch.no_grad():
+            for group in lay_out_long([len(example.input_ids_L) for example in examples]):
+                self._interruption.check()
+                micro_batch = pad([examples[index] for index in group])
+                tally.add(score(model, {name: tensor.to(model.device) for name, tensor in micro_batch.items()}))
+        return tally
+
+
+def lay_out_long(lengths: Sequence[int], *, at_once: int = 256) -> list[list[int]]:
+    """Lay out many examples in portions: finding the best layout takes time that grows with the square."""
+    groups = []
+    for start in range(0, len(lengths), at_once):
+        portion = lay_out(lengths[start : start + at_once], budget_tokens=_BUDGET_TOKENS)
+        groups += [[start + index for index in group] for group in portion]
+    return groups
