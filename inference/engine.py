@@ -1,6 +1,6 @@
 """The port to what answers inference requests, and the words it uses."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -67,10 +67,10 @@ class InferenceEngine(Protocol):
         """Close the door to an adapter and unload it; afterwards its files may be deleted. Idempotent."""
         ...
 
-    def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncIterator[bytes]:
+    def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
         """Answer a request: one chunk with the whole body, or the stream's bytes as they come.
 
-        An adapter is made resident first and stays so until the answer ends. Closing the iterator
+        An adapter is made resident first and stays so until the answer ends. Closing the generator
         cancels the work in the engine.
 
         Raises:
@@ -80,3 +80,7 @@ class InferenceEngine(Protocol):
         ...
 
     async def health(self) -> EngineHealth: ...
+
+    async def close(self) -> None:
+        """Let go of the engine's connections, at the end of the event loop they belong to; the engine goes on."""
+        ...

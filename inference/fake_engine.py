@@ -5,7 +5,7 @@ It answers in the engine's own form, private fields included, so that what relay
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +56,7 @@ class FakeEngine:
     async def forget_adapter(self, name: str) -> None:
         self.resident.pop(name, None)
 
-    async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncIterator[bytes]:
+    async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
         self._check_available()
         if adapter is not None:
             await self.ensure_adapter(adapter)

@@ -1,7 +1,7 @@
 """The port, `InferenceEngine`, on whatever vLLM process listens on a unix socket; it may be replaced at any time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ class VllmEngine:
             if self._identity() == process.identity:
                 raise
 
-    async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncIterator[bytes]:
+    async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
         process = self._process()
         try:
             async with aclosing(_answer(process, request, adapter)) as chunks:
@@ -85,7 +85,6 @@ class VllmEngine:
         return EngineHealth(ready=False, detail="the engine does not answer")
 
     async def close(self) -> None:
-        """Let go of the engine process; it goes on without us."""
         self._retire()
         if self._closing:
             await asyncio.wait(self._closing)

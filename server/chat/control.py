@@ -1,0 +1,92 @@
+"""The private door to the engines, on a unix socket: the worker asks here for adapters to be verified and forgotten."""
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from inference.engine import (
+    AdapterRef,
+    AdapterRejected,
+    EngineRefusal,
+    EngineRequest,
+    EngineUnavailable,
+    InferenceEngine,
+)
+from server.chat.answer import AnswerUnusable, Naming, rewrite_answer
+
+_QUESTION = [{"role": "user", "content": "Hello"}]
+
+
+@dataclass(frozen=True)
+class ControlApp:
+    """The ASGI app.
+
+    POST /adapters/verify  {name, base_model, directory, rank} → 200, 422 (it never will serve), 503 (try again)
+    POST /adapters/forget  {name, base_model} → 200, 503
+    GET  /engines          → what each base model's engine says of itself
+    """
+
+    engines: Mapping[str, InferenceEngine]  # by the base model's own name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            status, answer = await self._route(scope["method"], scope["path"], receive)
+        except AdapterRejected as error:
+            status, answer = 422, {"error": str(error)}
+        except EngineUnavailable as error:
+            status, answer = 503, {"error": str(error)}
+        body = orjson.dumps(answer)
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _route(self, method: str, path: str, receive: Receive) -> tuple[int, object]:
+        match method, path:
+            case "POST", "/adapters/verify":
+                given = orjson.loads(await _read_body(receive))
+                adapter = AdapterRef(given["name"], given["base_model"], Path(given["directory"]), given["rank"])
+                await self._verify(self._engine(adapter.base_model), adapter)
+                return 200, {"ok": True}
+            case "POST", "/adapters/forget":
+                given = orjson.loads(await _read_body(receive))
+                await self._engine(given["base_model"]).forget_adapter(given["name"])
+                return 200, {"ok": True}
+            case "GET", "/engines":
+                health = {name: await engine.health() for name, engine in self.engines.items()}
+                return 200, {name: {"ready": seen.ready, "detail": seen.detail} for name, seen in health.items()}
+            case _:
+                return 404, {"error": "there is no such route"}
+
+    def _engine(self, base_model: str) -> InferenceEngine:
+        try:
+            return self.engines[base_model]
+        except KeyError:
+            raise EngineUnavailable(f"there is no engine for the base model {base_model!r}") from None
+
+    async def _verify(self, engine: InferenceEngine, adapter: AdapterRef) -> None:
+        """Have the adapter loaded and answer a real request under its own name."""
+        await engine.ensure_adapter(adapter)
+        body = orjson.dumps({"model": adapter.name, "messages": _QUESTION, "max_tokens": 1})
+        try:
+            async with aclosing(engine.chat(EngineRequest(body, stream=False), adapter)) as chunks:
+                raw = b"".join([chunk async for chunk in chunks])
+            rewrite_answer(raw, Naming(adapter.name, adapter.name))
+        except EngineRefusal as refusal:
+            if refusal.status >= 500:
+                raise EngineUnavailable("the engine failed to answer with the adapter") from refusal
+            raise AdapterRejected("the engine refused to answer with the adapter") from refusal
+        except AnswerUnusable as error:
+            raise AdapterRejected(f"the engine's answer with the adapter is of no use: {error}") from error
+
+
+async def _read_body(receive: Receive) -> bytes:
+    body: bytes = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return body
