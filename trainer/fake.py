@@ -1,0 +1,130 @@
+"""Speaks the trainer's contract without a model, for tests of everything around it: `python -m trainer.fake RUN_DIR`.
+
+The environment scripts it: FAKE_STEP_S seconds a step (0), FAKE_CRASH_AT_STEP (ends at once, without an event),
+FAKE_EXIT_CODE of that crash (9), FAKE_NAN_AT_STEP (the run fails). A checkpoint to resume from is honoured.
+"""
+
+import os
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from trainer.contract.checkpoint import ADAPTER, publish_directory, seal, step_of
+from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Metrics, Progress, Started, Succeeded
+from trainer.contract.examples import read_examples
+from trainer.contract.invalid import ExampleInvalid
+from trainer.contract.report import CheckFailure, CheckReport, FileReport
+from trainer.contract.run_directory import RunDirectory
+from trainer.contract.spec import TrainingSpec
+from trainer.failures import LossNotFinite, describe
+from trainer.interruption import Interruption, StopRequested
+from trainer.order import StepOrder
+from trainer.reporter import Reporter
+
+_TOKENS_PER_EXAMPLE = 20
+
+
+def main(arguments: Sequence[str]) -> int:
+    directory = RunDirectory(Path(arguments[-1]))
+    try:
+        return _check(directory) if arguments[0] == "check" else _train(directory, directory.read_spec())
+    except (OSError, ValidationError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - goes to trainer.log
+        return 64
+
+
+def _train(run: RunDirectory, spec: TrainingSpec) -> int:
+    interruption = Interruption(run.stop)
+    interruption.listen()
+    step = (step_of(spec.resume_from) or 0) if spec.resume_from else 0
+    with Reporter(run.events) as reporter, interruption.deferred():
+        try:
+            n_examples = sum(1 for _ in read_examples(run.training_file))
+            order = StepOrder(n_examples, spec.method.batch_size, spec.method.n_epochs, spec.seed)
+            reporter.report(Started, total_steps=order.total_steps, n_examples=n_examples, first_step=step + 1)
+            while step < order.total_steps:
+                interruption.check()
+                step += 1
+                _do_step(run, spec, reporter, order, step)
+            _write_adapter(run.root / "staged-adapter")
+            publish_directory(run.root / "staged-adapter", run.adapter)
+            reporter.report(Succeeded, step=step, trained_tokens=_tokens(order, step), adapter="adapter")
+            return 0
+        except StopRequested:
+            reporter.report(Interrupted, step=step)
+            return 143
+        except (LossNotFinite, ExampleInvalid) as error:
+            failure = describe(error)
+            reporter.report(Failed, code=failure.code, message=failure.message, param=failure.param)
+            return 1
+
+
+def _do_step(run: RunDirectory, spec: TrainingSpec, reporter: Reporter, order: StepOrder, step: int) -> None:
+    time.sleep(float(os.environ.get("FAKE_STEP_S", "0")))
+    if step == int(os.environ.get("FAKE_CRASH_AT_STEP", "0")):
+        os._exit(int(os.environ.get("FAKE_EXIT_CODE", "9")))
+    if step == int(os.environ.get("FAKE_NAN_AT_STEP", "0")):
+        raise LossNotFinite("training loss", step)
+    validated = {"valid_loss": 2.2 / step, "valid_mean_token_accuracy": 0.5} if run.validation_file.exists() else {}
+    metrics = Metrics(train_loss=2.0 / step, train_mean_token_accuracy=1 - 1 / (step + 1), **validated)
+    reporter.report(
+        Progress,
+        step=step,
+        total_steps=order.total_steps,
+        metrics=metrics,
+        trained_tokens=_tokens(order, step),
+        learning_rate=spec.method.learning_rate,
+        grad_norm=1.0,
+        seconds_per_step=0.01,
+    )
+    epoch, every = order.epoch_ended_by(step), spec.checkpoint_every_steps
+    if epoch or (every and step % every == 0):
+        staged = run.checkpoints / f".staged-{step}"
+        _write_adapter(staged / ADAPTER)
+        seal(staged)
+        publish_directory(staged, run.checkpoint(step))
+        directory = str(run.checkpoint(step).relative_to(run.root))
+        reporter.report(CheckpointSaved, step=step, epoch=epoch, directory=directory, metrics=metrics)
+
+
+def _check(run: RunDirectory) -> int:
+    run.read_check_spec()
+    try:
+        validation = _report(run.validation_file) if run.validation_file.exists() else None
+        report = CheckReport(training=_report(run.training_file), validation=validation, base_parameters=1_000_000)
+    except ExampleInvalid as error:
+        failure = describe(error)
+        report = CheckReport(failure=CheckFailure(code=failure.code, message=failure.message, param=failure.param))
+    run.write_report(report)
+    return 0
+
+
+def _report(path: Path) -> FileReport:
+    n_examples = sum(1 for _ in read_examples(path))
+    return FileReport(
+        n_examples=n_examples,
+        n_tokens=n_examples * _TOKENS_PER_EXAMPLE,
+        n_trained_tokens=n_examples * _TOKENS_PER_EXAMPLE // 4,
+        longest_tokens=_TOKENS_PER_EXAMPLE,
+        truncated_lines=(),
+        dropped_lines=(),
+    )
+
+
+def _tokens(order: StepOrder, step: int) -> int:
+    return sum(len(order.examples_of(done)) for done in range(1, step + 1)) * _TOKENS_PER_EXAMPLE
+
+
+def _write_adapter(directory: Path) -> None:
+    """Two files with the right names; the weights are a valid safetensors file of no tensors."""
+    directory.mkdir(parents=True)
+    (directory / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 8, "base_model_name_or_path": null}\n')
+    (directory / "adapter_model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
