@@ -1,17 +1,28 @@
 """Settings → services: the only place that names an implementation of a port."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
 from inference.engine import InferenceEngine
+from inference.vllm.adapters import AdapterLimits
+from inference.vllm.engine import VllmEngine
+from server.auth.api_keys import ensure_default_project
+from server.auth.authenticator import Authenticator
 from server.base_models import BaseModels, load_base_models
 from server.db.engine import open_database
 from server.db.migrate import migrate
+from server.db.system_session import system_session
+from server.files import repository as files
+from server.models import repository as models
+from server.models.service import delete_adapter_files
 from server.settings import Settings
 from server.storage.blob_store import BlobStore
 from server.storage.local_directory import LocalDirectory
+
+_ORPHAN_GRACE_S = 3600.0  # a blob without a row may be of an upload that is about to end
 
 
 @dataclass(frozen=True)
@@ -22,20 +33,48 @@ class Services:
     database: Engine
     blobs: BlobStore
     base_models: BaseModels
+    authenticator: Authenticator
     engines: Mapping[str, InferenceEngine] = field(default_factory=dict)  # by the base model's own name; API only
 
 
-def build_services(settings: Settings) -> Services:
+def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | None = None) -> Services:
     """Open the home directory, with the database brought to this version. Safe in several processes at once.
 
     Raises:
         BaseModelsInvalid, DatabaseTooNew: the message says what to do.
     """
+    base_models = load_base_models(settings.base_models_file)
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     migrate(settings.database)
+    database = open_database(settings.database)
+    default = ensure_default_project(database, settings.organization)
     return Services(
         settings=settings,
-        database=open_database(settings.database),
+        database=database,
         blobs=LocalDirectory(settings.blobs),
-        base_models=load_base_models(settings.base_models_file),
+        base_models=base_models,
+        authenticator=Authenticator(database, default, settings.api_key, settings.admin_key),
+        engines=engines or {},
     )
+
+
+def build_engines(settings: Settings, base_models: BaseModels) -> dict[str, VllmEngine]:
+    """One engine per base model, each on its process's socket. They belong to one event loop; close them at its end."""
+    limits = AdapterLimits(max_resident=settings.max_resident_adapters, max_rank=settings.max_lora_rank)
+    return {
+        entry.name: VllmEngine(base_model=entry.name, socket=settings.engine_socket(index), limits=limits)
+        for index, entry in enumerate(base_models.entries)
+    }
+
+
+def tidy_up(services: Services) -> None:
+    """Delete what no row stands for any more: expired files, deleted models, uploads that broke off."""
+    now = time.time()
+    with system_session(services.database, write=True) as session:
+        for expired in files.list_expired(session, now=now):
+            session.delete(expired)
+    with system_session(services.database) as session:
+        known = files.list_file_ids(session)
+        for deleted in models.list_deleted(session):
+            delete_adapter_files(session, deleted, services.settings.adapters)
+    services.blobs.sweep(before=now - _ORPHAN_GRACE_S, is_known=known.__contains__)

@@ -1,5 +1,6 @@
 """Identifiers in OpenAI's shapes: a prefix and random base62."""
 
+import re
 import secrets
 import string
 from typing import NewType
@@ -8,6 +9,7 @@ ProjectId = NewType("ProjectId", str)
 FileId = NewType("FileId", str)
 JobId = NewType("JobId", str)
 
+_OUTSIDE_SLUG = re.compile(r"[^a-z0-9_-]+", re.ASCII)
 _BASE62 = string.digits + string.ascii_letters
 
 
@@ -46,3 +48,8 @@ def new_key_id() -> str:
 
 def new_request_id() -> str:
     return "req_" + secrets.token_hex(16)
+
+
+def slugify(text: str) -> str:
+    """Make text fit for a segment of a `ft:` name: lower case; runs of all but a-z, 0-9, `_` and `-` become one `-`."""
+    return _OUTSIDE_SLUG.sub("-", text.lower())

@@ -15,7 +15,13 @@ def open_database(path: Path) -> Engine:
 
     Transactions read (`BEGIN`) unless opened on `writing(engine)`.
     """
-    engine = create_engine(f"sqlite:///{path}", pool_size=20, max_overflow=40, pool_timeout=BUSY_TIMEOUT_MS / 1000)
+    engine = create_engine(
+        f"sqlite:///{path}",
+        pool_size=20,
+        max_overflow=40,
+        pool_timeout=BUSY_TIMEOUT_MS / 1000,
+        hide_parameters=True,  # errors are logged, clients' content is not
+    )
     event.listen(engine, "connect", _prepare_connection)
     event.listen(engine, "begin", _begin)
     return engine
@@ -28,6 +34,12 @@ def writing(engine: Engine) -> Engine:
     between (SQLITE_BUSY_SNAPSHOT).
     """
     return engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+
+
+def check_writable(engine: Engine) -> None:
+    """Take the write lock and let it go. Raises: sqlalchemy.exc.DBAPIError."""
+    with writing(engine).connect() as connection:
+        connection.exec_driver_sql("SELECT 1 FROM project LIMIT 1")
 
 
 def _prepare_connection(connection: Any, _record: object) -> None:

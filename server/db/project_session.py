@@ -81,7 +81,7 @@ def _refuse_unconfinable(statement: Executable) -> None:
         if isinstance(element, TextClause):
             raise UnconfinedStatement("textual SQL cannot be confined")
         source = element.table if isinstance(element, Column) else element
-        if isinstance(source, Alias) and source not in entities:
+        if isinstance(source, Alias) and isinstance(source.element, Table) and source not in entities:
             raise UnconfinedStatement(f"{element} is an alias of a table, not of a row class")
         if (
             isinstance(source, Table)

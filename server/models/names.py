@@ -4,13 +4,12 @@ import re
 from dataclasses import dataclass
 
 from server.errors import InvalidRequest
-from server.ids import random_base62
+from server.ids import random_base62, slugify
 
 MAX_SUFFIX_LENGTH = 64
 
 _UNIQUE = re.compile(r"[0-9A-Za-z]{8}", re.ASCII)
 _STEP = re.compile(r"ckpt-step-([1-9][0-9]*)", re.ASCII)
-_OUTSIDE_SLUG = re.compile(r"[^a-z0-9_-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,3 @@ def normalise_suffix(suffix: str) -> str:
             code="invalid_value",
         )
     return slug
-
-
-def slugify(text: str) -> str:
-    """Lower case; runs of anything but a-z, 0-9, `_` and `-` become one `-`. May be empty."""
-    return _OUTSIDE_SLUG.sub("-", text.lower())

@@ -1,0 +1,116 @@
+"""The API as one ASGI application: routers, layers, error handlers — wiring only."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server import health
+from server.auth.authenticator import Authenticator
+from server.bootstrap import Services, tidy_up
+from server.errors import ApiError, Forbidden, InvalidRequest, NotFound, PayloadTooLarge
+from server.files import routes as files
+from server.fine_tuning import routes as fine_tuning
+from server.limits import JsonBodyLimit
+from server.models import routes as models
+from server.request_ids import RequestIds, server_fault
+from server.request_validation import NOT_JSON, describe
+
+CHAT_PATH = "/v1/chat/completions"
+_STREAMED_UPLOADS = frozenset({("POST", "/v1/files")})
+
+
+class MethodNotAllowed(ApiError):
+    status = 405
+
+
+def create_app(services: Services, *, chat: ASGIApp) -> ASGIApp:
+    """Build the public API. `chat` answers `POST /v1/chat/completions`, authentication and errors included."""
+    rest = JsonBodyLimit(create_rest_app(services), streaming=_STREAMED_UPLOADS)
+
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        is_chat = scope["type"] == "http" and scope["path"] == CHAT_PATH and scope["method"] == "POST"
+        await (chat if is_chat else rest)(scope, receive, send)
+
+    return RequestIds(front, organization=services.authenticator.default.slug)
+
+
+def create_rest_app(services: Services) -> FastAPI:
+    """Build everything but chat."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(tidy_up, services)
+        yield
+        for engine in services.engines.values():
+            await engine.close()
+
+    app = FastAPI(
+        title="Tunesmith",
+        version="1",
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        strict_content_type=False,
+    )
+    _share(app, services)
+    for module in (files, fine_tuning, models, health):
+        app.include_router(module.router)
+    app.add_exception_handler(ApiError, _render_api_error)
+    app.add_exception_handler(RequestValidationError, _render_finding)
+    app.add_exception_handler(HTTPException, _render_http_exception)
+    app.add_exception_handler(Exception, _render_fault)
+    return app
+
+
+def _share(app: FastAPI, services: Services) -> None:
+    """What routes and dependencies reach as `request.app.state`."""
+    authenticator: Authenticator = services.authenticator
+    app.state.authenticator = authenticator
+    app.state.settings = services.settings
+    app.state.database = services.database
+    app.state.blobs = services.blobs
+    app.state.base_models = services.base_models
+    app.state.engines = services.engines
+
+
+async def _render_api_error(_request: Request, error: Any) -> JSONResponse:
+    return JSONResponse(error.body(), error.status, error.headers())
+
+
+async def _render_finding(request: Request, error: Any) -> JSONResponse:
+    return await _render_api_error(request, describe(error.errors()))
+
+
+async def _render_http_exception(request: Request, error: Any) -> JSONResponse:
+    response = await _render_api_error(request, _api_error(request, error.status_code))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _render_fault(request: Request, _error: Any) -> JSONResponse:
+    """The outermost layer logs the exception: Starlette raises it again after this answer."""
+    return await _render_api_error(request, server_fault(request.state.request_id))
+
+
+def _api_error(request: Request, status: int) -> ApiError:
+    """What Starlette and FastAPI raise by themselves, in OpenAI's words."""
+    match status:
+        case 404:
+            return NotFound(f"Invalid URL ({request.method} {request.url.path})")
+        case 405:
+            return MethodNotAllowed(f"Not allowed to {request.method} on {request.url.path}.")
+        case 413:
+            return PayloadTooLarge("The body of your request is too large.")
+        case 403:
+            return Forbidden("This request is not allowed.")
+        case _:
+            return InvalidRequest(NOT_JSON)

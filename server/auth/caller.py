@@ -1,0 +1,13 @@
+"""Who is asking: an authenticated API key and its project."""
+
+from dataclasses import dataclass
+
+from server.ids import ProjectId
+
+
+@dataclass(frozen=True)
+class Caller:
+    project_id: ProjectId
+    organization_id: str  # OpenAI's `organization_id` of a job
+    slug: str  # the third segment of `ft:` names
+    is_admin: bool

@@ -1,0 +1,141 @@
+"""/v1/files"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from server.auth.dependencies import CallerDep, ProjectDb
+from server.db.project_session import project_session
+from server.db.tables import FileRow
+from server.errors import InsufficientStorage, InvalidRequest
+from server.files import service
+from server.files.schemas import DeleteFileResponse, ListFilesResponse, OpenAIFile
+from server.files.upload import UploadForm, too_large
+from server.ids import new_file_id
+from server.pagination import AfterQuery, LimitQuery
+from server.storage.blob_store import BlobKey, BlobStore, BlobStoreFull
+
+router = APIRouter(prefix="/v1/files", tags=["Files"])
+
+_PIECE_BYTES = 1024 * 1024  # what goes to a thread at once
+_FORM_OVERHEAD_BYTES = 128 * 1024
+_FORM = {
+    "type": "object",
+    "required": ["file", "purpose"],
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "purpose": {"type": "string", "enum": ["fine-tune", "assistants", "batch", "vision", "user_data", "evals"]},
+        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
+    },
+}
+
+
+@router.post(
+    "",
+    operation_id="createFile",
+    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
+)
+async def create_file(request: Request, caller: CallerDep) -> OpenAIFile:
+    """Upload a file. Its content is looked at when a job uses it, not here."""
+    state = request.app.state
+    max_file_bytes = state.settings.max_file_bytes
+    if int(request.headers.get("content-length", 0)) > max_file_bytes + _FORM_OVERHEAD_BYTES:
+        raise too_large(max_file_bytes)
+
+    blobs: BlobStore = state.blobs
+    file_id = new_file_id()
+    opened = blobs.writer(BlobKey(file_id))
+    try:
+        with opened as writer:
+            form = UploadForm(
+                request.headers.get("content-type", ""), max_file_bytes=max_file_bytes, write_file=writer.write
+            )
+            await _receive(request, form)
+
+            def keep() -> FileRow:
+                asked = form.finish()
+                blob = writer.commit()
+                with project_session(state.database, caller.project_id, write=True) as session:
+                    return service.create_file(session, file_id, asked, blob)
+
+            return OpenAIFile.from_row(await run_in_threadpool(keep))
+    except BlobStoreFull as error:
+        raise InsufficientStorage("The server has no space left for this file; nothing of it was kept.") from error
+
+
+@router.get("", operation_id="listFiles")
+def list_files(
+    db: ProjectDb,
+    after: AfterQuery = None,
+    limit: LimitQuery = 10_000,
+    order: Literal["asc", "desc"] = "desc",
+    purpose: Annotated[str | None, Query(description="Only files of this purpose.")] = None,
+) -> ListFilesResponse:
+    """List the project's files by their time of creation."""
+    page = service.list_files(db, after=after, limit=limit, ascending=order == "asc", purpose=purpose)
+    files = [OpenAIFile.from_row(row) for row in page.rows]
+    return ListFilesResponse(
+        data=files,
+        first_id=files[0].id if files else None,
+        last_id=files[-1].id if files else None,
+        has_more=page.has_more,
+    )
+
+
+@router.get("/{file_id}", operation_id="retrieveFile")
+def retrieve_file(file_id: str, db: ProjectDb) -> OpenAIFile:
+    """Describe a file."""
+    return OpenAIFile.from_row(service.retrieve_file(db, file_id))
+
+
+@router.delete("/{file_id}", operation_id="deleteFile")
+def delete_file(file_id: str, request: Request, caller: CallerDep) -> DeleteFileResponse:
+    """Delete a file. Jobs that are using it go on with their own copy."""
+    with project_session(request.app.state.database, caller.project_id, write=True) as session:
+        service.delete_file(session, file_id)
+    request.app.state.blobs.delete(BlobKey(file_id))
+    return DeleteFileResponse(id=file_id)
+
+
+@router.get("/{file_id}/content", operation_id="downloadFile", response_class=StreamingResponse)
+def download_file(file_id: str, request: Request, db: ProjectDb) -> StreamingResponse:
+    """Give the bytes of a file, as they were uploaded."""
+    row, chunks = service.open_content(db, request.app.state.blobs, file_id)
+    return StreamingResponse(
+        chunks,
+        media_type="application/octet-stream",
+        headers={"content-length": str(row.bytes), "content-disposition": _attachment(row.filename)},
+    )
+
+
+async def _receive(request: Request, form: UploadForm) -> None:
+    try:
+        async for piece in _pieces(request):
+            await run_in_threadpool(form.feed, piece)
+    except ClientDisconnect as error:
+        raise InvalidRequest("The upload broke off; nothing of it was kept.") from error
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    """The body in pieces worth a thread's while."""
+    gathered = bytearray()
+    async for chunk in request.stream():
+        gathered += chunk
+        if len(gathered) >= _PIECE_BYTES:
+            yield bytes(gathered)
+            gathered.clear()
+    yield bytes(gathered)
+
+
+def _attachment(filename: str) -> str:
+    """RFC 6266: a plain form for every client, and the exact one where it has other characters."""
+    plain = "".join(c if 32 <= ord(c) < 127 and c not in '"\\%' else "_" for c in filename)
+    if plain == filename:
+        return f'attachment; filename="{plain}"'
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"

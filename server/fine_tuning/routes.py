@@ -1,0 +1,101 @@
+"""/v1/fine_tuning/jobs"""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from server.auth.dependencies import CallerDep, ProjectDb
+from server.errors import InvalidRequest
+from server.fine_tuning import service
+from server.fine_tuning.schemas import (
+    CreateFineTuningJobRequest,
+    FineTuningJob,
+    FineTuningJobCheckpoint,
+    FineTuningJobEvent,
+    ListCheckpointsResponse,
+    ListEventsResponse,
+    ListJobsResponse,
+)
+from server.fine_tuning.service import PageRequest
+from server.pagination import AfterQuery, LimitQuery
+
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["Fine-tuning"])
+
+_METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
+
+
+@router.post("", operation_id="createFineTuningJob")
+def create_fine_tuning_job(
+    body: CreateFineTuningJobRequest, request: Request, caller: CallerDep, db: ProjectDb
+) -> FineTuningJob:
+    """Create a job that makes a fine-tuned model of a base model and a file of examples."""
+    job = service.create_job(db, request.app.state.base_models, body)
+    return FineTuningJob.from_row(job, caller.organization_id)
+
+
+@router.get("", operation_id="listPaginatedFineTuningJobs")
+def list_fine_tuning_jobs(
+    request: Request,
+    caller: CallerDep,
+    db: ProjectDb,
+    after: AfterQuery = None,
+    limit: LimitQuery = 20,
+    metadata: Annotated[
+        str | None, Query(description="`metadata[key]=value`: jobs with this pair; `metadata=null`: jobs with none.")
+    ] = None,
+) -> ListJobsResponse:
+    """List the project's jobs, newest first."""
+    pairs = _metadata_filter(request.query_params.multi_items(), metadata)
+    page = service.list_jobs(db, PageRequest(after, limit), pairs)
+    jobs = [FineTuningJob.from_row(row, caller.organization_id) for row in page.rows]
+    return ListJobsResponse(data=jobs, has_more=page.has_more)
+
+
+@router.get("/{fine_tuning_job_id}", operation_id="retrieveFineTuningJob")
+def retrieve_fine_tuning_job(fine_tuning_job_id: str, caller: CallerDep, db: ProjectDb) -> FineTuningJob:
+    """Describe a job."""
+    return FineTuningJob.from_row(service.retrieve_job(db, fine_tuning_job_id), caller.organization_id)
+
+
+@router.post("/{fine_tuning_job_id}/cancel", operation_id="cancelFineTuningJob")
+def cancel_fine_tuning_job(fine_tuning_job_id: str, caller: CallerDep, db: ProjectDb) -> FineTuningJob:
+    """Cancel a job that has not ended."""
+    return FineTuningJob.from_row(service.cancel_job(db, fine_tuning_job_id), caller.organization_id)
+
+
+@router.get("/{fine_tuning_job_id}/events", operation_id="listFineTuningEvents")
+def list_fine_tuning_events(
+    fine_tuning_job_id: str, db: ProjectDb, after: AfterQuery = None, limit: LimitQuery = 20
+) -> ListEventsResponse:
+    """List what happened to a job, newest first."""
+    page = service.list_events(db, fine_tuning_job_id, PageRequest(after, limit))
+    return ListEventsResponse(data=[FineTuningJobEvent.from_row(row) for row in page.rows], has_more=page.has_more)
+
+
+@router.get("/{fine_tuning_job_id}/checkpoints", operation_id="listFineTuningJobCheckpoints")
+def list_fine_tuning_job_checkpoints(
+    fine_tuning_job_id: str, db: ProjectDb, after: AfterQuery = None, limit: LimitQuery = 10
+) -> ListCheckpointsResponse:
+    """List the checkpoints of a job, newest step first. Each can be used as a model."""
+    page = service.list_checkpoints(db, fine_tuning_job_id, PageRequest(after, limit))
+    checkpoints = [FineTuningJobCheckpoint.from_row(row) for row in page.rows]
+    return ListCheckpointsResponse(
+        data=checkpoints,
+        first_id=checkpoints[0].id if checkpoints else None,
+        last_id=checkpoints[-1].id if checkpoints else None,
+        has_more=page.has_more,
+    )
+
+
+def _metadata_filter(query: list[tuple[str, str]], metadata: str | None) -> dict[str, str] | None:
+    pairs = {match[1]: value for name, value in query if (match := _METADATA.fullmatch(name))}
+    if metadata is None:
+        return pairs
+    if metadata != "null" or pairs:
+        raise InvalidRequest(
+            "Invalid 'metadata': filter by metadata[key]=value, or by metadata=null alone.",
+            param="metadata",
+            code="invalid_value",
+        )
+    return None

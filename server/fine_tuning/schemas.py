@@ -1,0 +1,217 @@
+"""Fine-tuning jobs on the wire, in OpenAI's order."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.db.tables import CheckpointRow, JobEventRow, JobRow
+from server.vocabulary import EventLevel, EventType, JobStatus
+
+Auto = Literal["auto"]
+
+
+class _Request(BaseModel):
+    """What clients send: no field but these, and no value taken for one of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Hyperparameters(_Request):
+    """OpenAI: FineTuneSupervisedHyperparameters."""
+
+    n_epochs: Annotated[int, Field(ge=1, le=50)] | Auto = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=256)] | Auto = "auto"
+    learning_rate_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Auto = "auto"
+
+
+class SupervisedRequest(_Request):
+    """OpenAI: FineTuneSupervisedMethod."""
+
+    hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
+
+
+class MethodRequest(_Request):
+    """OpenAI: FineTuneMethod. Only the part that `type` names is looked at."""
+
+    type: Literal["supervised", "dpo", "reinforcement"]
+    supervised: SupervisedRequest | None = None
+    dpo: Any = None
+    reinforcement: Any = None
+
+
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
+
+
+class CreateFineTuningJobRequest(_Request):
+    """OpenAI: CreateFineTuningJobRequest."""
+
+    model: str
+    training_file: str
+    hyperparameters: Hyperparameters | None = None  # deprecated upstream, and what many programs send
+    suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    validation_file: str | None = None
+    integrations: list[Any] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    method: MethodRequest | None = None
+    metadata: Metadata | None = None
+
+    def asked_hyperparameters(self) -> Hyperparameters:
+        """Those of `method` where both are there."""
+        if self.method is not None and self.method.supervised is not None:
+            return self.method.supervised.hyperparameters
+        return self.hyperparameters or Hyperparameters()
+
+
+class JobError(BaseModel):
+    """OpenAI: FineTuningJob.error."""
+
+    code: str
+    message: str
+    param: str | None
+
+
+class JobHyperparameters(BaseModel):
+    """OpenAI: FineTuningJob.hyperparameters: "auto" until the files are validated."""
+
+    n_epochs: int | Auto
+    batch_size: int | Auto
+    learning_rate_multiplier: float | Auto
+
+
+class SupervisedMethod(BaseModel):
+    hyperparameters: JobHyperparameters
+
+
+class Method(BaseModel):
+    """OpenAI: FineTuneMethod."""
+
+    type: Literal["supervised"]
+    supervised: SupervisedMethod
+
+
+class FineTuningJob(BaseModel):
+    """OpenAI: FineTuningJob."""
+
+    id: str
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    created_at: int  # unix seconds, as are the other times
+    error: JobError | None
+    fine_tuned_model: str | None
+    finished_at: int | None
+    hyperparameters: JobHyperparameters
+    model: str  # as the client named it
+    organization_id: str
+    result_files: list[str]
+    status: JobStatus
+    trained_tokens: int | None
+    training_file: str
+    validation_file: str | None
+    integrations: list[Any]
+    seed: int
+    estimated_finish: int | None
+    method: Method
+    metadata: dict[str, str] | None
+    user_provided_suffix: str | None
+    usage_metrics: None = None
+    shared_with_openai: Literal[False] = False
+    eval_id: None = None
+
+    @classmethod
+    def from_row(cls, row: JobRow, organization_id: str) -> Self:
+        hyperparameters = JobHyperparameters.model_validate(row.hyperparameters or row.requested_hyperparameters)
+        return cls(
+            id=row.id,
+            created_at=row.created_at,
+            error=_error(row),
+            fine_tuned_model=row.fine_tuned_model,
+            finished_at=row.finished_at,
+            hyperparameters=hyperparameters,
+            model=row.requested_model,
+            organization_id=organization_id,
+            result_files=[row.result_file] if row.result_file else [],
+            status=row.status,
+            trained_tokens=row.trained_tokens,
+            training_file=row.training_file,
+            validation_file=row.validation_file,
+            integrations=[],
+            seed=row.seed,
+            estimated_finish=row.estimated_finish,
+            method=Method(type="supervised", supervised=SupervisedMethod(hyperparameters=hyperparameters)),
+            metadata=row.job_metadata,
+            user_provided_suffix=row.user_provided_suffix,
+        )
+
+
+class ListJobsResponse(BaseModel):
+    """OpenAI: ListPaginatedFineTuningJobsResponse."""
+
+    object: Literal["list"] = "list"
+    data: list[FineTuningJob]
+    has_more: bool
+
+
+class FineTuningJobEvent(BaseModel):
+    """OpenAI: FineTuningJobEvent."""
+
+    id: str
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+    created_at: int
+    level: EventLevel
+    message: str
+    type: EventType
+    data: dict[str, Any] | None
+
+    @classmethod
+    def from_row(cls, row: JobEventRow) -> Self:
+        return cls(
+            id=row.id, created_at=row.created_at, level=row.level, message=row.message, type=row.type, data=row.data
+        )
+
+
+class ListEventsResponse(BaseModel):
+    """OpenAI: ListFineTuningJobEventsResponse."""
+
+    object: Literal["list"] = "list"
+    data: list[FineTuningJobEvent]
+    has_more: bool
+
+
+class FineTuningJobCheckpoint(BaseModel):
+    """OpenAI: FineTuningJobCheckpoint."""
+
+    id: str
+    object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+    created_at: int
+    fine_tuned_model_checkpoint: str
+    step_number: int
+    metrics: dict[str, float]  # step and those of the losses and accuracies that were measured
+    fine_tuning_job_id: str
+
+    @classmethod
+    def from_row(cls, row: CheckpointRow) -> Self:
+        return cls(
+            id=row.id,
+            created_at=row.created_at,
+            fine_tuned_model_checkpoint=row.model_name,
+            step_number=row.step,
+            metrics={"step": row.step} | {name: value for name, value in row.metrics.items() if value is not None},
+            fine_tuning_job_id=row.job_id,
+        )
+
+
+class ListCheckpointsResponse(BaseModel):
+    """OpenAI: ListFineTuningJobCheckpointsResponse."""
+
+    object: Literal["list"] = "list"
+    data: list[FineTuningJobCheckpoint]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+def _error(row: JobRow) -> JobError | None:
+    if row.error_code is None:
+        return None
+    return JobError(code=row.error_code, message=row.error_message or "", param=row.error_param)

@@ -1,0 +1,166 @@
+"""What clients may ask of a job."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from server.base_models import BaseModelEntry, BaseModels
+from server.db.project_session import ProjectSession
+from server.db.tables import CheckpointRow, JobEventRow, JobRow
+from server.errors import InvalidRequest, NotFound
+from server.files.repository import find_file
+from server.fine_tuning import repository
+from server.fine_tuning.job_changes import add_event, move
+from server.fine_tuning.lifecycle import NewEvent, is_terminal
+from server.fine_tuning.schemas import CreateFineTuningJobRequest
+from server.ids import new_job_id
+from server.models.names import normalise_suffix, parse_model_name
+from server.pagination import Page, build_page, unknown_cursor
+from server.vocabulary import FilePurpose, JobStatus
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    after: str | None
+    limit: int
+
+
+def create_job(session: ProjectSession, base_models: BaseModels, asked: CreateFineTuningJobRequest) -> JobRow:
+    """Make a job and its first event.
+
+    Raises:
+        InvalidRequest: something that was asked for is not there, or is not offered.
+    """
+    base = _base_model(base_models, asked.model)
+    _refuse_what_is_not_offered(asked)
+    for param in ("training_file", "validation_file"):
+        _check_file(session, param, getattr(asked, param))
+    now = time.time()
+    job = JobRow(
+        id=new_job_id(),
+        project_id=session.project_id,
+        created_at=int(now),
+        status=JobStatus.VALIDATING_FILES,
+        requested_model=asked.model,
+        base_model=base.name,
+        training_file=asked.training_file,
+        validation_file=asked.validation_file,
+        suffix=None if asked.suffix is None else normalise_suffix(asked.suffix),
+        user_provided_suffix=asked.suffix,
+        seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
+        method="supervised",
+        requested_hyperparameters=asked.asked_hyperparameters().model_dump(),
+        job_metadata=asked.metadata,
+    )
+    session.add(job)
+    add_event(session, job, NewEvent(f"Created fine-tuning job: {job.id}"), now=now)
+    return job
+
+
+def list_jobs(session: ProjectSession, page: PageRequest, metadata: Mapping[str, str] | None) -> Page[JobRow]:
+    before_seq = None
+    if page.after is not None:
+        cursor = repository.find_job(session, page.after)
+        if cursor is None:
+            raise unknown_cursor(page.after)
+        before_seq = cursor.seq
+    rows = repository.list_jobs(session, before_seq=before_seq, limit=page.limit + 1, metadata=metadata)
+    return build_page(rows, page.limit)
+
+
+def retrieve_job(session: ProjectSession, job_id: str) -> JobRow:
+    """Raises: NotFound."""
+    job = repository.find_job(session, job_id)
+    if job is None:
+        raise NotFound(f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found")
+    return job
+
+
+def cancel_job(session: ProjectSession, job_id: str) -> JobRow:
+    """Cancel a job that has not ended. Its process, if it has one, is stopped soon after by the worker.
+
+    Raises:
+        NotFound: there is no such job.
+        InvalidRequest: it has ended already.
+    """
+    job = retrieve_job(session, job_id)
+    if is_terminal(job.status):
+        raise InvalidRequest(f'Cannot cancel a job {job_id} that already has status "{job.status}".')
+    now = time.time()
+    move(job, JobStatus.CANCELLED)
+    job.finished_at = int(now)
+    job.estimated_finish = None
+    session.add(job)
+    add_event(session, job, NewEvent("The job was cancelled"), now=now)
+    return job
+
+
+def list_events(session: ProjectSession, job_id: str, page: PageRequest) -> Page[JobEventRow]:
+    retrieve_job(session, job_id)
+    before_seq = None
+    if page.after is not None:
+        cursor = repository.find_event(session, job_id, page.after)
+        if cursor is None:
+            raise unknown_cursor(page.after)
+        before_seq = cursor.seq
+    rows = repository.list_events(session, job_id, before_seq=before_seq, limit=page.limit + 1)
+    return build_page(rows, page.limit)
+
+
+def list_checkpoints(session: ProjectSession, job_id: str, page: PageRequest) -> Page[CheckpointRow]:
+    retrieve_job(session, job_id)
+    before_step = None
+    if page.after is not None:
+        cursor = repository.find_checkpoint(session, job_id, page.after)
+        if cursor is None:
+            raise unknown_cursor(page.after)
+        before_step = cursor.step
+    rows = repository.list_checkpoints(session, job_id, before_step=before_step, limit=page.limit + 1)
+    return build_page(rows, page.limit)
+
+
+def _base_model(base_models: BaseModels, name: str) -> BaseModelEntry:
+    base = base_models.find(name)
+    if base is not None:
+        return base
+    if parse_model_name(name) is not None:
+        raise InvalidRequest(
+            "Training a fine-tuned model further is not offered yet. Name one of the base models of GET /v1/models.",
+            param="model",
+            code="model_not_available",
+        )
+    raise InvalidRequest(
+        f"Model {name[:256]} is not available for fine-tuning or does not exist.",
+        param="model",
+        code="model_not_available",
+    )
+
+
+def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest) -> None:
+    if asked.method is not None and asked.method.type != "supervised":
+        raise InvalidRequest(
+            f"The method '{asked.method.type}' is not offered yet. Use 'supervised'.",
+            param="method.type",
+            code="unsupported_value",
+        )
+    if asked.integrations:
+        raise InvalidRequest(
+            "Integrations are not offered yet. Leave 'integrations' out; the job's events carry all metrics.",
+            param="integrations",
+            code="unsupported_value",
+        )
+
+
+def _check_file(session: ProjectSession, param: str, file_id: str | None) -> None:
+    if file_id is None:
+        return
+    row = find_file(session, file_id, now=time.time())
+    if row is None:
+        raise InvalidRequest(f"invalid {param}: {file_id[:256]}", param=param)
+    if row.purpose is not FilePurpose.FINE_TUNE:
+        raise InvalidRequest(
+            f"invalid {param}: {file_id} has the purpose '{row.purpose}', but 'fine-tune' is needed. "
+            "Upload the file again with that purpose.",
+            param=param,
+        )

@@ -1,0 +1,35 @@
+"""/health: the process is up. /ready: it can do its work."""
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from sqlalchemy.exc import DBAPIError
+from starlette.concurrency import run_in_threadpool
+
+from server.db.engine import check_writable
+from server.errors import EngineUnavailable
+
+router = APIRouter(tags=["Health"])
+
+
+class Health(BaseModel):
+    status: str
+
+
+@router.get("/health", operation_id="health")
+async def health() -> Health:
+    """Say that the process answers."""
+    return Health(status="ok")
+
+
+@router.get("/ready", operation_id="ready")
+async def ready(request: Request) -> Health:
+    """Say that the database can be written and every engine answers; 503 until then."""
+    try:
+        await run_in_threadpool(check_writable, request.app.state.database)
+    except DBAPIError as error:
+        raise EngineUnavailable("The database cannot be written.") from error
+    for name, engine in request.app.state.engines.items():
+        state = await engine.health()
+        if not state.ready:
+            raise EngineUnavailable(f"The engine of {name} is not ready: {state.detail}")
+    return Health(status="ready")

@@ -1,0 +1,54 @@
+"""/v1/models"""
+
+import logging
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+
+from inference.engine import EngineError
+from server.auth.dependencies import CallerDep, ProjectDb
+from server.db.project_session import project_session
+from server.db.tables import FineTunedModelRow
+from server.models import service
+from server.models.schemas import DeleteModelResponse, ListModelsResponse, Model
+
+router = APIRouter(prefix="/v1/models", tags=["Models"])
+
+_LOG = logging.getLogger("tunesmith.api")
+
+
+@router.get("", operation_id="listModels")
+def list_models(request: Request, caller: CallerDep, db: ProjectDb) -> ListModelsResponse:
+    """List the base models, under each of their names, and the project's fine-tuned models."""
+    return ListModelsResponse(data=service.list_models(db, request.app.state.base_models, owner=caller.slug))
+
+
+# Names may hold `/`: newer clients send it as %2F, older ones as it is.
+@router.get("/{model:path}", operation_id="retrieveModel")
+def retrieve_model(model: str, request: Request, caller: CallerDep, db: ProjectDb) -> Model:
+    """Describe a model."""
+    return service.retrieve_model(db, request.app.state.base_models, model, owner=caller.slug)
+
+
+@router.delete("/{model:path}", operation_id="deleteModel")
+async def delete_model(model: str, request: Request, caller: CallerDep) -> DeleteModelResponse:
+    """Delete a fine-tuned model: first the door is closed, then the engine forgets it, then its files go."""
+    state = request.app.state
+
+    def close() -> FineTunedModelRow:
+        with project_session(state.database, caller.project_id, write=True) as session:
+            return service.close_model(session, state.base_models, model)
+
+    def delete_files(row: FineTunedModelRow) -> None:
+        with project_session(state.database, caller.project_id) as session:
+            service.delete_adapter_files(session, row, state.settings.adapters)
+
+    row = await run_in_threadpool(close)
+    try:
+        if engine := state.engines.get(row.base_model):
+            await engine.forget_adapter(row.name)
+    except EngineError:
+        _LOG.warning("the engine did not forget %s; its files stay until the next start", row.name)
+    else:
+        await run_in_threadpool(delete_files, row)
+    return DeleteModelResponse(id=model)
