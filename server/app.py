@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,15 +15,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server import health
 from server.auth.authenticator import Authenticator
 from server.bootstrap import Services, tidy_up
+from server.chat.relay import PATH as CHAT_PATH
+from server.chat.relay import ChatRelay
 from server.errors import ApiError, Forbidden, InvalidRequest, NotFound, PayloadTooLarge
 from server.files import routes as files
 from server.fine_tuning import routes as fine_tuning
 from server.limits import JsonBodyLimit
 from server.models import routes as models
+from server.models.service import find_adapter
 from server.request_ids import RequestIds, server_fault
 from server.request_validation import NOT_JSON, describe
 
-CHAT_PATH = "/v1/chat/completions"
 _STREAMED_UPLOADS = frozenset({("POST", "/v1/files")})
 
 
@@ -30,12 +33,19 @@ class MethodNotAllowed(ApiError):
     status = 405
 
 
-def create_app(services: Services, *, chat: ASGIApp) -> ASGIApp:
-    """Build the public API. `chat` answers `POST /v1/chat/completions`, authentication and errors included."""
+def create_app(services: Services) -> ASGIApp:
+    """Build the public API: chat as a raw ASGI app before FastAPI's router, everything else behind it."""
+    chat = ChatRelay(
+        authenticate=services.authenticator.authenticate,
+        find_model=partial(find_adapter, services.database, adapters=services.settings.adapters),
+        engines=services.engines,
+        base_models=services.base_models,
+        max_body_bytes=services.settings.max_chat_body_bytes,
+    )
     rest = JsonBodyLimit(create_rest_app(services), streaming=_STREAMED_UPLOADS)
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
-        is_chat = scope["type"] == "http" and scope["path"] == CHAT_PATH and scope["method"] == "POST"
+        is_chat = scope["type"] == "http" and scope["path"] == CHAT_PATH
         await (chat if is_chat else rest)(scope, receive, send)
 
     return RequestIds(front, organization=services.authenticator.default.slug)

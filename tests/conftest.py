@@ -11,7 +11,6 @@ import openai
 import pytest
 import uvicorn
 from sqlalchemy import Engine
-from starlette.types import Receive, Scope, Send
 
 from inference.fake_engine import FakeEngine
 from server.app import create_app
@@ -86,11 +85,11 @@ def make_settings(home: Path, **overrides: object) -> Settings:
     return Settings(**values)  # type: ignore[arg-type]
 
 
-class serving:  # noqa: N801  # used as a verb
+class serving:
     """Serve an API on a free port of loopback, in a thread."""
 
     def __init__(self, services: Services) -> None:
-        app = create_app(services, chat=_no_chat)
+        app = create_app(services)
         self._server = uvicorn.Server(uvicorn.Config(app, http="httptools", log_config=None, lifespan="on"))
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
@@ -105,7 +104,3 @@ class serving:  # noqa: N801  # used as a verb
         self._server.should_exit = True
         self._thread.join(timeout=30)
         self._socket.close()
-
-
-async def _no_chat(scope: Scope, receive: Receive, send: Send) -> None:
-    raise NotImplementedError

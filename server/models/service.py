@@ -45,9 +45,9 @@ def close_model(session: ProjectSession, base_models: BaseModels, name: str) -> 
     return row
 
 
-def find_adapter(database: Engine, project_id: ProjectId, name: str, *, adapters: Path) -> AdapterRef | None:
+def find_adapter(database: Engine, project_id: str, name: str, *, adapters: Path) -> AdapterRef | None:
     """The adapter behind a fine-tuned model's name; None if the project has no such model. Reads the database."""
-    with project_session(database, project_id) as session:
+    with project_session(database, ProjectId(project_id)) as session:
         row = repository.find_model(session, name)
     return None if row is None else adapter_of(row, adapters)
 
