@@ -18,7 +18,7 @@ demo: install  ## train and chat on the demo model, for real (SEED=n)
 	@$(BIN)/python examples/quickstart.py --seed $(SEED)
 
 demo-model: install  ## make the demo base model anew (minutes)
-	@$(BIN)/python -m examples.demo_recipe
+	@cd examples && $(BIN)/python -m make_demo_model
 
 serve: install  ## start the service with its defaults
 	@$(BIN)/tunesmith serve

@@ -8,7 +8,6 @@ _HEAD = """\
 # Every package, with its version and the hashes of its files: written by scripts/lock.sh, not by hand.
 # A heading names the parts that need what follows it: server is in every part, test is for the test suite alone.
 """
-_LEFT_OUT = {"torchvision", "torchaudio", "torchcodec"}  # marked `never` on a CPU
 
 
 def main() -> None:
@@ -16,8 +15,8 @@ def main() -> None:
     names = {part.name: {name for name, _ in _entries(part)} for part in parts}
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, text in _entries(full):
-        if "+cpu" in text.split("\n", 1)[0] or (name in _LEFT_OUT and "never" in text):
-            continue
+        if "+cpu" in text.split("\n", 1)[0]:
+            continue  # torch, whose CPU build no public index carries: scripts/install.sh fixes it by its version
         needed_by = tuple(part for part in names if name in names[part]) or ("test",)
         groups.setdefault(("server",) if "server" in needed_by else needed_by, []).append(text)
     sections = (f"# [{' '.join(part)}]\n{''.join(groups[part])}" for part in sorted(groups, key=_order))

@@ -4,7 +4,7 @@
 #   scripts/lock.sh                 keep every version that still fits
 #   scripts/lock.sh --upgrade       move every version
 #
-# The CPU build of torch must be found: through UV_FIND_LINKS, UV_INDEX or the index in TORCH_CPU_INDEX.
+# uv must be able to find the CPU build of torch: through UV_FIND_LINKS or the index that TORCH_CPU_INDEX names.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,6 +20,7 @@ torchaudio ; sys_platform == 'never'
 torchcodec ; sys_platform == 'never'
 EOF
 : >"$work/cuda-overrides.txt"
+echo "cuda-python>=13" >"$work/bounds.txt" # of the CUDA that torch is built for; older ones forgot to say what they need
 
 # The build backend is locked too, so that installing the project itself downloads nothing.
 sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml >"$work/build.in"
@@ -29,7 +30,7 @@ resolve() { # resolve cpu|cuda OUTPUT [option ...]
   shift 2
   uv pip compile --quiet --no-config --python-version 3.11 --python-platform x86_64-manylinux_2_34 \
     --only-binary :all: \
-    --no-annotate --no-header --override "$work/$device-overrides.txt" \
+    --no-annotate --no-header --override "$work/$device-overrides.txt" --constraint "$work/bounds.txt" \
     --output-file "$output" "$@" pyproject.toml "$work/build.in"
 }
 
@@ -45,5 +46,5 @@ lock() { # lock cpu|cuda INFERENCE_EXTRA [option ...]
   python3 scripts/group_constraints.py "$full" "$work"/{server,trainer,inference} >"constraints-$device.txt"
 }
 
-UV_INDEX=${TORCH_CPU_INDEX:-} lock cpu inference-cpu "$@"
-lock cuda inference "$@"
+UV_INDEX="${UV_INDEX:-} ${TORCH_CPU_INDEX:-}" lock cpu inference-cpu "$@"
+UV_FIND_LINKS='' UV_INDEX='' lock cuda inference "$@" # a CPU build would be taken for the one that is meant
