@@ -32,7 +32,7 @@ class Started(Event):
     """Data and model are loaded; the first step comes next."""
 
     type: Literal["started"] = "started"
-    total_steps: int  # n_epochs × ceil(examples / batch_size)
+    total_steps: int  # n_epochs * ceil(examples / batch_size)
     n_examples: int  # trained on in each epoch
     first_step: int  # 1, or the step after the checkpoint that was resumed
 
