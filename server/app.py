@@ -17,7 +17,7 @@ from server.auth.authenticator import Authenticator
 from server.bootstrap import Services, tidy_up
 from server.chat.relay import PATH as CHAT_PATH
 from server.chat.relay import ChatRelay
-from server.errors import ApiError, Forbidden, InvalidRequest, NotFound, PayloadTooLarge
+from server.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
 from server.files import routes as files
 from server.fine_tuning import routes as fine_tuning
 from server.limits import JsonBodyLimit
@@ -27,10 +27,6 @@ from server.request_ids import RequestIds, server_fault
 from server.request_validation import NOT_JSON, describe
 
 _STREAMED_UPLOADS = frozenset({("POST", "/v1/files")})
-
-
-class MethodNotAllowed(ApiError):
-    status = 405
 
 
 def create_app(services: Services) -> ASGIApp:
@@ -120,7 +116,5 @@ def _api_error(request: Request, status: int) -> ApiError:
             return MethodNotAllowed(f"Not allowed to {request.method} on {request.url.path}.")
         case 413:
             return PayloadTooLarge("The body of your request is too large.")
-        case 403:
-            return Forbidden("This request is not allowed.")
         case _:
             return InvalidRequest(NOT_JSON)

@@ -5,6 +5,7 @@ ApiError
 ├── Unauthenticated     401
 ├── Forbidden           403
 ├── NotFound            404
+├── MethodNotAllowed    405
 ├── Conflict            409
 ├── PayloadTooLarge     413
 ├── TooManyRequests     429
@@ -14,6 +15,8 @@ ApiError
 """
 
 from typing import Any, ClassVar
+
+from pydantic import BaseModel
 
 from server.vocabulary import ErrorType
 
@@ -55,6 +58,10 @@ class NotFound(ApiError):
     status = 404
 
 
+class MethodNotAllowed(ApiError):
+    status = 405
+
+
 class Conflict(ApiError):
     status = 409
 
@@ -81,3 +88,27 @@ class EngineUnavailable(ApiError):
 class InsufficientStorage(ApiError):
     status = 507
     type = ErrorType.SERVER
+
+
+class ErrorBody(BaseModel):
+    """OpenAI: Error."""
+
+    message: str
+    type: ErrorType
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(BaseModel):
+    """OpenAI: ErrorResponse."""
+
+    error: ErrorBody
+
+
+def responses(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+    """Declare the errors of a route, for its `responses=`. Those that every route has are included."""
+    every: list[type[ApiError]] = [*errors, Unauthenticated]
+    declared: dict[int | str, dict[str, Any]] = {
+        error.status: {"model": ErrorResponse, "description": error.__name__} for error in every
+    }
+    return declared | {"default": {"model": ErrorResponse, "description": "Any other error"}}

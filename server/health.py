@@ -6,9 +6,11 @@ from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
 
 from server.db.engine import check_writable
-from server.errors import EngineUnavailable
+from server.errors import EngineUnavailable, ErrorResponse
 
 router = APIRouter(tags=["Health"])
+
+_NOT_READY: dict[int | str, dict[str, object]] = {503: {"model": ErrorResponse, "description": "EngineUnavailable"}}
 
 
 class Health(BaseModel):
@@ -21,7 +23,9 @@ async def health() -> Health:
     return Health(status="ok")
 
 
-@router.get("/ready", operation_id="ready")
+@router.get(
+    "/ready", operation_id="ready", responses={503: {"model": ErrorResponse, "description": "EngineUnavailable"}}
+)
 async def ready(request: Request) -> Health:
     """Say that the database can be written and every engine answers; 503 until then."""
     try:

@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 
 from server.auth.caller import Caller
 from server.db.project_session import ProjectSession, project_session
 
+_BEARER = HTTPBearer(auto_error=False, description="An API key.")  # for the document; the authenticator decides
 
-def get_caller(request: Request) -> Caller:
+
+def get_caller(request: Request, _bearer: Annotated[object, Depends(_BEARER)]) -> Caller:
     """Raises: Unauthenticated."""
     caller: Caller = request.app.state.authenticator.authenticate(request.scope["headers"])
     request.state.organization = caller.slug

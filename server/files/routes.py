@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from server.auth.dependencies import CallerDep, ProjectDb
 from server.db.project_session import project_session
 from server.db.tables import FileRow
-from server.errors import InsufficientStorage, InvalidRequest
+from server.errors import InsufficientStorage, InvalidRequest, NotFound, PayloadTooLarge, responses
 from server.files import service
 from server.files.schemas import DeleteFileResponse, ListFilesResponse, OpenAIFile
 from server.files.upload import UploadForm, too_large
@@ -39,6 +39,7 @@ _FORM = {
 @router.post(
     "",
     operation_id="createFile",
+    responses=responses(InvalidRequest, PayloadTooLarge, InsufficientStorage),
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
 )
 async def create_file(request: Request, caller: CallerDep) -> OpenAIFile:
@@ -69,7 +70,7 @@ async def create_file(request: Request, caller: CallerDep) -> OpenAIFile:
         raise InsufficientStorage("The server has no space left for this file; nothing of it was kept.") from error
 
 
-@router.get("", operation_id="listFiles")
+@router.get("", operation_id="listFiles", responses=responses(InvalidRequest))
 def list_files(
     db: ProjectDb,
     after: AfterQuery = None,
@@ -88,13 +89,13 @@ def list_files(
     )
 
 
-@router.get("/{file_id}", operation_id="retrieveFile")
+@router.get("/{file_id}", operation_id="retrieveFile", responses=responses(NotFound))
 def retrieve_file(file_id: str, db: ProjectDb) -> OpenAIFile:
     """Describe a file."""
     return OpenAIFile.from_row(service.retrieve_file(db, file_id))
 
 
-@router.delete("/{file_id}", operation_id="deleteFile")
+@router.delete("/{file_id}", operation_id="deleteFile", responses=responses(NotFound))
 def delete_file(file_id: str, request: Request, caller: CallerDep) -> DeleteFileResponse:
     """Delete a file. Jobs that are using it go on with their own copy."""
     with project_session(request.app.state.database, caller.project_id, write=True) as session:
@@ -103,7 +104,13 @@ def delete_file(file_id: str, request: Request, caller: CallerDep) -> DeleteFile
     return DeleteFileResponse(id=file_id)
 
 
-@router.get("/{file_id}/content", operation_id="downloadFile", response_class=StreamingResponse)
+@router.get(
+    "/{file_id}/content",
+    operation_id="downloadFile",
+    response_class=StreamingResponse,
+    responses=responses(InvalidRequest, NotFound)
+    | {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+)
 def download_file(file_id: str, request: Request, db: ProjectDb) -> StreamingResponse:
     """Give the bytes of a file, as they were uploaded."""
     row, chunks = service.open_content(db, request.app.state.blobs, file_id)

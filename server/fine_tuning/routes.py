@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from server.auth.dependencies import CallerDep, ProjectDb
-from server.errors import InvalidRequest
+from server.errors import InvalidRequest, NotFound, responses
 from server.fine_tuning import service
 from server.fine_tuning.schemas import (
     CreateFineTuningJobRequest,
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["Fine-tuning"])
 _METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
 
 
-@router.post("", operation_id="createFineTuningJob")
+@router.post("", operation_id="createFineTuningJob", responses=responses(InvalidRequest))
 def create_fine_tuning_job(
     body: CreateFineTuningJobRequest, request: Request, caller: CallerDep, db: ProjectDb
 ) -> FineTuningJob:
@@ -34,7 +34,7 @@ def create_fine_tuning_job(
     return FineTuningJob.from_row(job, caller.organization_id)
 
 
-@router.get("", operation_id="listPaginatedFineTuningJobs")
+@router.get("", operation_id="listPaginatedFineTuningJobs", responses=responses(InvalidRequest))
 def list_fine_tuning_jobs(
     request: Request,
     caller: CallerDep,
@@ -52,19 +52,23 @@ def list_fine_tuning_jobs(
     return ListJobsResponse(data=jobs, has_more=page.has_more)
 
 
-@router.get("/{fine_tuning_job_id}", operation_id="retrieveFineTuningJob")
+@router.get("/{fine_tuning_job_id}", operation_id="retrieveFineTuningJob", responses=responses(NotFound))
 def retrieve_fine_tuning_job(fine_tuning_job_id: str, caller: CallerDep, db: ProjectDb) -> FineTuningJob:
     """Describe a job."""
     return FineTuningJob.from_row(service.retrieve_job(db, fine_tuning_job_id), caller.organization_id)
 
 
-@router.post("/{fine_tuning_job_id}/cancel", operation_id="cancelFineTuningJob")
+@router.post(
+    "/{fine_tuning_job_id}/cancel", operation_id="cancelFineTuningJob", responses=responses(InvalidRequest, NotFound)
+)
 def cancel_fine_tuning_job(fine_tuning_job_id: str, caller: CallerDep, db: ProjectDb) -> FineTuningJob:
     """Cancel a job that has not ended."""
     return FineTuningJob.from_row(service.cancel_job(db, fine_tuning_job_id), caller.organization_id)
 
 
-@router.get("/{fine_tuning_job_id}/events", operation_id="listFineTuningEvents")
+@router.get(
+    "/{fine_tuning_job_id}/events", operation_id="listFineTuningEvents", responses=responses(InvalidRequest, NotFound)
+)
 def list_fine_tuning_events(
     fine_tuning_job_id: str, db: ProjectDb, after: AfterQuery = None, limit: LimitQuery = 20
 ) -> ListEventsResponse:
@@ -73,7 +77,11 @@ def list_fine_tuning_events(
     return ListEventsResponse(data=[FineTuningJobEvent.from_row(row) for row in page.rows], has_more=page.has_more)
 
 
-@router.get("/{fine_tuning_job_id}/checkpoints", operation_id="listFineTuningJobCheckpoints")
+@router.get(
+    "/{fine_tuning_job_id}/checkpoints",
+    operation_id="listFineTuningJobCheckpoints",
+    responses=responses(InvalidRequest, NotFound),
+)
 def list_fine_tuning_job_checkpoints(
     fine_tuning_job_id: str, db: ProjectDb, after: AfterQuery = None, limit: LimitQuery = 10
 ) -> ListCheckpointsResponse:

@@ -9,6 +9,7 @@ from inference.engine import EngineError
 from server.auth.dependencies import CallerDep, ProjectDb
 from server.db.project_session import project_session
 from server.db.tables import FineTunedModelRow
+from server.errors import Forbidden, NotFound, responses
 from server.models import service
 from server.models.schemas import DeleteModelResponse, ListModelsResponse, Model
 
@@ -17,20 +18,20 @@ router = APIRouter(prefix="/v1/models", tags=["Models"])
 _LOG = logging.getLogger("tunesmith.api")
 
 
-@router.get("", operation_id="listModels")
+@router.get("", operation_id="listModels", responses=responses())
 def list_models(request: Request, caller: CallerDep, db: ProjectDb) -> ListModelsResponse:
     """List the base models, under each of their names, and the project's fine-tuned models."""
     return ListModelsResponse(data=service.list_models(db, request.app.state.base_models, owner=caller.slug))
 
 
 # Names may hold `/`: newer clients send it as %2F, older ones as it is.
-@router.get("/{model:path}", operation_id="retrieveModel")
+@router.get("/{model:path}", operation_id="retrieveModel", responses=responses(NotFound))
 def retrieve_model(model: str, request: Request, caller: CallerDep, db: ProjectDb) -> Model:
     """Describe a model."""
     return service.retrieve_model(db, request.app.state.base_models, model, owner=caller.slug)
 
 
-@router.delete("/{model:path}", operation_id="deleteModel")
+@router.delete("/{model:path}", operation_id="deleteModel", responses=responses(Forbidden, NotFound))
 async def delete_model(model: str, request: Request, caller: CallerDep) -> DeleteModelResponse:
     """Delete a fine-tuned model: first the door is closed, then the engine forgets it, then its files go."""
     state = request.app.state

@@ -1,0 +1,84 @@
+"""Rows for tests, made as the service makes them; every argument has a default."""
+
+import json
+import time
+from typing import Any
+
+from server.bootstrap import Services
+from server.db.project_session import project_session
+from server.db.system_session import system_session
+from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow
+from server.fine_tuning.schemas import CreateFineTuningJobRequest
+from server.fine_tuning.service import create_job
+from server.ids import ProjectId, new_checkpoint_id, new_file_id
+from server.models.names import new_model_name
+from server.models.repository import add_fine_tuned_model
+from server.storage.blob_store import BlobKey
+from server.vocabulary import FilePurpose, JobStatus
+
+EXAMPLE = {"messages": [{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "2"}]}
+
+
+def make_file(
+    services: Services,
+    project_id: ProjectId,
+    content: bytes | None = None,
+    *,
+    purpose: FilePurpose = FilePurpose.FINE_TUNE,
+    expires_at: int | None = None,
+) -> FileRow:
+    """A file with its blob; by default ten examples."""
+    content = (json.dumps(EXAMPLE).encode() + b"\n") * 10 if content is None else content
+    file_id = new_file_id()
+    blob = services.blobs.put(BlobKey(file_id), [content])
+    row = FileRow(
+        id=file_id,
+        project_id=project_id,
+        filename="training.jsonl",
+        purpose=purpose,
+        bytes=blob.size_bytes,
+        sha256=blob.sha256,
+        created_at=int(time.time()),
+        expires_at=expires_at,
+    )
+    with project_session(services.database, project_id, write=True) as session:
+        session.add(row)
+    return row
+
+
+def make_job(
+    services: Services, project_id: ProjectId, *, status: JobStatus = JobStatus.VALIDATING_FILES, **columns: Any
+) -> JobRow:
+    """A job of a new file, whose columns are then set as asked."""
+    asked = CreateFineTuningJobRequest(model="tunesmith-demo", training_file=make_file(services, project_id).id)
+    with project_session(services.database, project_id, write=True) as session:
+        job = create_job(session, services.base_models, asked)
+        for name, value in {"status": status, **columns}.items():
+            setattr(job, name, value)
+    return job
+
+
+def make_model(services: Services, project_id: ProjectId, *, step: int | None = None) -> FineTunedModelRow:
+    """A fine-tuned model of a new job, with an adapter's directory."""
+    job = make_job(services, project_id, status=JobStatus.SUCCEEDED)
+    name = str(new_model_name("tunesmith-demo", "personal", None, step))
+    directory = services.settings.adapters / job.id
+    directory.mkdir(parents=True)
+    (directory / "adapter_config.json").write_text("{}")
+    with system_session(services.database, write=True) as session:
+        return add_fine_tuned_model(session, job, name=name, directory=job.id, rank=8, now=time.time(), step=step)
+
+
+def make_checkpoint(services: Services, job: JobRow, step: int, **metrics: float | None) -> CheckpointRow:
+    row = CheckpointRow(
+        id=new_checkpoint_id(),
+        project_id=job.project_id,
+        job_id=job.id,
+        step=step,
+        created_at=int(time.time()),
+        model_name=str(new_model_name("tunesmith-demo", "personal", None, step)),
+        metrics=metrics,
+    )
+    with project_session(services.database, ProjectId(job.project_id), write=True) as session:
+        session.add(row)
+    return row
