@@ -32,7 +32,7 @@ class EngineSettings:
     gpu_memory_share: float  # of the GPU's memory, in (0, 1)
     kv_cache_gib: int  # on a CPU
     cpu_threads: int  # on a CPU; for the arithmetic
-    has_bf16: bool  # on a CPU: bfloat16 has instructions of its own
+    cpu_dtype: Literal["float32", "bfloat16"]  # on a CPU
     tool_call_parser: str | None = None  # vLLM's name of it
     chat_template: Path | None = None  # instead of the base's own
 
@@ -100,8 +100,7 @@ def _device_arguments(settings: EngineSettings) -> list[str]:
     if settings.device == "cuda":
         return ["--dtype", "auto", "--gpu-memory-utilization", str(settings.gpu_memory_share)]
     # One process computes and schedules ("uni"): half a gigabyte and ten seconds less than the default two.
-    dtype = "bfloat16" if settings.has_bf16 else "float32"
-    return ["--dtype", dtype, "--enforce-eager", "--distributed-executor-backend", "uni"]
+    return ["--dtype", settings.cpu_dtype, "--enforce-eager", "--distributed-executor-backend", "uni"]
 
 
 def _privacy_arguments(settings: EngineSettings) -> list[str]:

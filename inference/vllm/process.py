@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 _PROBE_TIMEOUT_S = 5.0
+_SMALL_MODEL_BYTES = 1024**3
 
 
 class EngineStartFailed(Exception):
@@ -22,13 +23,17 @@ def find_device() -> Literal["cpu", "cuda"]:
     return "cuda" if has_driver else "cpu"
 
 
-def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this CPU computes in bfloat16 by itself (AVX-512 BF16 or AMX)."""
-    try:
-        words = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
-    except OSError:
-        return False
-    return not words.isdisjoint({"avx512_bf16", "amx_bf16"})
+def choose_cpu_dtype(model: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> Literal["float32", "bfloat16"]:
+    """Choose what an engine on this CPU computes in.
+
+    A small model in float32 is served exactly as it was trained (log-probabilities agree to 0.00001, in bfloat16 to
+    0.006), and no slower. A large one, or one whose size is not known here, in bfloat16, half the memory to read for
+    each token, where the CPU has instructions for it.
+    """
+    weights = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
+    if 0 < weights < _SMALL_MODEL_BYTES or not _has_bf16(cpuinfo):
+        return "float32"
+    return "bfloat16"
 
 
 def engine_cpu_threads() -> int:
@@ -70,6 +75,14 @@ def wait_until_ready(path: Path, timeout_s: float, has_ended: Callable[[], bool]
         if time.monotonic() >= deadline:
             raise EngineStartFailed(f"the engine was not ready after {timeout_s:g} s; its log may say why")
         time.sleep(interval_s)
+
+
+def _has_bf16(cpuinfo: Path) -> bool:
+    try:
+        words = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return False
+    return not words.isdisjoint({"avx512_bf16", "amx_bf16"})
 
 
 class UnixConnection(http.client.HTTPConnection):

@@ -1,0 +1,87 @@
+"""The chat relay on loopback, in a thread, before any engine; tests talk to it with the official client."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import openai
+import uvicorn
+
+from inference.engine import AdapterRef, InferenceEngine
+from server.base_models import BaseModelEntry, BaseModels
+from server.chat.relay import ChatRelay
+from server.errors import Unauthenticated
+from server.request_ids import RequestIds
+
+T = TypeVar("T")
+KEYS = {"Bearer key-of-mine": "mine", "Bearer key-of-theirs": "theirs"}
+
+
+@dataclass(frozen=True)
+class TestCaller:
+    project_id: str
+    slug: str = "acme"
+
+
+@dataclass
+class RelayServer:
+    """Use it as a context; its engine lives on its event loop, where `run` takes you."""
+
+    make_engine: Callable[[], InferenceEngine]
+    base: BaseModelEntry
+    models: dict[tuple[str, str], AdapterRef] = field(default_factory=dict)  # by project and name
+    max_body_bytes: int = 1024 * 1024
+
+    def add_model(self, adapter: AdapterRef, project: str = "mine") -> AdapterRef:
+        self.models[project, adapter.name] = adapter
+        return adapter
+
+    def client(self, key: str = "key-of-mine") -> openai.OpenAI:
+        return openai.OpenAI(
+            base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=120, _strict_response_validation=True
+        )
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 120) -> T:
+        """Run on the event loop of the engine."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
+
+    def __enter__(self) -> "RelayServer":
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._loop = asyncio.new_event_loop()
+        self.engine = self.make_engine()
+        names = (self.base.name, *self.base.aliases)
+        relay = ChatRelay(
+            authenticate=_authenticate,
+            find_model=lambda project, name: self.models.get((project, name)),
+            engines={self.base.name: self.engine},
+            base_models=BaseModels((self.base,), dict.fromkeys(names, self.base)),
+            max_body_bytes=self.max_body_bytes,
+        )
+        config = uvicorn.Config(RequestIds(relay, organization="acme"), log_config=None, lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=30)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        self._loop.run_until_complete(self._server.serve(sockets=[self._socket]))
+        self._loop.run_until_complete(self.engine.close())
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+
+def _authenticate(headers: Iterable[tuple[bytes, bytes]]) -> TestCaller:
+    project = KEYS.get(dict(headers).get(b"authorization", b"").decode())
+    if project is None:
+        raise Unauthenticated("Incorrect API key provided.", code="invalid_api_key")
+    return TestCaller(project)
