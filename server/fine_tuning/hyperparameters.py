@@ -1,0 +1,109 @@
+"""From what a client asked to the numbers a run is given (pure)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Requested = Mapping[str, float | int | Literal["auto"]]
+"""`n_epochs`, `batch_size`, `learning_rate_multiplier`; one that is absent counts as "auto"."""
+
+MAX_BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class DatasetStats:
+    """What the numbers depend on in a training file."""
+
+    n_examples: int
+    n_tokens: int = 0  # of those examples
+
+
+@dataclass(frozen=True)
+class BaseModelInfo:
+    """What the numbers depend on in a base model."""
+
+    parameters: int
+    context_length: int = 0  # tokens
+
+
+@dataclass(frozen=True)
+class ResolvedHyperparameters:
+    """Every number a supervised run needs."""
+
+    n_epochs: int
+    batch_size: int  # examples per step
+    learning_rate_multiplier: float
+    learning_rate: float  # peak, after warm-up: the reference learning rate × the multiplier
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    warmup_ratio: float = 0.05  # of all steps
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+
+    def wire(self) -> dict[str, int | float]:
+        """The three that a client can set, as a job shows them."""
+        return {
+            "n_epochs": self.n_epochs,
+            "batch_size": self.batch_size,
+            "learning_rate_multiplier": self.learning_rate_multiplier,
+        }
+
+    def total_steps(self, n_examples: int) -> int:
+        return self.n_epochs * math.ceil(n_examples / self.batch_size)
+
+
+def resolve(requested: Requested, dataset: DatasetStats, base: BaseModelInfo) -> ResolvedHyperparameters:
+    """Replace every "auto" by a number; keep every explicit number exactly.
+
+    Deterministic: the same file and base model always give the same numbers, which the job then reports.
+    """
+    n_epochs = _number(requested, "n_epochs")
+    batch_size = _number(requested, "batch_size")
+    multiplier = _number(requested, "learning_rate_multiplier")
+    n_epochs = _auto_n_epochs(dataset.n_examples) if n_epochs is None else int(n_epochs)
+    batch_size = _auto_batch_size(dataset.n_examples) if batch_size is None else int(batch_size)
+    multiplier = 1.0 if multiplier is None else multiplier
+    return ResolvedHyperparameters(
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        learning_rate_multiplier=multiplier,
+        learning_rate=reference_learning_rate(base.parameters, min(batch_size, dataset.n_examples)) * multiplier,
+    )
+
+
+def reference_learning_rate(parameters: int, batch_size: int) -> float:
+    """The peak learning rate of LoRA for a base of this size at this batch size.
+
+    2e-4 from 1 billion parameters on, as the guides and QLoRA (arXiv 2305.14314, table 9) have it for up to 13 billion.
+    Below, it rises as parameters^-0.58, to 5e-3 at 4 million: small models need larger steps to move at all.
+    These are for 16 examples a step; it follows the square root of the batch (arXiv 2405.14578: Adam, below the
+    critical batch), because many small noisy steps at the full rate diverge.
+    """
+    by_size = 2e-4 * max(1.0, 1e9 / max(parameters, 1_000_000)) ** 0.583
+    return by_size * math.sqrt(min(batch_size, 64) / 16)
+
+
+def _auto_n_epochs(n_examples: int) -> int:
+    """OpenAI's figures up to 100 examples (10 → 10, 100 → 3, on a line in logarithms between); then by size."""
+    if n_examples <= 10:
+        return 10
+    if n_examples <= 100:
+        return round(10 * (n_examples / 10) ** math.log10(0.3))
+    if n_examples < 1_000:
+        return 4
+    return 3 if n_examples < 10_000 else 2 if n_examples < 50_000 else 1
+
+
+def _auto_batch_size(n_examples: int) -> int:
+    """A power of two near n_examples / 64 up to 16, so that small files get enough steps; above 10,000 it grows again."""
+    if n_examples <= 10_000:
+        return min(16, 2 ** max(0, round(math.log2(n_examples / 64)))) if n_examples else 1
+    return min(MAX_BATCH_SIZE, 16 * 2 ** round(math.log2(n_examples / 10_000) / 2))
+
+
+def _number(requested: Requested, name: str) -> float | int | None:
+    """The number that was asked for; None for "auto"."""
+    value = requested.get(name, "auto")
+    return None if isinstance(value, str) else value
