@@ -17,7 +17,11 @@ from trainer.contract.spec import BaseModelSource, CheckSpec, LoraSettings, Supe
 ROOT = Path(__file__).resolve().parents[1]
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MARKED_TEMPLATE = """\
-{%- if tools %}{{- '<|im_start|>tools\\n' }}{%- for tool in tools %}{{- tool | tojson + '\\n' }}{%- endfor %}{{- '<|im_end|>\\n' }}{%- endif %}
+{%- if tools %}
+    {{- '<|im_start|>tools\\n' }}
+    {%- for tool in tools %}{{- tool | tojson + '\\n' }}{%- endfor %}
+    {{- '<|im_end|>\\n' }}
+{%- endif %}
 {%- for m in messages %}
     {{- '<|im_start|>' + m.role + '\\n' }}
     {%- if m.role == 'assistant' %}
@@ -50,7 +54,12 @@ def make_tokenizer(directory: Path, *, template: str | None = MARKED_TEMPLATE, e
     )
     tokenizer.train_from_iterator(["assistant user system what is the answer to", "the answer is that"] * 4, trainer)
     tokenizer.save(str(directory / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": eos, "pad_token": eos, "model_max_length": 256}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": eos,
+        "pad_token": eos,
+        "model_max_length": 256,
+    }
     (directory / "tokenizer_config.json").write_text(json.dumps(settings))
     if template is not None:
         (directory / "chat_template.jinja").write_text(template)
@@ -90,7 +99,9 @@ def assistant(content: str, **more: Any) -> dict[str, Any]:
 
 def example(index: int) -> dict[str, Any]:
     """Examples of many lengths, all different."""
-    return {"messages": [user(f"what is {'the answer to ' * (index % 5)}{index}"), assistant(f"the answer is {index * 7}")]}
+    return {
+        "messages": [user(f"what is {'the answer to ' * (index % 5)}{index}"), assistant(f"the answer is {index * 7}")]
+    }
 
 
 def write_lines(path: Path, values: Iterable[object]) -> Path:

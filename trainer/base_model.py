@@ -47,10 +47,23 @@ def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
+        target_modules=_linear_layers(model),
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config, autocast_adapter_dtype=False)
+
+
+def _linear_layers(model: Any) -> list[str]:
+    """The names of all linear layers but the output head; PEFT's own "all-linear" lists each with its place."""
+    import torch
+
+    head = model.get_output_embeddings()
+    found = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
+    return sorted(found)
 
 
 def count_parameters(source: BaseModelSource) -> int | None:

@@ -37,54 +37,161 @@ BAD_FILES: list[tuple[str, bytes, int | None, str]] = [
     ("blank lines only", b"\n \n\r\n", None, "The file is empty."),
     ("broken on line 3", json.dumps(GOOD).encode() + b"\n\n{'messages': 1}\n", 3, "Line 3: The line is not valid JSON"),
     ("cut off", json.dumps(GOOD).encode() + b'\n{"messages": [', 2, "Line 2: The line is not valid JSON (character"),
-    ("pretty-printed", json.dumps(GOOD, indent=2).encode(), 1, f"pretty-printed JSON, an object over several lines. {ONE_PER_LINE}"),
+    (
+        "pretty-printed",
+        json.dumps(GOOD, indent=2).encode(),
+        1,
+        f"pretty-printed JSON, an object over several lines. {ONE_PER_LINE}",
+    ),
     ("an array on one line", json.dumps([GOOD]).encode(), 1, f"The file is a JSON array. {ONE_PER_LINE}"),
     ("a pretty-printed array", json.dumps([GOOD], indent=2).encode(), 1, "The file looks like a JSON array."),
     ("a number", b"5", 1, "The line is not a JSON object."),
     ("NaN", b'{"messages": NaN}', 1, "NaN and Infinity are not JSON"),
-    ("not UTF-8", json.dumps(GOOD).encode() + b'\n{"a": "\xff"}', 2, "Line 2: The line is not UTF-8 (byte 8). Save the file as UTF-8."),
+    (
+        "not UTF-8",
+        json.dumps(GOOD).encode() + b'\n{"a": "\xff"}',
+        2,
+        "Line 2: The line is not UTF-8 (byte 8). Save the file as UTF-8.",
+    ),
     ("UTF-16", json.dumps(GOOD).encode("utf-16"), 1, "not UTF-8 but UTF-16"),
-    ("a second byte order mark", json.dumps(GOOD).encode() + b"\n\xef\xbb\xbf{}", 2, "Line 2: The line is not valid JSON"),
+    (
+        "a second byte order mark",
+        json.dumps(GOOD).encode() + b"\n\xef\xbb\xbf{}",
+        2,
+        "Line 2: The line is not valid JSON",
+    ),
     ("half a surrogate pair", rb'{"messages": "\ud800"}', 1, "not valid JSON"),
     ("nested lists", b'{"messages": ' + b"[" * 150 + b"]" * 150 + b"}", 1, "nested more than 100 levels deep"),
     ("very nested lists", b'{"messages": ' + b"[" * 5000 + b"]" * 5000 + b"}", 1, "nested more than 100 levels deep"),
-]  # fmt: skip
+]
 BAD_EXAMPLES: list[tuple[str, bytes, str | None, str]] = [
-    ("neither format", b'{"text": "zebra"}', "messages", "Unexpected file format, expected either prompt/completion pairs or chat messages."),
+    (
+        "neither format",
+        b'{"text": "zebra"}',
+        "messages",
+        "Unexpected file format, expected either prompt/completion pairs or chat messages.",
+    ),
     ("another service's format", b'{"conversations": []}', "messages", 'Rename "conversations" to "messages"'),
     ("a completion pair", b'{"prompt": "zebra", "completion": "b"}', "messages", "this service trains chat models"),
     ("a preference pair", b'{"input": {}, "preferred_output": []}', "messages", "the method of the job is supervised"),
     ("no message", messages(), "messages", "at least one message"),
     ("messages is text", b'{"messages": "zebra"}', "messages", "at least one message"),
     ("a message is text", messages("zebra"), "messages[0]", "A message must be an object"),
-    ("no role", messages(user("a"), {"content": "zebra"}), "messages[1].role", "Example 1, message 2 Discriminator 'role' is missing in value"),
-    ("unknown role", messages({"role": "zebra", "content": "a"}), "messages[0].role", "it must be one of system, developer, user, assistant"),
-    ("another service's role", messages({"role": "human", "content": "a"}), "messages[0].role", '"user" is the word for "human"'),
-    ("no assistant", messages(user("zebra")), "messages", 'Line 1, key "messages": At least one message must be from the assistant.'),
-    ("assistant says nothing", messages(assistant("x") | {"content": None}), "messages[0].content", "null only beside tool_calls"),
+    (
+        "no role",
+        messages(user("a"), {"content": "zebra"}),
+        "messages[1].role",
+        "Example 1, message 2 Discriminator 'role' is missing in value",
+    ),
+    (
+        "unknown role",
+        messages({"role": "zebra", "content": "a"}),
+        "messages[0].role",
+        "it must be one of system, developer, user, assistant",
+    ),
+    (
+        "another service's role",
+        messages({"role": "human", "content": "a"}),
+        "messages[0].role",
+        '"user" is the word for "human"',
+    ),
+    (
+        "no assistant",
+        messages(user("zebra")),
+        "messages",
+        'Line 1, key "messages": At least one message must be from the assistant.',
+    ),
+    (
+        "assistant says nothing",
+        messages(assistant("x") | {"content": None}),
+        "messages[0].content",
+        "null only beside tool_calls",
+    ),
     ("user says nothing", messages({"role": "user"}, assistant("x")), "messages[0].content", "must be a string"),
-    ("content is a number", messages(user("a") | {"content": 5}, assistant("x")), "messages[0].content", "must be a string"),
+    (
+        "content is a number",
+        messages(user("a") | {"content": 5}, assistant("x")),
+        "messages[0].content",
+        "must be a string",
+    ),
     ("no parts", messages(user("a") | {"content": []}, assistant("x")), "messages[0].content", "not empty"),
-    ("an image", messages(user("a") | {"content": [{"type": "image_url", "image_url": {"url": "zebra"}}]}, assistant("x")), "messages[0].content[0].type", "Parts of type image_url cannot be trained on"),
-    ("a sound", messages(user("a") | {"content": [{"type": "input_audio", "input_audio": {}}]}, assistant("x")), "messages[0].content[0].type", "Parts of type input_audio"),
-    ("an unknown part", messages(user("a") | {"content": [{"type": "zebra"}]}, assistant("x")), "messages[0].content[0]", '"type": "text"'),
+    (
+        "an image",
+        messages(user("a") | {"content": [{"type": "image_url", "image_url": {"url": "zebra"}}]}, assistant("x")),
+        "messages[0].content[0].type",
+        "Parts of type image_url cannot be trained on",
+    ),
+    (
+        "a sound",
+        messages(user("a") | {"content": [{"type": "input_audio", "input_audio": {}}]}, assistant("x")),
+        "messages[0].content[0].type",
+        "Parts of type input_audio",
+    ),
+    (
+        "an unknown part",
+        messages(user("a") | {"content": [{"type": "zebra"}]}, assistant("x")),
+        "messages[0].content[0]",
+        '"type": "text"',
+    ),
     ("half a weight", messages(assistant("x", weight=0.5)), "messages[0].weight", "0 (not trained on) or 1"),
     ("a weight that is true", messages(assistant("x", weight=True)), "messages[0].weight", "0 (not trained on) or 1"),
-    ("a user's weight", messages(user("a") | {"weight": 1}, assistant("x")), "messages[0].weight", "Only assistant messages"),
+    (
+        "a user's weight",
+        messages(user("a") | {"weight": 1}, assistant("x")),
+        "messages[0].weight",
+        "Only assistant messages",
+    ),
     ("an unknown key", messages(assistant("x", wieght=0)), "messages[0].wieght", "Unknown key"),
     ("text as a key", messages(assistant("x") | {"zebra and so on": 1}), "messages[0].(unknown)", "Unknown key"),
-    ("a tool that answers nobody", messages({"role": "tool", "content": "a"}, assistant("x")), "messages[0].tool_call_id", "must name the call"),
-    ("calls that are no list", messages(assistant("x", tool_calls="zebra")), "messages[0].tool_calls", "must be a list"),
-    ("a call without id", messages(assistant("x", tool_calls=[{**CALL, "id": None}])), "messages[0].tool_calls[0].id", "needs an id"),
-    ("arguments as an object", messages(assistant("x", tool_calls=[{**CALL, "function": {"name": "f", "arguments": {}}}])), "messages[0].tool_calls[0].function.arguments", "a string that holds JSON"),
-    ("arguments not JSON", messages(assistant("x", tool_calls=[{**CALL, "function": {"name": "f", "arguments": "zebra"}}])), "messages[0].tool_calls[0].function.arguments", "one JSON object"),
-    ("tools without name", json.dumps({**GOOD, "tools": [{"type": "function", "function": {}}]}).encode(), "tools[0].function.name", "needs a name"),
+    (
+        "a tool that answers nobody",
+        messages({"role": "tool", "content": "a"}, assistant("x")),
+        "messages[0].tool_call_id",
+        "must name the call",
+    ),
+    (
+        "calls that are no list",
+        messages(assistant("x", tool_calls="zebra")),
+        "messages[0].tool_calls",
+        "must be a list",
+    ),
+    (
+        "a call without id",
+        messages(assistant("x", tool_calls=[{**CALL, "id": None}])),
+        "messages[0].tool_calls[0].id",
+        "needs an id",
+    ),
+    (
+        "arguments as an object",
+        messages(assistant("x", tool_calls=[{**CALL, "function": {"name": "f", "arguments": {}}}])),
+        "messages[0].tool_calls[0].function.arguments",
+        "a string that holds JSON",
+    ),
+    (
+        "arguments not JSON",
+        messages(assistant("x", tool_calls=[{**CALL, "function": {"name": "f", "arguments": "zebra"}}])),
+        "messages[0].tool_calls[0].function.arguments",
+        "one JSON object",
+    ),
+    (
+        "tools without name",
+        json.dumps({**GOOD, "tools": [{"type": "function", "function": {}}]}).encode(),
+        "tools[0].function.name",
+        "needs a name",
+    ),
     ("tools that are no list", json.dumps({**GOOD, "tools": "zebra"}).encode(), "tools", "a list of 1 to 128"),
-    ("parallel tool calls", json.dumps({**GOOD, "parallel_tool_calls": "zebra"}).encode(), "parallel_tool_calls", "true or false"),
-]  # fmt: skip
+    (
+        "parallel tool calls",
+        json.dumps({**GOOD, "parallel_tool_calls": "zebra"}).encode(),
+        "parallel_tool_calls",
+        "true or false",
+    ),
+]
 
 
-@pytest.mark.parametrize(("data", "line", "words"), [case[1:] for case in BAD_FILES], ids=[case[0] for case in BAD_FILES])
+@pytest.mark.parametrize(
+    ("data", "line", "words"), [case[1:] for case in BAD_FILES], ids=[case[0] for case in BAD_FILES]
+)
 def test_a_bad_file_is_diagnosed_with_its_line(data: bytes, line: int | None, words: str) -> None:
     error = refusal(data)
     assert error.line == line
@@ -139,7 +246,9 @@ def test_line_numbers_count_blank_lines_and_chunks_may_cut_anywhere(tmp_path: Pa
 
 
 def test_only_assistant_messages_of_weight_1_are_trained_on() -> None:
-    (found,) = read({"messages": [user("a"), assistant("b", weight=0), user("c"), assistant("d", weight=1), assistant("e")]})
+    (found,) = read(
+        {"messages": [user("a"), assistant("b", weight=0), user("c"), assistant("d", weight=1), assistant("e")]}
+    )
     assert found.trained == (False, False, False, True, True)
     assert all("weight" not in message for message in found.messages)
 
@@ -188,5 +297,9 @@ def test_the_deprecated_function_spelling_is_read_as_todays() -> None:
 def test_a_job_fails_with_openais_words() -> None:
     message = refusal(messages(user("a"))).job_message()
     assert message.startswith("The job failed due to an invalid training file. Invalid file format. Line 1")
-    assert refusal(b"").job_message(is_validation_file=True).startswith("The job failed due to an invalid validation file. ")
+    assert (
+        refusal(b"")
+        .job_message(is_validation_file=True)
+        .startswith("The job failed due to an invalid validation file. ")
+    )
     assert too_few_examples(7) == "Training file has 7 example(s), but must have at least 10 examples"

@@ -57,7 +57,11 @@ def invalid_example() -> ExampleInvalid:
     ("error", "code", "param"),
     [
         (MemoryError(), FailureCode.OUT_OF_MEMORY, None),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), FailureCode.OUT_OF_MEMORY, None),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+            FailureCode.OUT_OF_MEMORY,
+            None,
+        ),
         (OSError(errno.ENOSPC, "No space left on device"), FailureCode.DISK_FULL, None),
         (OSError(errno.EDQUOT, "Quota exceeded"), FailureCode.DISK_FULL, None),
         (OSError(errno.EIO, "secret path"), FailureCode.INTERNAL_ERROR, None),
@@ -69,7 +73,7 @@ def invalid_example() -> ExampleInvalid:
         (KeyError("secret text"), FailureCode.INTERNAL_ERROR, None),
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_each_exception_has_one_code_and_safe_words(error: Exception, code: FailureCode, param: str | None) -> None:
     failure = describe(error)
     assert (failure.code, failure.param) == (code, param)
