@@ -20,7 +20,7 @@ from server.chat.relay import ChatRelay
 from server.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
 from server.files import routes as files
 from server.fine_tuning import routes as fine_tuning
-from server.limits import JsonBodyLimit
+from server.limits import JsonBodies
 from server.models import routes as models
 from server.models.service import find_adapter
 from server.request_ids import RequestIds, server_fault
@@ -38,7 +38,7 @@ def create_app(services: Services) -> ASGIApp:
         base_models=services.base_models,
         max_body_bytes=services.settings.max_chat_body_bytes,
     )
-    rest = JsonBodyLimit(create_rest_app(services), streaming=_STREAMED_UPLOADS)
+    rest = JsonBodies(create_rest_app(services), streaming=_STREAMED_UPLOADS)
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
         is_chat = scope["type"] == "http" and scope["path"] == CHAT_PATH
@@ -65,7 +65,6 @@ def create_rest_app(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        strict_content_type=False,
     )
     _share(app, services)
     for module in (files, fine_tuning, models, health):

@@ -6,8 +6,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MAX_JSON_BODY_BYTES = 1024 * 1024  # the largest request of the JSON routes has 16 pairs of metadata
 
 
-class JsonBodyLimit:
-    """Bounds every body but those of routes that stream theirs and count for themselves."""
+class JsonBodies:
+    """Bounds every body, and takes it for JSON whatever its header says: curl -d calls it a form.
+
+    Routes that stream their body count for themselves and are left alone.
+    """
 
     def __init__(self, app: ASGIApp, *, streaming: frozenset[tuple[str, str]]) -> None:
         self._app = app
@@ -27,4 +30,6 @@ class JsonBodyLimit:
                 raise HTTPException(413)  # the one exception that passes through FastAPI's reading of a body
             return message
 
-        await self._app(scope, counted, send)
+        headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+        as_json = [*headers, (b"content-type", b"application/json")]
+        await self._app({**scope, "headers": as_json}, counted, send)

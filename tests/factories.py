@@ -58,15 +58,16 @@ def make_job(
     return job
 
 
-def make_model(services: Services, project_id: ProjectId, *, step: int | None = None) -> FineTunedModelRow:
-    """A fine-tuned model of a new job, with an adapter's directory."""
+def make_model(
+    services: Services, project_id: ProjectId, *, step: int | None = None, directory: str | None = None
+) -> FineTunedModelRow:
+    """A fine-tuned model of a new job, with an adapter's directory of its own unless one is given."""
     job = make_job(services, project_id, status=JobStatus.SUCCEEDED)
     name = str(new_model_name("tunesmith-demo", "personal", None, step))
-    directory = services.settings.adapters / job.id
-    directory.mkdir(parents=True)
-    (directory / "adapter_config.json").write_text("{}")
+    directory = directory or job.id
+    (services.settings.adapters / directory).mkdir(parents=True, exist_ok=True)
     with system_session(services.database, write=True) as session:
-        return add_fine_tuned_model(session, job, name=name, directory=job.id, rank=8, now=time.time(), step=step)
+        return add_fine_tuned_model(session, job, name=name, directory=directory, rank=8, now=time.time(), step=step)
 
 
 def make_checkpoint(services: Services, job: JobRow, step: int, **metrics: float | None) -> CheckpointRow:

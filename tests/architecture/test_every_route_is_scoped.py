@@ -1,0 +1,93 @@
+"""A new route is covered the moment it exists: it has a caller, and another project's id is an unknown one to it."""
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from server import health
+from server.auth.dependencies import get_caller
+from server.files import routes as files
+from server.fine_tuning import routes as fine_tuning
+from server.models import routes as models
+from tests.conftest import Api
+from tests.factories import make_checkpoint, make_file, make_job, make_model
+
+PUBLIC = {"/health", "/ready"}
+MODULES = (files, fine_tuning, models, health)
+ROUTES = [route for module in MODULES for route in module.router.routes if isinstance(route, APIRoute)]
+ROUTES_WITH_AN_ID = [(method, route.path) for route in ROUTES for method in route.methods if "{" in route.path]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{sorted(route.methods)} {route.path}")
+def test_a_route_has_a_caller_or_is_public(route: APIRoute) -> None:
+    has_caller = get_caller in _dependencies(route.dependant)
+
+    assert has_caller != (route.path in PUBLIC)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{sorted(route.methods)} {route.path}")
+def test_a_route_is_refused_without_a_key(api: Api, route: APIRoute) -> None:
+    path = re.sub(r"{[^}]*}", "x", route.path)
+    for method in route.methods:
+        answer = httpx.request(method, api.url.removesuffix("/v1") + path, json={})
+        assert (answer.status_code == 401) != (route.path in PUBLIC)
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES_WITH_AN_ID)
+def test_another_projects_id_is_as_unknown_as_one_that_never_was(api: Api, method: str, path: str) -> None:
+    job = make_job(api.services, api.project_id)
+    make_checkpoint(api.services, job, 10)
+    ids = {
+        "file_id": (make_file(api.services, api.project_id).id, "file-AAAAAAAAAAAAAAAAAAAAAA"),
+        "fine_tuning_job_id": (job.id, "ftjob-AAAAAAAAAAAAAAAAAAAAAAAA"),
+        "model:path": (make_model(api.services, api.project_id).name, "ft:tunesmith-demo:personal::AAAAAAAA"),
+    }
+    parameter = re.findall(r"{([^}]*)}", path)
+    foreign, unknown = ids[parameter[0]]
+    with api.http(api.foreign_key) as stranger:
+        answers = [
+            (name, stranger.request(method, re.sub(r"{[^}]*}", name, path), json={})) for name in (foreign, unknown)
+        ]
+
+    (status, shown), (expected_status, expected) = (
+        (answer.status_code, answer.text.replace(name, "ID")) for name, answer in answers
+    )
+    assert (status, shown) == (expected_status, expected)
+    assert status == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/fine_tuning/jobs", "/v1/models"])
+def test_a_list_shows_nothing_of_another_project(api: Api, path: str) -> None:
+    mine = {
+        make_file(api.services, api.project_id).id,
+        make_job(api.services, api.project_id).id,
+        make_model(api.services, api.project_id).name,
+    }
+    with api.http() as owner, api.http(api.foreign_key) as stranger:
+        assert mine & _ids(owner.get(path).json())
+        assert not mine & _ids(stranger.get(path).json())
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/fine_tuning/jobs"])
+def test_another_projects_id_is_no_cursor(api: Api, path: str) -> None:
+    foreign = (
+        make_file(api.services, api.project_id).id if "files" in path else make_job(api.services, api.project_id).id
+    )
+    with api.http(api.foreign_key) as stranger:
+        answers = [stranger.get(path, params={"after": after}).text.replace(after, "ID") for after in (foreign, "x")]
+
+    assert answers[0] == answers[1]
+
+
+def _dependencies(dependant: Dependant) -> Iterator[object]:
+    for dependency in dependant.dependencies:
+        yield dependency.call
+        yield from _dependencies(dependency)
+
+
+def _ids(listed: dict[str, list[dict[str, str]]]) -> set[str]:
+    return {item["id"] for item in listed["data"]}
