@@ -34,7 +34,7 @@ class ResolvedHyperparameters:
     n_epochs: int
     batch_size: int  # examples per step
     learning_rate_multiplier: float
-    learning_rate: float  # peak, after warm-up: the reference learning rate × the multiplier
+    learning_rate: float  # peak, after warm-up: the reference learning rate times the multiplier
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0
@@ -81,26 +81,33 @@ def reference_learning_rate(parameters: int, batch_size: int) -> float:
     These are for 16 examples a step; it follows the square root of the batch (arXiv 2405.14578: Adam, below the
     critical batch), because many small noisy steps at the full rate diverge.
     """
-    by_size = 2e-4 * max(1.0, 1e9 / max(parameters, 1_000_000)) ** 0.583
+    by_size = 2e-4 * math.pow(max(1.0, 1e9 / max(parameters, 1_000_000)), 0.583)
     return by_size * math.sqrt(min(batch_size, 64) / 16)
 
 
 def _auto_n_epochs(n_examples: int) -> int:
-    """OpenAI's figures up to 100 examples (10 → 10, 100 → 3, on a line in logarithms between); then by size."""
-    if n_examples <= 10:
-        return 10
+    """OpenAI's figures up to 100 examples (10 → 10, 100 → 3, on a line in logarithms between), by size above."""
     if n_examples <= 100:
-        return round(10 * (n_examples / 10) ** math.log10(0.3))
+        return round(10 * math.pow(max(n_examples, 10) / 10, math.log10(0.3)))
     if n_examples < 1_000:
         return 4
-    return 3 if n_examples < 10_000 else 2 if n_examples < 50_000 else 1
+    if n_examples < 10_000:
+        return 3
+    return 2 if n_examples < 50_000 else 1
 
 
 def _auto_batch_size(n_examples: int) -> int:
-    """A power of two near n_examples / 64 up to 16, so that small files get enough steps; above 10,000 it grows again."""
-    if n_examples <= 10_000:
-        return min(16, 2 ** max(0, round(math.log2(n_examples / 64)))) if n_examples else 1
-    return min(MAX_BATCH_SIZE, 16 * 2 ** round(math.log2(n_examples / 10_000) / 2))
+    """A power of two: 1/64 of the examples up to 16, so that small files get enough steps.
+
+    16 is what the guides use; from 10,000 examples on it grows with the square root of their number.
+    """
+    if n_examples < 10_000:
+        return min(16, _power_of_two_near(n_examples / 64))
+    return min(MAX_BATCH_SIZE, 16 * _power_of_two_near(math.sqrt(n_examples / 10_000)))
+
+
+def _power_of_two_near(number: float) -> int:
+    return 1 << max(0, round(math.log2(number)))
 
 
 def _number(requested: Requested, name: str) -> float | int | None:
