@@ -21,27 +21,27 @@ def build_document() -> dict[str, Any]:
     """Describe every public operation."""
     with tempfile.TemporaryDirectory() as home:
         services = build_services(Settings(home=Path(home)))
-        document = create_rest_app(services).openapi()
+        described = create_rest_app(services).openapi()
         services.database.dispose()
-    document["paths"] |= yaml.safe_load((HERE / "chat.yaml").read_text("utf-8"))
-    return document
+    described["paths"] |= yaml.safe_load((HERE / "chat.yaml").read_text("utf-8"))
+    return described
 
 
-def render(document: dict[str, Any]) -> str:
-    return _HEAD + yaml.dump(document, Dumper=_PlainDumper, sort_keys=False, width=120, allow_unicode=True)
+def render(described: dict[str, Any]) -> str:
+    return _HEAD + yaml.dump(described, Dumper=_PlainDumper, sort_keys=False, width=120, allow_unicode=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, *, document: Path = DOCUMENT) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if openapi.yaml is out of date")
     options = parser.parse_args(arguments)
     rendered = render(build_document())
-    if DOCUMENT.is_file() and DOCUMENT.read_text("utf-8") == rendered:
+    if document.is_file() and document.read_text("utf-8") == rendered:
         return 0
     if options.check:
         sys.stderr.write("openapi/openapi.yaml is out of date: run `python -m openapi.update` and commit it\n")
         return 1
-    DOCUMENT.write_text(rendered, "utf-8")
+    document.write_text(rendered, "utf-8")
     return 0
 
 

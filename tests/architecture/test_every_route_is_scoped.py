@@ -13,8 +13,8 @@ from server.auth.dependencies import get_caller
 from server.files import routes as files
 from server.fine_tuning import routes as fine_tuning
 from server.models import routes as models
-from tests.conftest import Api
 from tests.factories import make_checkpoint, make_file, make_job, make_model
+from tests.running_api import Api
 
 PUBLIC = {"/health", "/ready"}
 MODULES = (files, fine_tuning, models, health)

@@ -12,8 +12,8 @@ from server.db.system_session import system_session
 from server.db.tables import ApiKeyRow
 from server.errors import Unauthenticated
 from server.ids import ProjectId
-from tests.conftest import ADMIN_KEY, Api, make_settings
 from tests.factories import make_file
+from tests.running_api import ADMIN_KEY, Api, make_settings
 
 NO_KEY = "You didn't provide an API key."
 

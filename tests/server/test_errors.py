@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from server.request_ids import RequestIds
-from tests.conftest import Api
+from tests.running_api import Api
 
 
 def envelope(message: str, code: str | None = None) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from server.db.system_session import system_session
 from server.db.tables import FileRow
 from server.storage.blob_store import BlobKey, BlobMissing
 from server.vocabulary import FilePurpose
-from tests.conftest import Api
 from tests.factories import make_file
+from tests.running_api import Api
 
 CONTENT = b'{"messages": []}\n'
 

@@ -7,8 +7,8 @@ import pytest
 from server.db.project_session import project_session
 from server.db.tables import JobRow
 from server.vocabulary import FilePurpose, JobStatus
-from tests.conftest import Api
 from tests.factories import make_checkpoint, make_file, make_job
+from tests.running_api import Api
 
 BASE = "gpt-4o-mini-2024-07-18"
 

@@ -1,6 +1,6 @@
 import httpx
 
-from tests.conftest import Api
+from tests.running_api import Api
 
 
 def test_health_and_readiness_need_no_key(api: Api) -> None:

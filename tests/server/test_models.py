@@ -7,8 +7,8 @@ import pytest
 from inference.engine import AdapterRef
 from server.bootstrap import tidy_up
 from server.models.service import adapter_of, find_adapter
-from tests.conftest import Api
 from tests.factories import make_model
+from tests.running_api import Api
 
 NAMES = [
     "tunesmith-demo",

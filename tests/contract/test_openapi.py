@@ -1,0 +1,201 @@
+"""The committed documents are what the server does: openapi.yaml, deviations.yaml and compatibility.md.
+
+The judge is the official client, strict about every answer. Its walk below names every public method of the resources
+in scope; one that a new version adds fails the test until it has its line here.
+"""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import yaml
+from fastapi.routing import APIRoute
+
+from openapi import update
+from server.app import create_rest_app
+from tests.factories import make_checkpoint, make_file, make_job, make_model
+from tests.running_api import Api
+
+OPENAPI = Path(update.__file__).parent
+COMPATIBILITY = OPENAPI / "compatibility.md"
+_HEAD = """\
+<!-- Written by tests/contract/test_openapi.py; do not edit. -->
+# What the official client can do here
+
+Version {version} of the `openai` package, with strict validation of every answer.
+
+| method | here |
+|---|---|
+"""
+NOT_YET = "not yet: `Invalid URL`"
+
+
+def files_create(client: openai.OpenAI, _api: Api) -> object:
+    return client.files.create(file=b"{}", purpose="fine-tune")
+
+
+def files_content(client: openai.OpenAI, api: Api) -> object:
+    return client.files.content(make_file(api.services, api.project_id).id).read()
+
+
+def files_retrieve_content(client: openai.OpenAI, api: Api) -> object:
+    with pytest.warns(DeprecationWarning, match="content"):
+        return client.files.retrieve_content(make_file(api.services, api.project_id).id)
+
+
+def jobs_create(client: openai.OpenAI, api: Api) -> object:
+    training_file = make_file(api.services, api.project_id).id
+    return client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=training_file)
+
+
+def chat(client: openai.OpenAI, _api: Api) -> object:
+    return client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "Hello"}])
+
+
+Call = Callable[[openai.OpenAI, Api], object]
+WALK: dict[str, Call | None] = {
+    "files.content": files_content,
+    "files.create": files_create,
+    "files.delete": lambda client, api: client.files.delete(make_file(api.services, api.project_id).id),
+    "files.list": lambda client, _: client.files.list(limit=1),
+    "files.retrieve": lambda client, api: client.files.retrieve(make_file(api.services, api.project_id).id),
+    "files.retrieve_content": files_retrieve_content,
+    "files.wait_for_processing": lambda client, api: client.files.wait_for_processing(
+        make_file(api.services, api.project_id).id
+    ),
+    "fine_tuning.jobs.cancel": lambda client, api: client.fine_tuning.jobs.cancel(
+        make_job(api.services, api.project_id).id
+    ),
+    "fine_tuning.jobs.create": jobs_create,
+    "fine_tuning.jobs.list": lambda client, _: client.fine_tuning.jobs.list(limit=1),
+    "fine_tuning.jobs.list_events": lambda client, api: client.fine_tuning.jobs.list_events(
+        make_job(api.services, api.project_id).id
+    ),
+    "fine_tuning.jobs.pause": None,
+    "fine_tuning.jobs.resume": None,
+    "fine_tuning.jobs.retrieve": lambda client, api: client.fine_tuning.jobs.retrieve(
+        make_job(api.services, api.project_id).id
+    ),
+    "fine_tuning.jobs.checkpoints.list": lambda client, api: client.fine_tuning.jobs.checkpoints.list(
+        make_checkpoint(api.services, make_job(api.services, api.project_id), 1, train_loss=0.5).job_id
+    ),
+    "fine_tuning.checkpoints.permissions.create": None,
+    "fine_tuning.checkpoints.permissions.delete": None,
+    "fine_tuning.checkpoints.permissions.list": None,
+    "fine_tuning.checkpoints.permissions.retrieve": None,
+    "fine_tuning.alpha.graders.run": None,
+    "fine_tuning.alpha.graders.validate": None,
+    "models.delete": lambda client, api: client.models.delete(make_model(api.services, api.project_id).name),
+    "models.list": lambda client, _: client.models.list(),
+    "models.retrieve": lambda client, api: client.models.retrieve(make_model(api.services, api.project_id).name),
+    "chat.completions.create": chat,
+    "chat.completions.delete": None,
+    "chat.completions.list": None,
+    "chat.completions.parse": lambda client, _: client.chat.completions.parse(
+        model="gpt-4o-mini", messages=[{"role": "user", "content": "Hello"}]
+    ),
+    "chat.completions.retrieve": None,
+    "chat.completions.stream": lambda client, _: (
+        client.chat.completions.stream(model="gpt-4o-mini", messages=[{"role": "user", "content": "Hello"}])
+        .__enter__()
+        .get_final_completion()
+    ),
+    "chat.completions.update": None,
+    "uploads.cancel": None,
+    "uploads.complete": None,
+    "uploads.create": None,
+    "uploads.upload_file_chunked": None,
+    "uploads.parts.create": None,
+}
+RESOURCES = (
+    "files",
+    "fine_tuning.jobs",
+    "fine_tuning.jobs.checkpoints",
+    "fine_tuning.checkpoints.permissions",
+    "fine_tuning.alpha.graders",
+    "models",
+    "chat.completions",
+    "uploads",
+    "uploads.parts",
+)
+
+
+def test_the_walk_names_every_method_of_the_client(client: openai.OpenAI) -> None:
+    assert {name for resource in RESOURCES for name in _methods(client, resource)} == set(WALK)
+
+
+@pytest.mark.parametrize("name", [name for name, call in WALK.items() if call is not None])
+def test_a_method_in_scope_works(api: Api, client: openai.OpenAI, name: str) -> None:
+    call = WALK[name]
+    assert call is not None
+    assert call(client, api) is not None
+
+
+def test_the_table_of_compatibility_is_up_to_date() -> None:
+    """A stale one is written again, so that the next run passes; what changed is to be looked at and committed."""
+    lines = [f"| `{name}` | {NOT_YET if call is None else 'works'} |" for name, call in WALK.items()]
+    rendered = _HEAD.format(version=openai.__version__) + "\n".join(lines) + "\n"
+    committed = COMPATIBILITY.read_text("utf-8") if COMPATIBILITY.is_file() else ""
+    if rendered != committed:
+        COMPATIBILITY.write_text(rendered, "utf-8")
+    assert rendered == committed
+
+
+def test_the_committed_document_is_up_to_date() -> None:
+    assert update.main(["--check"]) == 0, "run `python -m openapi.update` and commit openapi/openapi.yaml"
+
+
+def test_a_stale_document_is_noticed(tmp_path: Path) -> None:
+    document = tmp_path / "openapi.yaml"
+    assert update.main(["--check"], document=document) == 1
+    assert update.main([], document=document) == 0
+    assert update.main(["--check"], document=document) == 0
+
+
+def test_every_route_is_in_the_document_under_openais_operation_id(api: Api) -> None:
+    document = yaml.safe_load(update.DOCUMENT.read_text("utf-8"))
+    documented = {
+        (method.upper(), path): operation["operationId"]
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+    served = {
+        (method, route.path_format): route.operation_id
+        for route in create_rest_app(api.services).routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+
+    assert documented == served | {("POST", "/v1/chat/completions"): "createChatCompletion"}
+    assert "422" not in {
+        status
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for status in operation["responses"]
+    }
+
+
+def test_every_deviation_is_of_an_operation_and_says_why() -> None:
+    document = yaml.safe_load(update.DOCUMENT.read_text("utf-8"))
+    operations = {operation["operationId"] for path in document["paths"].values() for operation in path.values()}
+    deviations = yaml.safe_load((OPENAPI / "deviations.yaml").read_text("utf-8"))
+
+    for deviation in deviations:
+        assert set(deviation) == {"operation", "pointer", "reason"}
+        assert deviation["operation"] in operations
+        assert deviation["pointer"].startswith("/")
+        assert deviation["reason"].strip()
+
+
+def _methods(client: openai.OpenAI, resource: str) -> list[str]:
+    owner: Any = client
+    for part in resource.split("."):
+        owner = getattr(owner, part)
+    return [
+        f"{resource}.{name}"
+        for name, member in inspect.getmembers(type(owner), inspect.isfunction)
+        if not name.startswith("_")
+    ]
