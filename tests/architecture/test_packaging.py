@@ -134,7 +134,7 @@ def _module_name(path: Path) -> str:
 
 
 def _third_party_imports(path: Path) -> Iterator[str]:
-    ours = {top.stem for top in ROOT.iterdir()}
+    ours = {ours.stem for place in (ROOT, ROOT / "examples", ROOT / "tests") for ours in place.iterdir()}
     ours |= {neighbour.stem for parent in path.relative_to(ROOT).parents for neighbour in (ROOT / parent).iterdir()}
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
