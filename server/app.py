@@ -1,5 +1,6 @@
 """The API as one ASGI application: routers, layers, error handlers — wiring only."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,6 +19,7 @@ from server.auth.authenticator import Authenticator
 from server.bootstrap import Services, tidy_up
 from server.chat.relay import PATH as CHAT_PATH
 from server.chat.relay import ChatRelay
+from server.db.failures import describe_failure
 from server.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
 from server.files import routes as files
 from server.fine_tuning import routes as fine_tuning
@@ -26,6 +29,7 @@ from server.models.service import find_adapter
 from server.request_ids import RequestIds, server_fault
 from server.request_validation import NOT_JSON, describe
 
+_LOG = logging.getLogger("tunesmith.api")
 _STREAMED_UPLOADS = frozenset({("POST", "/v1/files")})
 
 
@@ -72,6 +76,7 @@ def create_rest_app(services: Services) -> FastAPI:
     app.add_exception_handler(ApiError, _render_api_error)
     app.add_exception_handler(RequestValidationError, _render_finding)
     app.add_exception_handler(HTTPException, _render_http_exception)
+    app.add_exception_handler(DBAPIError, _render_database_failure)
     app.add_exception_handler(Exception, _render_fault)
     return app
 
@@ -99,6 +104,14 @@ async def _render_http_exception(request: Request, error: Any) -> JSONResponse:
     response = await _render_api_error(request, _api_error(request, error.status_code))
     response.headers.update(error.headers or {})
     return response
+
+
+async def _render_database_failure(request: Request, error: Any) -> JSONResponse:
+    described = describe_failure(error)
+    if described is None:
+        raise error
+    _LOG.error("request %s failed: %s", request.state.request_id, described.message)
+    return await _render_api_error(request, described)
 
 
 async def _render_fault(request: Request, _error: Any) -> JSONResponse:

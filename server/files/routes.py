@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
+from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -51,23 +52,26 @@ async def create_file(request: Request, caller: CallerDep) -> OpenAIFile:
 
     blobs: BlobStore = state.blobs
     file_id = new_file_id()
-    opened = blobs.writer(BlobKey(file_id))
     try:
-        with opened as writer:
+        with blobs.writer(BlobKey(file_id)) as writer:
             form = UploadForm(
                 request.headers.get("content-type", ""), max_file_bytes=max_file_bytes, write_file=writer.write
             )
             await _receive(request, form)
-
-            def keep() -> FileRow:
-                asked = form.finish()
-                blob = writer.commit()
-                with project_session(state.database, caller.project_id, write=True) as session:
-                    return service.create_file(session, file_id, asked, blob)
-
-            return OpenAIFile.from_row(await run_in_threadpool(keep))
+            asked = form.finish()
+            blob = await run_in_threadpool(writer.commit)
     except BlobStoreFull as error:
         raise InsufficientStorage("The server has no space left for this file; nothing of it was kept.") from error
+
+    def make_visible() -> FileRow:
+        try:
+            with project_session(state.database, caller.project_id, write=True) as session:
+                return service.create_file(session, file_id, asked, blob)
+        except DBAPIError:
+            blobs.delete(BlobKey(file_id))
+            raise
+
+    return OpenAIFile.from_row(await run_in_threadpool(make_visible))
 
 
 @router.get("", operation_id="listFiles", responses=responses(InvalidRequest))

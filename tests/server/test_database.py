@@ -5,12 +5,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
 from server.db.engine import open_database, writing
+from server.db.failures import describe_failure
 from server.db.migrate import DatabaseTooNew, migrate
 from server.db.system_session import system_session
 from server.db.tables import ProjectRow
+from server.errors import InsufficientStorage
 
 
 def test_the_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
@@ -93,3 +96,29 @@ def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
 def _database(directory: Path) -> Engine:
     migrate(directory / "test.db")
     return open_database(directory / "test.db")
+
+
+def test_a_full_disk_is_told_from_a_fault_of_ours(tmp_path: Path) -> None:
+    engine = _database(tmp_path)
+    with engine.connect() as connection:
+        connection.execute(text("PRAGMA max_page_count = 1"))
+        with pytest.raises(DBAPIError) as full:
+            connection.execute(text("CREATE TABLE more AS SELECT zeroblob(100000)"))
+        with pytest.raises(DBAPIError) as fault:
+            connection.execute(text("SELECT nothing"))
+    engine.dispose()
+
+    described = describe_failure(full.value)
+    assert isinstance(described, InsufficientStorage)
+    assert describe_failure(fault.value) is None
+
+
+def test_errors_of_the_database_hold_no_content(tmp_path: Path) -> None:
+    """They are logged."""
+    engine = _database(tmp_path)
+    rows = [ProjectRow(id=n, name="a secret", organization_id="org", slug="", created_at=0) for n in ("1", "2")]
+    with pytest.raises(DBAPIError) as failed, system_session(engine, write=True) as session:
+        session.add_all(rows)
+    engine.dispose()
+
+    assert "a secret" not in str(failed.value)

@@ -236,16 +236,16 @@ def test_an_upload_that_breaks_off_leaves_nothing(api: Api) -> None:
 
 
 def test_files_are_listed_newest_first_and_page_by_page(api: Api, client: openai.OpenAI) -> None:
-    rows = [make_file(api.services, api.project_id, purpose=FilePurpose.VISION) for _ in range(5)]
+    rows = [make_file(api.services, api.project_id, purpose=FilePurpose.BATCH_OUTPUT) for _ in range(5)]
     newest_first = [row.id for row in reversed(rows)]
 
-    assert [file.id for file in client.files.list(purpose="vision")] == newest_first
-    assert [file.id for file in client.files.list(purpose="vision", order="asc")] == newest_first[::-1]
-    assert [file.id for file in client.files.list(purpose="vision", limit=2)] == newest_first
-    page = client.files.list(purpose="vision", limit=2, after=newest_first[0])
+    assert [file.id for file in client.files.list(purpose="batch_output")] == newest_first
+    assert [file.id for file in client.files.list(purpose="batch_output", order="asc")] == newest_first[::-1]
+    assert [file.id for file in client.files.list(purpose="batch_output", limit=2)] == newest_first
+    page = client.files.list(purpose="batch_output", limit=2, after=newest_first[0])
     assert ([file.id for file in page.data], page.has_more) == (newest_first[1:3], True)
     assert (page.first_id, page.last_id) == (newest_first[1], newest_first[2])  # type: ignore[attr-defined]
-    assert client.files.list(purpose="vision", limit=2, after=newest_first[2]).has_more is False
+    assert client.files.list(purpose="batch_output", limit=2, after=newest_first[2]).has_more is False
     assert client.files.list(purpose="no such purpose").data == []
     assert client.files.list(limit=0).data == []
 
