@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Engine
 
@@ -56,6 +56,12 @@ def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | 
         authenticator=Authenticator(database, default, settings.api_key, settings.admin_key),
         engines=engines or {},
     )
+
+
+def build_api_services(settings: Settings) -> Services:
+    """Build the services of the API process, with its engines."""
+    services = build_services(settings)
+    return replace(services, engines=build_engines(settings, services.base_models))
 
 
 def build_engines(settings: Settings, base_models: BaseModels) -> dict[str, VllmEngine]:

@@ -1,5 +1,6 @@
 """pydantic's findings about a request, in OpenAI's words (pure)."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,8 @@ _EXPECTED = {
     "model_attributes_type": "an object",
     "list_type": "an array",
 }
-_UNION_MEMBERS = ("int", "float", "str", "constrained-int", "constrained-float", "constrained-str", "literal[", "[key]")
+_SHOWN = 128  # characters of a name that a client made up
+_UNION_MEMBERS = re.compile(r"(constrained-)?(int|float|str)|literal\[.*|\[key\]", re.DOTALL)
 NOT_JSON = (
     "We could not parse the JSON body of your request. "
     "(HINT: This likely means you aren't using your HTTP library correctly. "
@@ -55,8 +57,8 @@ def _param(loc: Sequence[str | int]) -> str | None:
     for part in parts:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif not part.startswith(_UNION_MEMBERS):
-            text += f".{part}" if text else part
+        elif not _UNION_MEMBERS.fullmatch(part):
+            text += f".{part[:_SHOWN]}" if text else part[:_SHOWN]
     return text or None
 
 
