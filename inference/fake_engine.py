@@ -27,7 +27,7 @@ class Faults:
     unavailable: bool = False  # nothing answers
     refusal: EngineRefusal | None = None  # answers to chat with this
     break_after_chunks: int | None = None  # a stream breaks off after so many of its chunks
-    hold: asyncio.Event | None = None  # a stream waits for it before its last chunks
+    hold: asyncio.Event | None = None  # an answer waits for it: a whole one at once, a stream after its first chunk
 
 
 @dataclass
@@ -87,7 +87,7 @@ class FakeEngine:
         for index, chunk in enumerate(chunks):
             if self.faults.break_after_chunks is not None and index >= self.faults.break_after_chunks:
                 raise EngineUnavailable("the answer broke off")
-            if self.faults.hold is not None and index == 1:
+            if self.faults.hold is not None and index == len(chunks[:2]) - 1:
                 await self.faults.hold.wait()
             yield chunk
 
