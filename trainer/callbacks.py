@@ -9,12 +9,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from trainer.checkpoints import prune, save_checkpoint
 from trainer.contract.events import CheckpointSaved, Metrics, Progress
-from trainer.contract.run_directory import RunDirectory
 from trainer.failures import LossNotFinite
-from trainer.interruption import Interruption
-from trainer.order import StepOrder
-from trainer.reporter import Reporter
-from trainer.state import TrainingState
+from trainer.ongoing import OngoingRun
 from trainer.validation import Validation
 
 _RECENT_STEPS = 20
@@ -23,27 +19,12 @@ _RECENT_STEPS = 20
 class StepCallback(TrainerCallback):
     """Does what follows a step, in this order: report, checkpoint, stop."""
 
-    def __init__(
-        self,
-        *,
-        run: RunDirectory,
-        reporter: Reporter,
-        interruption: Interruption,
-        order: StepOrder,
-        state: TrainingState,
-        validation: Validation | None,
-        checkpoint_every_steps: int,
-    ) -> None:
+    def __init__(self, run: OngoingRun, validation: Validation | None) -> None:
         self._run = run
-        self._reporter = reporter
-        self._interruption = interruption
-        self._order = order
-        self._state = state
         self._validation = validation
-        self._checkpoint_every_steps = checkpoint_every_steps
         self._times = deque([time.monotonic()], maxlen=_RECENT_STEPS + 1)
-        self._saved_step = state.step
-        self._metrics: Metrics | None = None
+        self._saved_step = run.state.step
+        self._metrics: Metrics | None = None  # of the last step that is done
 
     def on_log(
         self,
@@ -56,8 +37,8 @@ class StepCallback(TrainerCallback):
         """Take the place of TRL's log line; `logs` has a gradient norm after each step, and once more none."""
         if logs is None or "grad_norm" not in logs:
             return
-        self._state.complete_step()
-        step, tally = self._state.step, self._state.tally
+        self._run.state.complete_step()
+        step, tally = self._run.state.step, self._run.state.tally
         if not math.isfinite(logs["grad_norm"]):
             raise LossNotFinite("gradient norm", step)
         metrics = Metrics(train_loss=tally.mean_loss, train_mean_token_accuracy=tally.accuracy)
@@ -65,35 +46,35 @@ class StepCallback(TrainerCallback):
             metrics = self._validate(step, metrics)
         finally:
             self._report(step, metrics, logs)
-        if self._order.epoch_ended_by(step) or self._is_checkpoint_due(step):
+        if self._run.order.epoch_ended_by(step) or self._is_checkpoint_due(step):
             self.save()
-        self._interruption.check()
+        self._run.interruption.check()
 
     def save(self) -> None:
         """Save a checkpoint of the last step that is done, unless there is one; then prune."""
-        step = self._state.step
+        step = self._run.state.step
         if step == self._saved_step or self._metrics is None:
             return
-        directory = save_checkpoint(self._run, self._state)
+        directory = save_checkpoint(self._run.directory, self._run.state)
         self._saved_step = step
-        self._reporter.report(
+        self._run.reporter.report(
             CheckpointSaved,
             step=step,
-            epoch=self._order.epoch_ended_by(step),
-            directory=str(directory.relative_to(self._run.root)),
+            epoch=self._run.order.epoch_ended_by(step),
+            directory=str(directory.relative_to(self._run.directory.root)),
             metrics=self._metrics,
         )
-        prune(self._run, ends_epoch=lambda step: self._order.epoch_ended_by(step) is not None)
+        prune(self._run.directory, ends_epoch=lambda step: self._run.order.epoch_ended_by(step) is not None)
 
     def _validate(self, step: int, metrics: Metrics) -> Metrics:
         if self._validation is None:
             return metrics
         measured: dict[str, float] = {}
         if self._validation.is_due(step):
-            part = self._validation.measure_part(self._state.model, step)
+            part = self._validation.measure_part(step)
             measured.update(valid_loss=part.mean_loss, valid_mean_token_accuracy=part.accuracy)
-        if self._order.epoch_ended_by(step):
-            full = self._validation.measure_all(self._state.model)
+        if self._run.order.epoch_ended_by(step):
+            full = self._validation.measure_all()
             measured.update(full_valid_loss=full.mean_loss, full_valid_mean_token_accuracy=full.accuracy)
         if not all(map(math.isfinite, measured.values())):
             raise LossNotFinite("validation loss", step)
@@ -102,16 +83,17 @@ class StepCallback(TrainerCallback):
     def _report(self, step: int, metrics: Metrics, logs: dict[str, float]) -> None:
         self._metrics = metrics
         self._times.append(time.monotonic())
-        self._reporter.report(
+        self._run.reporter.report(
             Progress,
             step=step,
-            total_steps=self._order.total_steps,
+            total_steps=self._run.order.total_steps,
             metrics=metrics,
-            trained_tokens=self._state.trained_tokens,
+            trained_tokens=self._run.state.trained_tokens,
             learning_rate=logs["learning_rate"],
             grad_norm=logs["grad_norm"],
             seconds_per_step=(self._times[-1] - self._times[0]) / (len(self._times) - 1),
         )
 
     def _is_checkpoint_due(self, step: int) -> bool:
-        return self._checkpoint_every_steps > 0 and step % self._checkpoint_every_steps == 0
+        every = self._run.spec.checkpoint_every_steps
+        return every > 0 and step % every == 0

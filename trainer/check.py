@@ -4,7 +4,7 @@ from trainer.base_model import count_parameters
 from trainer.contract.report import CheckReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec
-from trainer.dataset import tokenize_training_file, tokenize_validation_file
+from trainer.dataset import tokenize_files
 from trainer.tokenizer import load_chat_tokenizer
 
 
@@ -12,14 +12,13 @@ def check(run_directory: RunDirectory, spec: CheckSpec) -> CheckReport:
     """Answer for one run directory.
 
     Raises:
-        ExampleInvalid, TrainerError: a file or the base model cannot be used.
+        TrainerError: a file or the base model cannot be used.
     """
-    limit = spec.context_length_tokens
     tokenizer = load_chat_tokenizer(spec.base_model)
     n_parameters = count_parameters(spec.base_model)
-    training = tokenize_training_file(run_directory.training_file, tokenizer, context_length_tokens=limit).report()
-    validation = None
-    if run_directory.validation_file.exists():
-        file = tokenize_validation_file(run_directory.validation_file, tokenizer, context_length_tokens=limit)
-        validation = file.report()
-    return CheckReport(training=training, validation=validation, base_parameters=n_parameters)
+    training, validation = tokenize_files(run_directory, tokenizer, context_length_tokens=spec.context_length_tokens)
+    return CheckReport(
+        training=training.report(),
+        validation=validation.report() if validation else None,
+        base_parameters=n_parameters,
+    )

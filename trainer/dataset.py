@@ -14,6 +14,7 @@ import numpy.typing as npt
 from trainer.contract.examples import ChatExample, read_examples
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import FileReport
+from trainer.contract.run_directory import RunDirectory
 from trainer.failures import FileUnusable
 from trainer.rendering import Rendering, TemplateRefused
 from trainer.tokenizer import ChatTokenizer
@@ -51,30 +52,25 @@ class TokenizedFile:
         )
 
 
-def tokenize_training_file(path: Path, tokenizer: ChatTokenizer, *, context_length_tokens: int) -> TokenizedFile:
-    """Tokenise; cut what is longer than the context at its end, and drop what then has nothing to train on.
+def tokenize_files(
+    directory: RunDirectory, tokenizer: ChatTokenizer, *, context_length_tokens: int
+) -> tuple[TokenizedFile, TokenizedFile | None]:
+    """Tokenise the training file and the validation file, if there is one.
 
-    Raises:
-        ExampleInvalid, FileUnusable: a line is wrong, or no example is left.
-    """
-    return _tokenize(path, tokenizer, context_length_tokens, "training")
-
-
-def tokenize_validation_file(path: Path, tokenizer: ChatTokenizer, *, context_length_tokens: int) -> TokenizedFile:
-    """The same for a validation file; what is wrong with it is said of it.
+    What is longer than the context is cut at its end; what then has nothing to train on is dropped.
 
     Raises:
         FileUnusable: a line is wrong, or no example is left.
     """
-    try:
-        return _tokenize(path, tokenizer, context_length_tokens, "validation")
-    except ExampleInvalid as error:
-        raise FileUnusable(error.job_message(is_validation_file=True), param="validation_file") from error
+    training = _tokenize(directory.training_file, tokenizer, context_length_tokens, "training")
+    if not directory.validation_file.exists():
+        return training, None
+    return training, _tokenize(directory.validation_file, tokenizer, context_length_tokens, "validation")
 
 
 def _tokenize(path: Path, tokenizer: ChatTokenizer, context_length_tokens: int, kind: str) -> TokenizedFile:
     file = TokenizedFile()
-    for batch in _batches(read_examples(path)):
+    for batch in _batches(_read(path, kind)):
         renderings = [_render(example, tokenizer, kind) for example in batch]
         for example, (ids_L, mask_L) in zip(batch, tokenizer.encode(renderings), strict=True):
             _add(file, example.line, ids_L, mask_L, context_length_tokens)
@@ -87,6 +83,14 @@ def _tokenize(path: Path, tokenizer: ChatTokenizer, context_length_tokens: int, 
             param=f"{kind}_file",
         )
     return file
+
+
+def _read(path: Path, kind: str) -> Iterator[ChatExample]:
+    try:
+        yield from read_examples(path)
+    except ExampleInvalid as error:
+        is_validation_file = kind == "validation"
+        raise FileUnusable(error.job_message(is_validation_file=is_validation_file), param=f"{kind}_file") from error
 
 
 def _render(example: ChatExample, tokenizer: ChatTokenizer, kind: str) -> Rendering:

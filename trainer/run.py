@@ -8,9 +8,10 @@ from trainer.checkpoints import publish_adapter, resume
 from trainer.contract.events import Started, Succeeded
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
-from trainer.dataset import tokenize_training_file, tokenize_validation_file
+from trainer.dataset import tokenize_files
 from trainer.interruption import Interruption, StopRequested
 from trainer.methods import supervised
+from trainer.ongoing import OngoingRun
 from trainer.order import StepOrder
 from trainer.reporter import Reporter
 from trainer.state import TrainingState
@@ -26,58 +27,35 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
         Exception: the run failed; `failures.describe` puts it into words.
     """
     torch.set_num_threads(spec.threads)
-    method, limit = spec.method, spec.context_length_tokens
     chat = load_chat_tokenizer(spec.base_model)
-    examples = tokenize_training_file(directory.training_file, chat, context_length_tokens=limit).examples
-    order = StepOrder(len(examples), method.batch_size, method.n_epochs, spec.seed)
-    validation = None
-    if directory.validation_file.exists():
-        validation = Validation(
-            tokenize_validation_file(directory.validation_file, chat, context_length_tokens=limit).examples,
-            batch_size=method.batch_size,
-            total_steps=order.total_steps,
-            interruption=interruption,
-        )
+    training, validating = tokenize_files(directory, chat, context_length_tokens=spec.context_length_tokens)
+    order = StepOrder(len(training.examples), spec.method.batch_size, spec.method.n_epochs, spec.seed)
 
     base = load_base_model(spec.base_model, "cuda" if torch.cuda.is_available() else "cpu")
     model = attach_lora(base, spec.lora, spec.seed)
-    state = TrainingState(model, *supervised.build_optimizer(model, method, order.total_steps))
+    state = TrainingState(model, *supervised.build_optimizer(model, spec.method, order.total_steps))
     if spec.resume_from is not None:
         resume(spec.resume_from, state)
 
-    reporter.report(Started, total_steps=order.total_steps, n_examples=len(examples), first_step=state.step + 1)
-    callback = StepCallback(
-        run=directory,
-        reporter=reporter,
-        interruption=interruption,
-        order=order,
-        state=state,
-        validation=validation,
-        checkpoint_every_steps=spec.checkpoint_every_steps,
-    )
-    if state.step < order.total_steps:
-        trainer = supervised.build(
-            spec=spec,
-            tokenizer=chat.tokenizer,
-            examples=examples,
-            order=order,
-            state=state,
-            callback=callback,
-            interruption=interruption,
-            output_directory=str(directory.root),
-        )
-        with interruption.deferred():
-            try:
-                trainer.train()
-            except StopRequested:
-                callback.save()
-                raise StopRequested(state.step) from None
-
-    interruption.ignore()
-    publish_adapter(directory, state)
+    ongoing = OngoingRun(directory, spec, reporter, interruption, order, state)
+    validation = Validation(validating.examples, ongoing) if validating else None
     reporter.report(
-        Succeeded,
-        step=state.step,
-        trained_tokens=state.trained_tokens,
-        adapter=str(directory.adapter.relative_to(directory.root)),
+        Started, total_steps=order.total_steps, n_examples=len(training.examples), first_step=state.step + 1
     )
+    with interruption.deferred():
+        if ongoing.steps_left:
+            train(ongoing, supervised.build(ongoing, chat.tokenizer, training.examples), validation)
+        publish_adapter(directory, state)
+        reporter.report(Succeeded, step=state.step, trained_tokens=state.trained_tokens, adapter=directory.adapter.name)
+        interruption.ignore()
+
+
+def train(ongoing: OngoingRun, trainer: supervised.StepwiseSFTTrainer, validation: Validation | None) -> None:
+    """Do the steps that are left; if asked to stop, save the last one that is done."""
+    callback = StepCallback(ongoing, validation)
+    trainer.add_callback(callback)
+    try:
+        trainer.train()
+    except StopRequested:
+        callback.save()
+        raise StopRequested(ongoing.state.step) from None

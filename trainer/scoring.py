@@ -67,13 +67,17 @@ def score(model: Any, micro_batch: MicroBatch) -> Scores:
     there the model's own head is given the labelled positions only.
     """
     if micro_batch["input_ids"].device.type == "cpu":
-        return _score_labelled(model, micro_batch["input_ids"], micro_batch["labels"])
+        return score_labelled(model, micro_batch)
+    return score_fused(model, micro_batch)
+
+
+def score_fused(model: Any, micro_batch: MicroBatch) -> Scores:
     outputs = model(**micro_batch, fused_lm_head=True)
     return Scores(-outputs.log_probs.sum(), outputs.is_top1.sum(), outputs.label_mask.sum())
 
 
-def _score_labelled(model: Any, input_ids_BL: Tensor, labels_BL: Tensor) -> Scores:
-    targets_BL = labels_BL[:, 1:]
+def score_labelled(model: Any, micro_batch: MicroBatch) -> Scores:
+    targets_BL = micro_batch["labels"][:, 1:]
     wanted_BL = targets_BL != IGNORED
 
     def select(_head: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
@@ -82,7 +86,7 @@ def _score_labelled(model: Any, input_ids_BL: Tensor, labels_BL: Tensor) -> Scor
 
     hook = model.get_output_embeddings().register_forward_pre_hook(select)
     try:
-        logits_NV = model(input_ids=input_ids_BL, use_cache=False).logits.float()
+        logits_NV = model(input_ids=micro_batch["input_ids"], use_cache=False).logits.float()
     finally:
         hook.remove()
     targets_N = targets_BL[wanted_BL]

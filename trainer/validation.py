@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from trainer.dataset import TokenizedExample
-from trainer.interruption import Interruption
 from trainer.layout import lay_out
+from trainer.ongoing import OngoingRun
 from trainer.scoring import TokenTally, pad, score
 
 _PARTIAL_VALIDATIONS = 20  # in a run
@@ -18,33 +17,30 @@ _BUDGET_TOKENS = 4096  # of a micro-batch
 class Validation:
     """Measures the whole file when asked, or the part of it that a step's turn comes to."""
 
-    def __init__(
-        self, examples: Sequence[TokenizedExample], *, batch_size: int, total_steps: int, interruption: Interruption
-    ) -> None:
+    def __init__(self, examples: Sequence[TokenizedExample], run: OngoingRun) -> None:
         self._examples = examples
-        self._part_size = min(batch_size, len(examples))
-        self._total_steps = total_steps
-        self._interval = math.ceil(total_steps / _PARTIAL_VALIDATIONS)
-        self._interruption = interruption
+        self._run = run
+        self._part_size = min(run.spec.method.batch_size, len(examples))
+        self._interval = math.ceil(run.order.total_steps / _PARTIAL_VALIDATIONS)
 
     def is_due(self, step: int) -> bool:
-        return step % self._interval == 0 or step == self._total_steps
+        return step % self._interval == 0 or step == self._run.order.total_steps
 
-    def measure_part(self, model: Any, step: int) -> TokenTally:
+    def measure_part(self, step: int) -> TokenTally:
         """Measure as many examples as a batch has, further on in the file at each step; the same for the same step."""
         start = (step - 1) // self._interval * self._part_size
         indices = [(start + offset) % len(self._examples) for offset in range(self._part_size)]
-        return self._measure(model, [self._examples[index] for index in indices])
+        return self._measure([self._examples[index] for index in indices])
 
-    def measure_all(self, model: Any) -> TokenTally:
-        return self._measure(model, self._examples)
+    def measure_all(self) -> TokenTally:
+        return self._measure(self._examples)
 
-    def _measure(self, model: Any, examples: Sequence[TokenizedExample]) -> TokenTally:
-        tally = TokenTally()
+    def _measure(self, examples: Sequence[TokenizedExample]) -> TokenTally:
+        model, tally = self._run.state.model, TokenTally()
         model.eval()
         with torch.no_grad():
             for group in lay_out_long([len(example.input_ids_L) for example in examples]):
-                self._interruption.check()
+                self._run.interruption.check()
                 micro_batch = pad([examples[index] for index in group])
                 tally.add(score(model, {name: tensor.to(model.device) for name, tensor in micro_batch.items()}))
         return tally

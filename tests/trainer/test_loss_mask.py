@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from trainer_runs import MARKED_TEMPLATE, PLAIN_TEMPLATE, assistant, make_tokenizer, user, write_lines
 
+from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import BaseModelSource
-from trainer.dataset import TokenizedFile, tokenize_training_file, tokenize_validation_file
+from trainer.dataset import TokenizedFile, tokenize_files
 from trainer.failures import BaseModelUnavailable, FileUnusable
 from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
@@ -27,8 +28,9 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> ChatTokenizer:
 
 
 def tokenize(tokenizer: ChatTokenizer, tmp_path: Path, *values: object, limit: int = 1000) -> TokenizedFile:
-    file = write_lines(tmp_path / "lines.jsonl", values)
-    return tokenize_training_file(file, tokenizer, context_length_tokens=limit)
+    run = RunDirectory(tmp_path)
+    write_lines(run.training_file, values)
+    return tokenize_files(run, tokenizer, context_length_tokens=limit)[0]
 
 
 def trained_text(tokenizer: ChatTokenizer, file: TokenizedFile, index: int = 0) -> str:
@@ -122,9 +124,10 @@ def test_a_file_with_nothing_left_to_train_on_is_refused_with_its_figures(
 
 
 def test_what_is_wrong_with_a_validation_file_is_said_of_it(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
-    file = write_lines(tmp_path / "lines.jsonl", [{"messages": [user("a")]}])
+    write_lines(tmp_path / "training.jsonl", [{"messages": [user("a"), assistant("b")]}])
+    write_lines(tmp_path / "validation.jsonl", [{"messages": [user("a")]}])
     with pytest.raises(FileUnusable, match=r"invalid validation file.*At least one message") as caught:
-        tokenize_validation_file(file, tokenizer, context_length_tokens=50)
+        tokenize_files(RunDirectory(tmp_path), tokenizer, context_length_tokens=50)
     assert caught.value.param == "validation_file"
 
 

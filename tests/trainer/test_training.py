@@ -61,15 +61,11 @@ def test_it_learns_in_exactly_the_promised_steps(whole: RunDirectory) -> None:
 
 def test_the_first_loss_is_the_mean_over_the_trained_tokens_of_the_batch(base: Path, whole: RunDirectory) -> None:
     """Before the first update a LoRA changes nothing, so the base model alone must give the same number."""
-    from trainer.dataset import tokenize_training_file
     from trainer.order import StepOrder
-    from trainer.tokenizer import load_chat_tokenizer
 
     spec = whole.read_spec()
-    file = tokenize_training_file(
-        whole.training_file, load_chat_tokenizer(spec.base_model), context_length_tokens=spec.context_length_tokens
-    )
-    batch = [file.examples[i] for i in StepOrder(N_EXAMPLES, BATCH, EPOCHS, spec.seed).examples_of(1)]
+    training, _ = tokenized(whole)
+    batch = [training.examples[i] for i in StepOrder(N_EXAMPLES, BATCH, EPOCHS, spec.seed).examples_of(1)]
     loss, accuracy = mean_over_tokens(base, batch)
     first = progress(whole)[0]
     assert first.metrics.train_loss == pytest.approx(loss, rel=1e-5)
@@ -78,17 +74,20 @@ def test_the_first_loss_is_the_mean_over_the_trained_tokens_of_the_batch(base: P
 
 
 def test_the_full_validation_loss_equals_one_computed_one_example_at_a_time(base: Path, whole: RunDirectory) -> None:
-    from trainer.dataset import tokenize_validation_file
-    from trainer.tokenizer import load_chat_tokenizer
-
-    spec = whole.read_spec()
-    file = tokenize_validation_file(
-        whole.validation_file, load_chat_tokenizer(spec.base_model), context_length_tokens=spec.context_length_tokens
-    )
-    loss, accuracy = mean_over_tokens(base, file.examples, adapter=whole.adapter)
+    _, validation = tokenized(whole)
+    loss, accuracy = mean_over_tokens(base, validation.examples, adapter=whole.adapter)
     last = progress(whole)[-1].metrics
     assert last.full_valid_loss == pytest.approx(loss, rel=1e-5)
     assert last.full_valid_mean_token_accuracy == pytest.approx(accuracy)
+
+
+def tokenized(run: RunDirectory) -> Any:
+    from trainer.dataset import tokenize_files
+    from trainer.tokenizer import load_chat_tokenizer
+
+    spec = run.read_spec()
+    chat = load_chat_tokenizer(spec.base_model)
+    return tokenize_files(run, chat, context_length_tokens=spec.context_length_tokens)
 
 
 def mean_over_tokens(base: Path, examples: list[Any], adapter: Path | None = None) -> tuple[float, float]:

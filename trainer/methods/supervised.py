@@ -17,15 +17,13 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from trainer import learning_rate
-from trainer.callbacks import StepCallback
-from trainer.contract.spec import SupervisedMethod, TrainingSpec
+from trainer.contract.spec import SupervisedMethod
 from trainer.dataset import TokenizedExample
 from trainer.failures import LossNotFinite
-from trainer.interruption import Interruption
 from trainer.layout import lay_out
+from trainer.ongoing import OngoingRun
 from trainer.order import StepOrder
 from trainer.scoring import TokenTally, pad, score
-from trainer.state import TrainingState
 
 _BUDGET_TOKENS = {"cpu": 4096, "cuda": 8192}  # of a micro-batch, padding included
 
@@ -33,26 +31,25 @@ _BUDGET_TOKENS = {"cpu": 4096, "cuda": 8192}  # of a micro-batch, padding includ
 class StepwiseSFTTrainer(SFTTrainer):
     """SFTTrainer whose batches are lists of micro-batches, with a loss weighted by tokens over all of them."""
 
-    def __init__(self, *, state_of_run: TrainingState, interruption: Interruption, **arguments: Any) -> None:
+    def __init__(self, run: OngoingRun, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._state_of_run = state_of_run
-        self._interruption = interruption
+        self._run = run
         self._is_first_step = True
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:  # noqa: ARG002 - TRL's count is of its own batches
         """Forward and backward for every micro-batch of one step."""
         if self._is_first_step:  # the data loader has drawn a number since the state was loaded
-            self._state_of_run.restore_random_state()
+            self._run.state.restore_random_state()
             self._is_first_step = False
         tally = TokenTally(n_processed_tokens=inputs["n_tokens"])
-        self._state_of_run.tally = tally
+        self._run.state.tally = tally
         losses = []
         for micro_batch in inputs["micro_batches"]:
-            self._interruption.check()
+            self._run.interruption.check()
             loss = super().training_step(model, micro_batch, inputs["n_trained_tokens"])  # type: ignore[no-untyped-call]
             losses.append(loss)
         if not math.isfinite(tally.loss_sum):
-            raise LossNotFinite("training loss", self._state_of_run.step + 1)
+            raise LossNotFinite("training loss", self._run.state.step + 1)
         return torch.stack(losses).sum()
 
     def compute_loss(
@@ -62,7 +59,7 @@ class StepwiseSFTTrainer(SFTTrainer):
         if return_outputs:
             raise NotImplementedError("only the loss is computed")
         scores = score(model, inputs)
-        self._state_of_run.tally.add(scores)
+        self._run.state.tally.add(scores)
         share: Tensor = scores.loss_sum / num_items_in_batch
         return share
 
@@ -80,30 +77,17 @@ def build_optimizer(model: Any, method: SupervisedMethod, total_steps: int) -> t
     )
 
 
-def build(
-    *,
-    spec: TrainingSpec,
-    tokenizer: Any,
-    examples: Sequence[TokenizedExample],
-    order: StepOrder,
-    state: TrainingState,
-    callback: StepCallback,
-    interruption: Interruption,
-    output_directory: str,
-) -> StepwiseSFTTrainer:
+def build(run: OngoingRun, tokenizer: Any, examples: Sequence[TokenizedExample]) -> StepwiseSFTTrainer:
     """Set up TRL to train the steps that are left."""
-    steps_left = range(state.step + 1, order.total_steps + 1)
-    device = state.model.device.type
+    device = run.state.model.device.type
     trainer = StepwiseSFTTrainer(
-        state_of_run=state,
-        interruption=interruption,
-        model=state.model,
-        args=_arguments(spec, n_steps=len(steps_left), on_gpu=device != "cpu", output_directory=output_directory),
-        train_dataset=Dataset.from_dict({"step": list(steps_left)}),
-        data_collator=partial(collate, examples=examples, order=order, budget_tokens=_BUDGET_TOKENS[device]),
+        run,
+        model=run.state.model,
+        args=_arguments(run, on_gpu=device != "cpu"),
+        train_dataset=Dataset.from_dict({"step": list(run.steps_left)}),
+        data_collator=partial(collate, examples=examples, order=run.order, budget_tokens=_BUDGET_TOKENS[device]),
         processing_class=tokenizer,
-        optimizers=(state.optimizer, state.scheduler),
-        callbacks=[callback],
+        optimizers=(run.state.optimizer, run.state.scheduler),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -123,15 +107,15 @@ def collate(
     }
 
 
-def _arguments(spec: TrainingSpec, *, n_steps: int, on_gpu: bool, output_directory: str) -> SFTConfig:
+def _arguments(run: OngoingRun, *, on_gpu: bool) -> SFTConfig:
     return SFTConfig(
-        output_dir=output_directory,
-        max_steps=n_steps,
+        output_dir=str(run.directory.root),
+        max_steps=len(run.steps_left),
         per_device_train_batch_size=1,  # one item is one step
         train_sampling_strategy="sequential",
-        max_grad_norm=spec.method.max_grad_norm,
-        seed=spec.seed,
-        data_seed=spec.seed,
+        max_grad_norm=run.spec.method.max_grad_norm,
+        seed=run.spec.seed,
+        data_seed=run.spec.seed,
         use_cpu=not on_gpu,
         bf16=False,  # no autocast: on a GPU the weights are bfloat16 themselves
         gradient_checkpointing=on_gpu,
