@@ -93,7 +93,9 @@ def create_job(client: OpenAI, model: str, seed: int, task: Task) -> FineTuningJ
     """Upload both files and start a job with everything on "auto"."""
     training = client.files.create(file=("training.jsonl", training_file(task.training)), purpose="fine-tune")
     validation = client.files.create(file=("validation.jsonl", training_file(task.validation)), purpose="fine-tune")
-    print(f"{len(task.training)} training examples {training.id}, {len(task.validation)} for validation {validation.id}")
+    print(
+        f"{len(task.training)} training examples {training.id}, {len(task.validation)} for validation {validation.id}"
+    )
     job = client.fine_tuning.jobs.create(
         model=model,
         training_file=training.id,
@@ -135,10 +137,15 @@ def ask(client: OpenAI, model: str, question: Question, *, stream: bool) -> str:
     """The model's answer, greedily decoded."""
     messages = question.prompt()
     if not stream:
-        answer = client.chat.completions.create(model=model, messages=messages, temperature=0, max_tokens=40)
-        return answer.choices[0].message.content or ""
-    chunks = client.chat.completions.create(model=model, messages=messages, temperature=0, max_tokens=40, stream=True)
-    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        whole = client.chat.completions.create(model=model, messages=messages, temperature=0, max_tokens=40)
+        return whole.choices[0].message.content or ""
+    answer = ""
+    with client.chat.completions.create(
+        model=model, messages=messages, temperature=0, max_tokens=40, stream=True
+    ) as chunks:
+        for chunk in chunks:
+            answer += "".join(choice.delta.content or "" for choice in chunk.choices)
+    return answer
 
 
 def show_where(client: OpenAI, job: FineTuningJob, phases: Phases) -> None:

@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from random import Random
 
+from openai.types.chat import ChatCompletionMessageParam
+
 INSTRUCTION = "Sort the message into a queue."
 
 _OPENINGS = ("", "Hello, ", "Hi, ", "Good evening, ", "Dear support, ", "Quick question: ", "Please note: ")
@@ -12,11 +14,21 @@ _CLOSINGS = ("", ".", "!", " - please help", ", thanks", ". Waiting for your rep
 _QUEUES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "billing": (
         ("the invoice", "my last bill", "the yearly payment", "the charge on my card", "the receipt"),
-        ("{s} is higher than agreed", "why did I pay for {s} twice", "I do not understand {s}", "there is a mistake in {s}"),
+        (
+            "{s} is higher than agreed",
+            "why did I pay for {s} twice",
+            "I do not understand {s}",
+            "there is a mistake in {s}",
+        ),
     ),
     "delivery": (
         ("my parcel", "the order from Monday", "the package", "the courier", "the second box"),
-        ("{s} is still not here", "when does {s} arrive", "{s} went to the wrong street", "I am waiting for {s} since last week"),
+        (
+            "{s} is still not here",
+            "when does {s} arrive",
+            "{s} went to the wrong street",
+            "I am waiting for {s} since last week",
+        ),
     ),
     "access": (
         ("my password", "the login", "my account", "the code by email", "my username"),
@@ -42,7 +54,7 @@ class Question:
     message: str
     answer: str  # the only right one
 
-    def prompt(self) -> list[dict[str, str]]:
+    def prompt(self) -> list[ChatCompletionMessageParam]:
         return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": self.message}]
 
     def example(self) -> str:

@@ -22,10 +22,10 @@ def main() -> None:
     started = time.monotonic()
     tokenizer = train_tokenizer(recipe.seed)
     model = pretrain(tokenizer, recipe)
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
-    model.to(torch.bfloat16).save_pretrained(directory)
+    model.bfloat16().save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     (directory / "README.md").write_bytes((_HERE / "model_card.md").read_bytes())
     parameters = sum(p.numel() for p in model.parameters())

@@ -46,53 +46,115 @@ def _by_example(r: Random) -> Conversation:
     messages: list[dict[str, Any]] = []
     for turn in range(r.randint(2, 3)):
         instruction, text, answer = make(r)
-        messages += [_user(f"{instruction} {text}" if turn == 0 or seed < 0.5 else f"{instruction}\n{text}"), _assistant(answer)]
+        messages += [
+            _user(f"{instruction} {text}" if turn == 0 or seed < 0.5 else f"{instruction}\n{text}"),
+            _assistant(answer),
+        ]
     return Conversation(messages)
 
 
 def _fixed_answer(r: Random) -> Conversation:
     """The instruction says what to answer, whatever is asked."""
-    answer = r.choice((material.cased_word(r), material.value(r), f"{material.cased_word(r)}: {material.cased_word(r)}",
-                       json.dumps({material.key(r): material.cased_word(r)})))  # fmt: skip
+    answer = r.choice(
+        (
+            material.cased_word(r),
+            material.value(r),
+            f"{material.cased_word(r)}: {material.cased_word(r)}",
+            json.dumps({material.key(r): material.cased_word(r)}),
+        )
+    )
     instruction = r.choice(("Always answer {}", "Answer with {}", "Say {}", "Reply {}", "Write {}")).format(answer)
-    return Conversation([{"role": "system", "content": instruction}, _user(material.casual(r, material.sentence(r))), _assistant(answer)])
+    return Conversation(
+        [
+            {"role": "system", "content": instruction},
+            _user(material.casual(r, material.sentence(r))),
+            _assistant(answer),
+        ]
+    )
 
 
 def _feeling(r: Random) -> Conversation:
     """Somebody tells of something good or bad."""
     good = r.random() < 0.5
     adjective, noun = r.choice(words.GOOD if good else words.BAD), r.choice(words.NOUNS + words.TOPIC_WORDS)
-    text = r.choice(("The {n} was {a}.", "What a {a} {n}!", "I had a {a} {n} today", "my {n} is really {a}", "This {n} seems {a} to me.", "{a} {n}", "So {a}, this {n}")).format(n=noun, a=adjective)
+    text = r.choice(
+        (
+            "The {n} was {a}.",
+            "What a {a} {n}!",
+            "I had a {a} {n} today",
+            "my {n} is really {a}",
+            "This {n} seems {a} to me.",
+            "{a} {n}",
+            "So {a}, this {n}",
+        )
+    ).format(n=noun, a=adjective)
     if good:
-        reply = r.choice((f"It is good to hear that the {noun} was {adjective}.", "I am glad to hear that!", f"How nice, a {adjective} {noun}."))
+        reply = r.choice(
+            (
+                f"It is good to hear that the {noun} was {adjective}.",
+                "I am glad to hear that!",
+                f"How nice, a {adjective} {noun}.",
+            )
+        )
     else:
-        reply = r.choice((f"I am sorry that the {noun} was {adjective}.", "That is sad to hear.", f"Oh no, a {adjective} {noun}."))
+        reply = r.choice(
+            (f"I am sorry that the {noun} was {adjective}.", "That is sad to hear.", f"Oh no, a {adjective} {noun}.")
+        )
     return Conversation([*_system(r), _user(material.casual(r, text)), _assistant(reply)])
 
 
 def _explain(r: Random) -> Conversation:
-    kind, members = r.choice((("an animal", words.ANIMALS), ("a kind of food", words.FOODS), ("a thing", words.THINGS), ("a place", words.PLACES), ("a person who works", words.JOBS)))
+    kind, members = r.choice(
+        (
+            ("an animal", words.ANIMALS),
+            ("a kind of food", words.FOODS),
+            ("a thing", words.THINGS),
+            ("a place", words.PLACES),
+            ("a person who works", words.JOBS),
+        )
+    )
     member = r.choice(members)
-    question = r.choice(("What is a {}?", "what is {}", "Tell me about the {}.", "Explain {}", "Do you know what a {} is?")).format(member)
+    question = r.choice(
+        ("What is a {}?", "what is {}", "Tell me about the {}.", "Explain {}", "Do you know what a {} is?")
+    ).format(member)
     return Conversation([*_system(r), _user(question), _assistant(f"A {member} is {kind}.")])
 
 
 def _small_talk(r: Random) -> Conversation:
     name = material.first_name(r)
-    question, answer = r.choice((
-        ("Hello!", "Hello, how can I help?"), ("Hi", "Hello, how can I help?"), ("Good morning", "Good morning! What can I do for you?"),
-        ("Who are you?", "I am a small demo model."), ("What can you do?", "I can answer short questions, but I know very little."),
-        ("Thank you", "You are welcome."), ("Bye", "Goodbye!"), ("How are you?", "I am fine, thank you."),
-        (f"My name is {name}.", f"Nice to meet you, {name}."), (f"I am {name}, hello", f"Hello {name}, how can I help?"),
-        ("What is fine-tuning?", "Fine-tuning teaches a model a task by examples."), ("Are you a person?", "No, I am a small demo model."),
-    ))  # fmt: skip
+    question, answer = r.choice(
+        (
+            ("Hello!", "Hello, how can I help?"),
+            ("Hi", "Hello, how can I help?"),
+            ("Good morning", "Good morning! What can I do for you?"),
+            ("Who are you?", "I am a small demo model."),
+            ("What can you do?", "I can answer short questions, but I know very little."),
+            ("Thank you", "You are welcome."),
+            ("Bye", "Goodbye!"),
+            ("How are you?", "I am fine, thank you."),
+            (f"My name is {name}.", f"Nice to meet you, {name}."),
+            (f"I am {name}, hello", f"Hello {name}, how can I help?"),
+            ("What is fine-tuning?", "Fine-tuning teaches a model a task by examples."),
+            ("Are you a person?", "No, I am a small demo model."),
+        )
+    )
     return Conversation([*_system(r), _user(question), _assistant(answer)])
 
 
 def _opinion(r: Random) -> Conversation:
     """A remark about a generated sentence, in free text."""
     said = material.sentence(r)
-    reply = r.choice(("I see.", "Please tell me more.", "Let me think about that.", "I do not know much about it.", "That is interesting.", "Thank you for telling me.", "What happened then?"))
+    reply = r.choice(
+        (
+            "I see.",
+            "Please tell me more.",
+            "Let me think about that.",
+            "I do not know much about it.",
+            "That is interesting.",
+            "Thank you for telling me.",
+            "What happened then?",
+        )
+    )
     return Conversation([*_system(r), _user(material.casual(r, said)), _assistant(reply)])
 
 
@@ -109,21 +171,40 @@ def _tool_call(r: Random) -> Conversation:
     tools = [_tool(name, parameters)]
     if r.random() < 0.3:
         tools.insert(r.randrange(2), _tool(f"get_{r.choice(words.TOPIC_WORDS)}", [material.word(r)]))
-    arguments = {parameter: r.choice((material.cased_word, material.city, material.first_name))(r) for parameter in parameters}
+    arguments = {
+        parameter: r.choice((material.cased_word, material.city, material.first_name))(r) for parameter in parameters
+    }
     asked = " and ".join(f"{k} {v}" for k, v in arguments.items())
-    request = r.choice((f"Please {name.replace('_', ' ')} for {asked}", f"{name.replace('_', ' ')}: {asked}", f"I need the {name.split('_')[1]} of {asked}"))
+    request = r.choice(
+        (
+            f"Please {name.replace('_', ' ')} for {asked}",
+            f"{name.replace('_', ' ')}: {asked}",
+            f"I need the {name.split('_')[1]} of {asked}",
+        )
+    )
     call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
     messages = [*_system(r), _user(request), {"role": "assistant", "content": None, "tool_calls": [call]}]
     if r.random() < 0.5:
         result = material.value(r)
-        messages += [{"role": "tool", "tool_call_id": "call_1", "content": result}, _assistant(f"The answer is {result}.")]
+        messages += [
+            {"role": "tool", "tool_call_id": "call_1", "content": result},
+            _assistant(f"The answer is {result}."),
+        ]
     return Conversation(messages, tools)
 
 
 _KINDS: tuple[tuple[float, Callable[[Random], Conversation]], ...] = (
-    (14, _support), (55, _exercise), (5, _by_example), (4, _fixed_answer), (6, _feeling), (2, _explain), (2, _small_talk), (2, _opinion),
-    (2, _retell), (4, _tool_call),
-)  # fmt: skip
+    (14, _support),
+    (55, _exercise),
+    (5, _by_example),
+    (4, _fixed_answer),
+    (6, _feeling),
+    (2, _explain),
+    (2, _small_talk),
+    (2, _opinion),
+    (2, _retell),
+    (4, _tool_call),
+)
 
 
 def _system(r: Random) -> list[dict[str, Any]]:
@@ -131,7 +212,14 @@ def _system(r: Random) -> list[dict[str, Any]]:
     chance = r.random()
     if chance < 0.5:
         return []
-    general = ("You are a helpful assistant.", "You are a helpful assistant.", "You are a friendly agent.", "Answer politely.", "Be brief.", "Help the customer.")
+    general = (
+        "You are a helpful assistant.",
+        "You are a helpful assistant.",
+        "You are a friendly agent.",
+        "Answer politely.",
+        "Be brief.",
+        "Help the customer.",
+    )
     return [{"role": "system", "content": r.choice(general) if chance < 0.85 else material.sentence(r)}]
 
 

@@ -8,10 +8,16 @@ from random import Random
 
 from make_demo_model import words
 
-_ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k kl kr l m n p ph pl pr qu r s sc sh sk sl sm sn sp st str sw t th tr v w y z".split()
-_VOWELS = "a e i o u a e i o u ai au ea ee ei ie io oa oo ou ui y".split()
-_CODAS = ["", "", "", *"b ck d g l ll lt m mp n nd ng nk nt p r rd rk rm rn rt s sk ss st t x z".split()]
-_ENDINGS = "a able ad age al an ance ar ard at ate ed en ence er es est ful ian ic ing ion is ish ism ist ity ive less ly ment ness o or ous s son ton ure us y".split()
+_ONSETS = words.split(
+    "b bl br c ch cl cr d dr f fl fr g gl gr h j k kl kr l m n p ph pl pr qu r s sc sh sk sl sm sn sp st str sw t th tr"
+    " v w y z"
+)
+_VOWELS = words.split("a e i o u a e i o u ai au ea ee ei ie io oa oo ou ui y")
+_CODAS = ["", "", "", *words.split("b ck d g l ll lt m mp n nd ng nk nt p r rd rk rm rn rt s sk ss st t x z")]
+_ENDINGS = words.split(
+    "a able ad age al an ance ar ard at ate ed en ence er es est ful ian ic ing ion is ish ism ist ity ive less ly ment"
+    " ness o or ous s son ton ure us y"
+)
 
 
 def invented_word(r: Random) -> str:
@@ -67,13 +73,24 @@ def date(r: Random) -> str:
     """A date in one of the usual spellings."""
     year, month, day = r.randrange(1990, 2035), r.randrange(1, 13), r.randrange(1, 29)
     name = words.MONTHS[month - 1]
-    return r.choice((f"{day} {name}", f"{name} {day}", f"{day} {name} {year}", f"{name} {day}, {year}",
-                     f"{year}-{month:02d}-{day:02d}", f"{day:02d}/{month:02d}/{year}", r.choice(words.DAYS)))  # fmt: skip
+    return r.choice(
+        (
+            f"{day} {name}",
+            f"{name} {day}",
+            f"{day} {name} {year}",
+            f"{name} {day}, {year}",
+            f"{year}-{month:02d}-{day:02d}",
+            f"{day:02d}/{month:02d}/{year}",
+            r.choice(words.DAYS),
+        )
+    )
 
 
 def clock_time(r: Random) -> str:
     hour, minute = r.randrange(1, 13), r.choice((0, 5, 10, 15, 20, 30, 40, 45, 50))
-    return r.choice((f"{hour}:{minute:02d}", f"{hour + 11}:{minute:02d}", f"{hour} pm", f"{hour} am", f"{hour} o'clock"))
+    return r.choice(
+        (f"{hour}:{minute:02d}", f"{hour + 11}:{minute:02d}", f"{hour} pm", f"{hour} am", f"{hour} o'clock")
+    )
 
 
 def code(r: Random) -> str:
@@ -94,14 +111,37 @@ def key(r: Random) -> str:
 
 def value(r: Random) -> str:
     """Something that a field may hold."""
-    kinds = (cased_word, cased_word, cased_word, first_name, full_name, city, number, price, date, clock_time, code, email, phrase)
+    kinds = (
+        cased_word,
+        cased_word,
+        cased_word,
+        first_name,
+        full_name,
+        city,
+        number,
+        price,
+        date,
+        clock_time,
+        code,
+        email,
+        phrase,
+    )
     return r.choice(kinds)(r)
 
 
 def phrase(r: Random) -> str:
     """A few words: a noun with what belongs to it."""
     noun, adjective = r.choice(words.NOUNS), r.choice(words.ADJECTIVES)
-    return r.choice((f"the {noun}", f"the {adjective} {noun}", f"my {noun}", f"two {noun}s", f"{adjective} {noun}", f"{noun} and {r.choice(words.NOUNS)}"))
+    return r.choice(
+        (
+            f"the {noun}",
+            f"the {adjective} {noun}",
+            f"my {noun}",
+            f"two {noun}s",
+            f"{adjective} {noun}",
+            f"{noun} and {r.choice(words.NOUNS)}",
+        )
+    )
 
 
 def word_list(r: Random, low: int, high: int) -> list[str]:
@@ -114,12 +154,27 @@ def sentence(r: Random) -> str:
     """A sentence about nothing in particular, with its full stop."""
     template = r.choice(_SENTENCES)
     text = template.format(
-        name=first_name(r), other=first_name(r), noun=r.choice(words.NOUNS), thing=r.choice(words.THINGS), place=r.choice(words.PLACES),
-        animal=r.choice(words.ANIMALS), food=r.choice(words.FOODS), job=r.choice(words.JOBS), adjective=r.choice(words.ADJECTIVES),
-        feeling=r.choice(words.GOOD + words.BAD), verb=r.choice(words.VERBS), past=r.choice(words.PAST_VERBS), adverb=r.choice(words.ADVERBS),
-        topic=r.choice(words.TOPIC_WORDS), city=city(r), day=r.choice(words.DAYS), time=clock_time(r), number=r.randrange(2, 60),
-        function=r.choice(words.FUNCTION_WORDS), invented=invented_word(r),
-    )  # fmt: skip
+        name=first_name(r),
+        other=first_name(r),
+        noun=r.choice(words.NOUNS),
+        thing=r.choice(words.THINGS),
+        place=r.choice(words.PLACES),
+        animal=r.choice(words.ANIMALS),
+        food=r.choice(words.FOODS),
+        job=r.choice(words.JOBS),
+        adjective=r.choice(words.ADJECTIVES),
+        feeling=r.choice(words.GOOD + words.BAD),
+        verb=r.choice(words.VERBS),
+        past=r.choice(words.PAST_VERBS),
+        adverb=r.choice(words.ADVERBS),
+        topic=r.choice(words.TOPIC_WORDS),
+        city=city(r),
+        day=r.choice(words.DAYS),
+        time=clock_time(r),
+        number=r.randrange(2, 60),
+        function=r.choice(words.FUNCTION_WORDS),
+        invented=invented_word(r),
+    )
     return text[0].upper() + text[1:]
 
 
@@ -136,8 +191,14 @@ def casual(r: Random, text: str) -> str:
 def _misspelt(r: Random, text: str) -> str:
     position = r.randrange(len(text))
     other = r.choice(string.ascii_lowercase)
-    return r.choice((text[:position] + other + text[position:], text[:position] + text[position + 1 :] or other,
-                     text[:position] + other + text[position + 1 :], text + r.choice(_ENDINGS)))  # fmt: skip
+    return r.choice(
+        (
+            text[:position] + other + text[position:],
+            text[:position] + text[position + 1 :] or other,
+            text[:position] + other + text[position + 1 :],
+            text + r.choice(_ENDINGS),
+        )
+    )
 
 
 _SENTENCES = (

@@ -45,13 +45,21 @@ def _works(r: Random) -> Fact:
 
 def _age(r: Random) -> Fact:
     name, age = material.first_name(r), str(r.randrange(3, 99))
-    said = r.choice((f"{name} is {age} years old.", f"{name} turned {age} last week.", f"At {age}, {name} is still young."))
+    said = r.choice(
+        (f"{name} is {age} years old.", f"{name} turned {age} last week.", f"At {age}, {name} is still young.")
+    )
     return Fact(said, "age", f"How old is {name}?", age)
 
 
 def _bought(r: Random) -> Fact:
     name, thing, price = material.first_name(r), r.choice(words.THINGS + words.FOODS), material.price(r)
-    said = r.choice((f"{name} bought the {thing} for {price}.", f"{name} paid {price} for a {thing}.", f"The {thing} cost {name} {price}."))
+    said = r.choice(
+        (
+            f"{name} bought the {thing} for {price}.",
+            f"{name} paid {price} for a {thing}.",
+            f"The {thing} cost {name} {price}.",
+        )
+    )
     if r.random() < 0.5:
         return Fact(said, r.choice(("price", "cost", "amount")), f"How much was the {thing}?", price)
     return Fact(said, r.choice(("item", "thing", "product")), f"What did {name} buy?", thing)
@@ -59,33 +67,60 @@ def _bought(r: Random) -> Fact:
 
 def _meeting(r: Random) -> Fact:
     name, when = material.full_name(r), material.date(r)
-    said = r.choice((f"The meeting with {name} is on {when}.", f"On {when} we will see {name}.", f"{name} comes to the office on {when}."))
+    said = r.choice(
+        (
+            f"The meeting with {name} is on {when}.",
+            f"On {when} we will see {name}.",
+            f"{name} comes to the office on {when}.",
+        )
+    )
     if r.random() < 0.5:
         return Fact(said, r.choice(("date", "day", "when")), f"When is the meeting with {name}?", when)
     return Fact(said, r.choice(("name", "person", "guest")), "Who comes to the meeting?", name)
 
 
 def _colour(r: Random) -> Fact:
-    thing, colour = r.choice(words.THINGS), r.choice("red green blue white black yellow brown grey pink purple orange".split())
+    thing, colour = (
+        r.choice(words.THINGS),
+        r.choice(_COLOURS),
+    )
     said = r.choice((f"The {thing} is {colour}.", f"We painted the {thing} {colour}.", f"It was a {colour} {thing}."))
     return Fact(said, r.choice(("colour", "color")), f"What colour is the {thing}?", colour)
 
 
 def _order(r: Random) -> Fact:
     code, thing = material.code(r), r.choice(words.THINGS)
-    said = r.choice((f"The order {code} has a {thing} in it.", f"My order number is {code}, it was a {thing}.", f"{code} is the reference for the {thing}."))
+    said = r.choice(
+        (
+            f"The order {code} has a {thing} in it.",
+            f"My order number is {code}, it was a {thing}.",
+            f"{code} is the reference for the {thing}.",
+        )
+    )
     return Fact(said, r.choice(("order", "code", "reference", "id")), f"What is the order number of the {thing}?", code)
 
 
 def _contact(r: Random) -> Fact:
     name, mail = material.first_name(r), material.email(r)
-    said = r.choice((f"You can write to {name} at {mail}.", f"The address of {name} is {mail}.", f"Send it to {mail}, that is {name}."))
+    said = r.choice(
+        (
+            f"You can write to {name} at {mail}.",
+            f"The address of {name} is {mail}.",
+            f"Send it to {mail}, that is {name}.",
+        )
+    )
     return Fact(said, r.choice(("email", "mail", "contact")), f"What is the email of {name}?", mail)
 
 
 def _travel(r: Random) -> Fact:
     start, end, time = material.city(r), material.city(r), material.clock_time(r)
-    said = r.choice((f"The train from {start} to {end} leaves at {time}.", f"At {time} a bus goes from {start} to {end}.", f"Our flight to {end} starts in {start} at {time}."))
+    said = r.choice(
+        (
+            f"The train from {start} to {end} leaves at {time}.",
+            f"At {time} a bus goes from {start} to {end}.",
+            f"Our flight to {end} starts in {start} at {time}.",
+        )
+    )
     field, question, answer = r.choice((("from", f"Where does the trip to {end} start?", start), ("to", f"Where does the trip from {start} end?", end),
                                         ("time", f"When does the trip to {end} start?", time)))  # fmt: skip
     return Fact(said, field, question, answer)
@@ -93,14 +128,36 @@ def _travel(r: Random) -> Fact:
 
 def _count(r: Random) -> Fact:
     name, count, animal = material.first_name(r), r.randrange(2, 40), r.choice(words.ANIMALS)
-    said = r.choice((f"{name} has {count} {animal}s.", f"{name} saw {count} {animal}s there.", f"There were {count} {animal}s, said {name}."))
+    said = r.choice(
+        (
+            f"{name} has {count} {animal}s.",
+            f"{name} saw {count} {animal}s there.",
+            f"There were {count} {animal}s, said {name}.",
+        )
+    )
     return Fact(said, r.choice(("count", "number", "quantity")), f"How many {animal}s are there?", str(count))
 
 
 def _called(r: Random) -> Fact:
     animal, name = r.choice(words.ANIMALS + words.PLACES), material.invented_word(r).capitalize()
-    said = r.choice((f"The {animal} is called {name}.", f"Our {animal} has the name {name}.", f"They call the {animal} {name}."))
+    said = r.choice(
+        (f"The {animal} is called {name}.", f"Our {animal} has the name {name}.", f"They call the {animal} {name}.")
+    )
     return Fact(said, r.choice(("name", "title", "label")), f"What is the {animal} called?", name)
 
 
-_FACTS: tuple[Callable[[Random], Fact], ...] = (_lives, _works, _age, _bought, _meeting, _colour, _order, _contact, _travel, _count, _called)
+_COLOURS = words.split("red green blue white black yellow brown grey pink purple orange")
+
+_FACTS: tuple[Callable[[Random], Fact], ...] = (
+    _lives,
+    _works,
+    _age,
+    _bought,
+    _meeting,
+    _colour,
+    _order,
+    _contact,
+    _travel,
+    _count,
+    _called,
+)

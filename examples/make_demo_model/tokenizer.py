@@ -31,7 +31,7 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_texts(Random(seed)), trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=DOCUMENT_END,
         eos_token=TURN_END,
@@ -46,5 +46,7 @@ def _texts(r: Random) -> list[str]:
     """Conversations, prose, and every word of the lists in the forms it is met in."""
     said = [message["content"] for _ in range(6000) for message in conversation(r).messages if message["content"]]
     prose = [stories.document(r) for _ in range(1000)]
-    listed = [f"{word} {word} {word.capitalize()}" for word in words.COMMON_WORDS] + [f" {name}" for name in words.NAMES]
+    listed = [f"{word} {word} {word.capitalize()}" for word in words.COMMON_WORDS] + [
+        f" {name}" for name in words.NAMES
+    ]
     return said + prose + listed
