@@ -35,7 +35,7 @@ test: check  ## check, and everything with the real trainer, the real engine and
 	$(BIN)/pytest -m "not gpu and (engine or trainer or service)"
 
 torture: install-test  ## long sweeps of kills and faults, not for every day
-	$(BIN)/pytest --override-ini testpaths=tests/torture -m "torture and not gpu"
+	$(BIN)/pytest -m "torture and not gpu"
 
 bench: install  ## ratios measured in one run
 	@$(BIN)/python -m benchmarks

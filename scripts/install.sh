@@ -93,7 +93,7 @@ find_python() {
 }
 
 install_packages() { # pip uses one core, so two of them share the list, and torch is a third
-  local device=$1 parts=$2 lock=$3 half one running=()
+  local device=$1 parts=$2 lock=$3 half one failed='' running=()
   select_parts "$parts" <"$lock" |
     awk -v to="$venv/.packages-" '/^[^ #]/ { half = 1 - half } { print >(to half + 0 ".txt") }'
   if [ "$device" = cpu ] && [ "$parts" != server ]; then
@@ -104,7 +104,8 @@ install_packages() { # pip uses one core, so two of them share the list, and tor
     pip_install --require-hashes --requirement "$half" &
     running+=($!)
   done
-  for one in "${running[@]}"; do wait "$one"; done
+  for one in "${running[@]}"; do wait "$one" || failed=yes; done
+  [ -z "$failed" ] || fail "not everything could be installed; pip says why above, docs/operations.md what to do"
   rm "$venv"/.packages-*.txt
 }
 
