@@ -5,7 +5,7 @@ A span holds one assistant turn, from after the generation prompt to the end of 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,23 +42,27 @@ class Renderer(Protocol):
         """Raises TemplateRefused for one example, BaseModelUnavailable if the template fits none."""
 
 
-def choose_renderer(template: str, special_tokens: dict[str, Any], stop_tokens: Sequence[str]) -> Renderer:
-    """Take the way of finding the assistant's turns that this template allows, tried on a short conversation.
+def choose_renderer(templates: Iterable[str], special_tokens: dict[str, Any], stop_tokens: Sequence[str]) -> Renderer:
+    """Take the first template, and the way of finding the assistant's turns, that do for a short conversation.
 
     Raises:
-        BaseModelUnavailable: there is none, or the template ends no turn with a stop token.
+        BaseModelUnavailable: none does; why the first does not.
     """
-    jinja = _Jinja(template, special_tokens)
-    renderer = _ByMarkers(jinja, stop_tokens) if has_generation_markers(template) else _ByPrefixes(jinja, stop_tokens)
-    try:
-        renderer.render(_PROBE)
-    except TemplateRefused:
-        raise BaseModelUnavailable(f"The base model's chat template refuses a plain conversation. {_REMEDY}") from None
-    return renderer
-
-
-def has_generation_markers(template: str) -> bool:
-    return _GENERATION_MARKER.search(template) is not None
+    first_error: BaseModelUnavailable | None = None
+    for template in templates:
+        jinja = _Jinja(template, special_tokens)
+        way = _ByMarkers if _GENERATION_MARKER.search(template) else _ByPrefixes
+        renderer = way(jinja, stop_tokens)
+        try:
+            renderer.render(_PROBE)
+        except TemplateRefused:
+            refused = f"The base model's chat template refuses a plain conversation. {_REMEDY}"
+            first_error = first_error or BaseModelUnavailable(refused)
+        except BaseModelUnavailable as error:
+            first_error = first_error or error
+        else:
+            return renderer
+    raise first_error or BaseModelUnavailable(f"The base model has no chat template. {_REMEDY}")
 
 
 class _Jinja:
@@ -139,12 +143,15 @@ class _ByPrefixes:
         return Rendering(text, tuple(spans))
 
     def _turn(self, text: str, before: str, after: str) -> tuple[int, int]:
-        if not (text.startswith(after.rstrip()) and after.startswith(before)):
+        after = after.rstrip()
+        if not text.startswith(after):  # some templates close the whole conversation with one more stop token
+            after = after.removesuffix(_closing(after, self.stop_tokens)).rstrip()
+        if not (text.startswith(after) and after.startswith(before)):
             raise BaseModelUnavailable(
                 "The base model's chat template renders the beginning of a conversation differently when it goes on, "
                 f"so the assistant's turns cannot be told apart. {_REMEDY}"
             )
-        return len(before), _end_of_turn(text, len(before), len(after.rstrip()), self.stop_tokens)
+        return len(before), _end_of_turn(text, len(before), len(after), self.stop_tokens)
 
 
 def _trained_turns(example: ChatExample) -> list[bool]:
@@ -155,10 +162,17 @@ def _trained_turns(example: ChatExample) -> list[bool]:
 def _end_of_turn(text: str, start: int, end: int, stop_tokens: Sequence[str]) -> int:
     """Move the end of a turn to right after its stop token: back over white space, or forward over the token."""
     said = text[start:end].rstrip()
-    if said.endswith(tuple(stop_tokens)):
+    if _closing(said, stop_tokens):
+        while _closing(shorter := said.removesuffix(_closing(said, stop_tokens)).rstrip(), stop_tokens):
+            said = shorter  # what follows a stop token is never generated
         return start + len(said)
     gap = len(text[end:]) - len(text[end:].lstrip())
     for token in stop_tokens:
         if text.startswith(token, end + gap):
             return end + gap + len(token)
     raise BaseModelUnavailable(f"The base model's chat template ends no assistant turn with a stop token. {_REMEDY}")
+
+
+def _closing(text: str, stop_tokens: Sequence[str]) -> str:
+    """The stop token that the text ends with, or nothing."""
+    return next((token for token in stop_tokens if text.endswith(token)), "")

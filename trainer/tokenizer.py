@@ -1,18 +1,20 @@
 """The base model's tokenizer and chat template, loaded without torch where that is possible."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from jinja2 import TemplateError
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from trainer.contract.spec import BaseModelSource
 from trainer.environment import is_local
 from trainer.failures import BaseModelUnavailable
-from trainer.rendering import Renderer, Rendering, choose_renderer, has_generation_markers
+from trainer.rendering import Renderer, Rendering, choose_renderer
 
 _PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # wholly described by tokenizer.json
 
@@ -51,10 +53,11 @@ def load_chat_tokenizer(source: BaseModelSource) -> ChatTokenizer:
         raise BaseModelUnavailable("The tokenizer of the base model could not be loaded.") from error
     if not tokenizer.is_fast:
         raise BaseModelUnavailable("The tokenizer of the base model has no fast form (tokenizer.json).")
-    template = _template(source, tokenizer)
     stops = [tokenizer.eos_token, *(tokenizer.convert_ids_to_tokens(token) for token in generation_stops)]
     special_tokens = dict(tokenizer.special_tokens_map)
-    renderer = choose_renderer(template, special_tokens, tuple(stop for stop in stops if isinstance(stop, str)))
+    renderer = choose_renderer(
+        _templates(source, tokenizer), special_tokens, tuple(stop for stop in stops if isinstance(stop, str))
+    )
     return ChatTokenizer(renderer, tokenizer)
 
 
@@ -99,31 +102,27 @@ def _stop_token_ids(source: BaseModelSource) -> list[int]:
     return []
 
 
-def _template(source: BaseModelSource, tokenizer: Any) -> str:
+def _templates(source: BaseModelSource, tokenizer: Any) -> Iterator[str]:
+    """The base model's template, or the one named for it; then TRL's variant of it, where it is a well-known one."""
     if source.chat_template_file is not None:
         try:
-            return source.chat_template_file.read_text(encoding="utf-8")
+            yield source.chat_template_file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise BaseModelUnavailable("The chat template file of the base model could not be read.") from error
+        return
     own = tokenizer.chat_template
     template = own.get("default") if isinstance(own, dict) else own
     if not template:
-        raise BaseModelUnavailable(
-            "The base model has no chat template. Name one for it (chat_template in base_models.toml)."
-        )
-    return _for_training(tokenizer, template)
-
-
-def _for_training(tokenizer: Any, template: str) -> str:
-    """TRL's variant of a well-known template that lacks `{% generation %}` markers; else the template itself."""
-    if has_generation_markers(template):
-        return template
+        return
+    yield template
     from trl.chat_template_utils import get_training_chat_template
 
     try:
-        return get_training_chat_template(processing_class=tokenizer) or template
-    except (ValueError, TypeError):
-        return template
+        variant = get_training_chat_template(processing_class=tokenizer)
+    except (ValueError, TypeError, TemplateError):
+        return
+    if variant is not None:
+        yield variant
 
 
 def _loss_mask(rendering: Rendering, offsets_L2: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """What is trained on: the assistant's words and its stop token, and nothing else."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,21 @@ def test_a_base_without_a_tokenizer_is_unavailable(tmp_path: Path, damage: str) 
         (base / "tokenizer.json").write_text("{")
     with pytest.raises(BaseModelUnavailable, match="tokenizer of the base model"):
         load_chat_tokenizer(BaseModelSource(source=str(base)))
+
+
+def test_a_template_may_close_the_conversation_with_one_more_stop_token(tmp_path: Path) -> None:
+    tokenizer = load(tmp_path / "base", PLAIN_TEMPLATE + "{%- if not add_generation_prompt %}<|im_end|>{%- endif %}")
+    file = tokenize(tokenizer, tmp_path, {"messages": [user("a"), assistant("bee"), user("c"), assistant("dee")]})
+    assert trained_text(tokenizer, file) == f"bee{STOP}|dee{STOP}"
+
+
+def test_a_well_known_template_without_markers_is_trained_with_as_trl_knows_it(tmp_path: Path) -> None:
+    """Qwen3's shows its empty thoughts in the last turn only, so that its turns cannot be told apart by prefixes."""
+    trl = find_spec("trl")
+    assert trl is not None
+    assert trl.origin is not None
+    template = (Path(trl.origin).parent / "chat_templates" / "qwen3.jinja").read_text()
+    tokenizer = load(tmp_path / "base", template)
+    file = tokenize(tokenizer, tmp_path, {"messages": [user("a"), assistant("bee"), user("c"), assistant("dee")]})
+    thought = "<think>\n\n</think>\n\n"
+    assert trained_text(tokenizer, file) == f"{thought}bee{STOP}|{thought}dee{STOP}"
