@@ -29,6 +29,7 @@ main() {
   device=${TUNESMITH_DEVICE:-$(find_device)}
   [[ $device =~ ^(cpu|cuda)$ ]] || fail "TUNESMITH_DEVICE: expected cpu or cuda, got '$device'"
   lock=$root/constraints-$device.txt
+  stamp=$venv/.installed-$device # the builds for the other device do not go away by themselves: it starts afresh
 
   mkdir -p "$(dirname "$venv")"
   exec 9<"$(dirname "$venv")"
@@ -36,8 +37,8 @@ main() {
 
   local fingerprint installed=()
   fingerprint=$(cat "$lock" "$root/pyproject.toml" "${BASH_SOURCE[0]}" <(echo "$root $venv") | sha256sum | cut -d' ' -f1)
-  if is_whole && [ "$(head -n1 "$venv/.installed")" = "$fingerprint" ]; then
-    read -ra installed <<<"$(tail -n1 "$venv/.installed")"
+  if is_whole && [ "$(head -n1 "$stamp")" = "$fingerprint" ]; then
+    read -ra installed <<<"$(tail -n1 "$stamp")"
     if [ -z "$(comm -23 <(printf '%s\n' "${wanted[@]}" | sort -u) <(printf '%s\n' "${installed[@]}" | sort))" ]; then
       return
     fi
@@ -46,16 +47,14 @@ main() {
   SECONDS=0
   echo "Installing $(IFS=,; echo "${wanted[*]}") for $device into $venv"
   is_whole || make_venv
-  rm -f "$venv/.installed"
   touch "$venv/.unfinished"
   local parts
   parts=$(printf '%s\n' server "${wanted[@]}" "${installed[@]}" | sort -u | xargs)
   install_packages "$device" "$parts" "$lock"
   pip_install --no-build-isolation --editable "$root"
   compile_bytecode
-  printf '%s\n%s\n' "$fingerprint" "$parts" >"$venv/.new-stamp"
-  mv "$venv/.new-stamp" "$venv/.installed"
-  rm -f "$venv/.unfinished"
+  printf '%s\n%s\n' "$fingerprint" "$parts" >"$stamp"
+  rm "$venv/.unfinished"
   echo "Installed in $SECONDS s"
 }
 
@@ -64,12 +63,12 @@ find_device() {
 }
 
 is_whole() { # an interrupted install leaves .unfinished behind; a moved or removed Python, a python that does not start
-  [ -f "$venv/.installed" ] && [ ! -e "$venv/.unfinished" ] && "$venv/bin/python" -c '' 2>/dev/null
+  [ -f "$stamp" ] && [ ! -e "$venv/.unfinished" ] && "$venv/bin/python" -c '' 2>/dev/null
 }
 
 make_venv() {
   local python
-  if [ -e "$venv" ] && [ ! -e "$venv/.unfinished" ] && [ ! -e "$venv/.installed" ] && [ -n "$(ls -A "$venv")" ]; then
+  if [ -n "$(ls -A "$venv" 2>/dev/null)" ] && [ -z "$(ls -d "$venv"/.installed-* "$venv/.unfinished" 2>/dev/null)" ]; then
     fail "$venv is there and is not ours: remove it, or name another place with TUNESMITH_VENV"
   fi
   python=$(find_python)
