@@ -1,13 +1,16 @@
 """The only door to a session: a route gets the caller, and a database confined to the caller's project."""
 
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
+from sqlalchemy import Engine
 
 from server.auth.caller import Caller
 from server.db.project_session import ProjectSession, project_session
+from server.ids import ProjectId
 
 _BEARER = HTTPBearer(auto_error=False, description="An API key.")  # for the document; the authenticator decides
 
@@ -19,14 +22,29 @@ def get_caller(request: Request, _bearer: Annotated[object, Depends(_BEARER)]) -
     return caller
 
 
-CallerDep = Annotated[Caller, Depends(get_caller, scope="function")]
+CallerDep = Annotated[Caller, Depends(get_caller)]
 
 
-def project_db(request: Request, caller: CallerDep) -> Iterator[ProjectSession]:
-    """One transaction per request: committed when the route returns, before the answer is sent."""
-    writes = request.method not in ("GET", "HEAD")
-    with project_session(request.app.state.database, caller.project_id, write=writes) as session:
-        yield session
+@dataclass(frozen=True)
+class ProjectDatabase:
+    """The database as the caller's project sees it.
+
+    A route opens a transaction and ends it before it returns, in one thread: see docs/decisions/0009.
+    """
+
+    engine: Engine
+    project_id: ProjectId
+
+    def read(self) -> AbstractContextManager[ProjectSession]:
+        return project_session(self.engine, self.project_id)
+
+    def write(self) -> AbstractContextManager[ProjectSession]:
+        """Committed at the end, rolled back on an exception."""
+        return project_session(self.engine, self.project_id, write=True)
 
 
-ProjectDb = Annotated[ProjectSession, Depends(project_db, scope="function")]
+def get_project_database(request: Request, caller: CallerDep) -> ProjectDatabase:
+    return ProjectDatabase(request.app.state.database, caller.project_id)
+
+
+ProjectDb = Annotated[ProjectDatabase, Depends(get_project_database)]

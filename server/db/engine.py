@@ -1,11 +1,13 @@
 """The connection to SQLite: its pragmas, and how a transaction begins."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 
 BUSY_TIMEOUT_MS = 30_000
+WRITERS = threading.RLock()  # the writers of this process queue here: waiting inside SQLite is a lottery of sleeps
 
 _BEGIN = "tunesmith_begin"
 

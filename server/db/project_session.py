@@ -1,7 +1,7 @@
 """The session confined to one project: it cannot see, change or make another project's rows."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NoReturn, cast
 
 from sqlalchemy import (
@@ -22,7 +22,7 @@ from sqlalchemy.sql import visitors
 from sqlmodel import Session
 
 from server.db.creation_order import number_new_rows
-from server.db.engine import writing
+from server.db.engine import WRITERS, writing
 from server.db.tables import ApiKeyRow, ProjectOwned, ProjectRow
 from server.ids import ProjectId
 
@@ -51,7 +51,10 @@ class ProjectSession(Session):
 @contextmanager
 def project_session(engine: Engine, project_id: ProjectId, *, write: bool = False) -> Iterator[ProjectSession]:
     """Open a transaction of one project; committed at the end, rolled back on an exception."""
-    with ProjectSession(writing(engine) if write else engine, project_id) as session:
+    with (
+        WRITERS if write else nullcontext(),
+        ProjectSession(writing(engine) if write else engine, project_id) as session,
+    ):
         yield session
         session.commit()
 

@@ -1,13 +1,13 @@
 """The session that sees every project; who may import it is a short list (pyproject.toml)."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from sqlalchemy import Engine, event
 from sqlmodel import Session
 
 from server.db.creation_order import number_new_rows
-from server.db.engine import writing
+from server.db.engine import WRITERS, writing
 
 
 class SystemSession(Session):
@@ -23,6 +23,9 @@ def system_session(engine: Engine, *, write: bool = False) -> Iterator[SystemSes
 
     Rows stay readable after it. A writing one excludes other writers from its first statement on: keep it short.
     """
-    with SystemSession(writing(engine) if write else engine, expire_on_commit=False) as session:
+    with (
+        WRITERS if write else nullcontext(),
+        SystemSession(writing(engine) if write else engine, expire_on_commit=False) as session,
+    ):
         yield session
         session.commit()

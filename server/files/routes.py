@@ -10,8 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from server.auth.dependencies import CallerDep, ProjectDb
-from server.db.project_session import project_session
+from server.auth.dependencies import ProjectDb
 from server.db.tables import FileRow
 from server.errors import InsufficientStorage, InvalidRequest, NotFound, PayloadTooLarge, responses
 from server.files import service
@@ -43,7 +42,7 @@ _FORM = {
     responses=responses(InvalidRequest, PayloadTooLarge, InsufficientStorage),
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
 )
-async def create_file(request: Request, caller: CallerDep) -> OpenAIFile:
+async def create_file(request: Request, db: ProjectDb) -> OpenAIFile:
     """Upload a file. Its content is looked at when a job uses it, not here."""
     state = request.app.state
     max_file_bytes = state.settings.max_file_bytes
@@ -65,7 +64,7 @@ async def create_file(request: Request, caller: CallerDep) -> OpenAIFile:
 
     def make_visible() -> FileRow:
         try:
-            with project_session(state.database, caller.project_id, write=True) as session:
+            with db.write() as session:
                 return service.create_file(session, file_id, asked, blob)
         except DBAPIError:
             blobs.delete(BlobKey(file_id))
@@ -83,7 +82,8 @@ def list_files(
     purpose: Annotated[str | None, Query(description="Only files of this purpose.")] = None,
 ) -> ListFilesResponse:
     """List the project's files by their time of creation."""
-    page = service.list_files(db, after=after, limit=limit, ascending=order == "asc", purpose=purpose)
+    with db.read() as session:
+        page = service.list_files(session, after=after, limit=limit, ascending=order == "asc", purpose=purpose)
     files = [OpenAIFile.from_row(row) for row in page.rows]
     return ListFilesResponse(
         data=files,
@@ -96,13 +96,14 @@ def list_files(
 @router.get("/{file_id}", operation_id="retrieveFile", responses=responses(NotFound))
 def retrieve_file(file_id: str, db: ProjectDb) -> OpenAIFile:
     """Describe a file."""
-    return OpenAIFile.from_row(service.retrieve_file(db, file_id))
+    with db.read() as session:
+        return OpenAIFile.from_row(service.retrieve_file(session, file_id))
 
 
 @router.delete("/{file_id}", operation_id="deleteFile", responses=responses(NotFound))
-def delete_file(file_id: str, request: Request, caller: CallerDep) -> DeleteFileResponse:
+def delete_file(file_id: str, request: Request, db: ProjectDb) -> DeleteFileResponse:
     """Delete a file. Jobs that are using it go on with their own copy."""
-    with project_session(request.app.state.database, caller.project_id, write=True) as session:
+    with db.write() as session:
         service.delete_file(session, file_id)
     request.app.state.blobs.delete(BlobKey(file_id))
     return DeleteFileResponse(id=file_id)
@@ -117,7 +118,8 @@ def delete_file(file_id: str, request: Request, caller: CallerDep) -> DeleteFile
 )
 def download_file(file_id: str, request: Request, db: ProjectDb) -> StreamingResponse:
     """Give the bytes of a file, as they were uploaded."""
-    row, chunks = service.open_content(db, request.app.state.blobs, file_id)
+    with db.read() as session:
+        row, chunks = service.open_content(session, request.app.state.blobs, file_id)
     return StreamingResponse(
         chunks,
         media_type="application/octet-stream",

@@ -30,7 +30,8 @@ def create_fine_tuning_job(
     body: CreateFineTuningJobRequest, request: Request, caller: CallerDep, db: ProjectDb
 ) -> FineTuningJob:
     """Create a job that makes a fine-tuned model of a base model and a file of examples."""
-    job = service.create_job(db, request.app.state.base_models, body)
+    with db.write() as session:
+        job = service.create_job(session, request.app.state.base_models, body)
     return FineTuningJob.from_row(job, caller.organization_id)
 
 
@@ -47,7 +48,8 @@ def list_fine_tuning_jobs(
 ) -> ListJobsResponse:
     """List the project's jobs, newest first."""
     pairs = _metadata_filter(request.query_params.multi_items(), metadata)
-    page = service.list_jobs(db, PageRequest(after, limit), pairs)
+    with db.read() as session:
+        page = service.list_jobs(session, PageRequest(after, limit), pairs)
     jobs = [FineTuningJob.from_row(row, caller.organization_id) for row in page.rows]
     return ListJobsResponse(data=jobs, has_more=page.has_more)
 
@@ -55,7 +57,8 @@ def list_fine_tuning_jobs(
 @router.get("/{fine_tuning_job_id}", operation_id="retrieveFineTuningJob", responses=responses(NotFound))
 def retrieve_fine_tuning_job(fine_tuning_job_id: str, caller: CallerDep, db: ProjectDb) -> FineTuningJob:
     """Describe a job."""
-    return FineTuningJob.from_row(service.retrieve_job(db, fine_tuning_job_id), caller.organization_id)
+    with db.read() as session:
+        return FineTuningJob.from_row(service.retrieve_job(session, fine_tuning_job_id), caller.organization_id)
 
 
 @router.post(
@@ -63,7 +66,9 @@ def retrieve_fine_tuning_job(fine_tuning_job_id: str, caller: CallerDep, db: Pro
 )
 def cancel_fine_tuning_job(fine_tuning_job_id: str, caller: CallerDep, db: ProjectDb) -> FineTuningJob:
     """Cancel a job that has not ended."""
-    return FineTuningJob.from_row(service.cancel_job(db, fine_tuning_job_id), caller.organization_id)
+    with db.write() as session:
+        job = service.cancel_job(session, fine_tuning_job_id)
+    return FineTuningJob.from_row(job, caller.organization_id)
 
 
 @router.get(
@@ -73,7 +78,8 @@ def list_fine_tuning_events(
     fine_tuning_job_id: str, db: ProjectDb, after: AfterQuery = None, limit: LimitQuery = 20
 ) -> ListEventsResponse:
     """List what happened to a job, newest first."""
-    page = service.list_events(db, fine_tuning_job_id, PageRequest(after, limit))
+    with db.read() as session:
+        page = service.list_events(session, fine_tuning_job_id, PageRequest(after, limit))
     return ListEventsResponse(data=[FineTuningJobEvent.from_row(row) for row in page.rows], has_more=page.has_more)
 
 
@@ -86,7 +92,8 @@ def list_fine_tuning_job_checkpoints(
     fine_tuning_job_id: str, db: ProjectDb, after: AfterQuery = None, limit: LimitQuery = 10
 ) -> ListCheckpointsResponse:
     """List the checkpoints of a job, newest step first. Each can be used as a model."""
-    page = service.list_checkpoints(db, fine_tuning_job_id, PageRequest(after, limit))
+    with db.read() as session:
+        page = service.list_checkpoints(session, fine_tuning_job_id, PageRequest(after, limit))
     checkpoints = [FineTuningJobCheckpoint.from_row(row) for row in page.rows]
     return ListCheckpointsResponse(
         data=checkpoints,

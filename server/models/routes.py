@@ -7,7 +7,6 @@ from starlette.concurrency import run_in_threadpool
 
 from inference.engine import EngineError
 from server.auth.dependencies import CallerDep, ProjectDb
-from server.db.project_session import project_session
 from server.db.tables import FineTunedModelRow
 from server.errors import Forbidden, NotFound, responses
 from server.models import service
@@ -21,27 +20,29 @@ _LOG = logging.getLogger("tunesmith.api")
 @router.get("", operation_id="listModels", responses=responses())
 def list_models(request: Request, caller: CallerDep, db: ProjectDb) -> ListModelsResponse:
     """List the base models, under each of their names, and the project's fine-tuned models."""
-    return ListModelsResponse(data=service.list_models(db, request.app.state.base_models, owner=caller.slug))
+    with db.read() as session:
+        return ListModelsResponse(data=service.list_models(session, request.app.state.base_models, owner=caller.slug))
 
 
 # Names may hold `/`: newer clients send it as %2F, older ones as it is.
 @router.get("/{model:path}", operation_id="retrieveModel", responses=responses(NotFound))
 def retrieve_model(model: str, request: Request, caller: CallerDep, db: ProjectDb) -> Model:
     """Describe a model."""
-    return service.retrieve_model(db, request.app.state.base_models, model, owner=caller.slug)
+    with db.read() as session:
+        return service.retrieve_model(session, request.app.state.base_models, model, owner=caller.slug)
 
 
 @router.delete("/{model:path}", operation_id="deleteModel", responses=responses(Forbidden, NotFound))
-async def delete_model(model: str, request: Request, caller: CallerDep) -> DeleteModelResponse:
+async def delete_model(model: str, request: Request, db: ProjectDb) -> DeleteModelResponse:
     """Delete a fine-tuned model: first the door is closed, then the engine forgets it, then its files go."""
     state = request.app.state
 
     def close() -> FineTunedModelRow:
-        with project_session(state.database, caller.project_id, write=True) as session:
+        with db.write() as session:
             return service.close_model(session, state.base_models, model)
 
     def delete_files(row: FineTunedModelRow) -> None:
-        with project_session(state.database, caller.project_id) as session:
+        with db.read() as session:
             service.delete_adapter_files(session, row, state.settings.adapters)
 
     row = await run_in_threadpool(close)

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -454,3 +455,15 @@ def test_a_cursor_of_another_list_is_refused(api: Api, client: openai.OpenAI) ->
 
     with pytest.raises(openai.BadRequestError, match="there is no object with the id"):
         client.fine_tuning.jobs.list_events(mine.id, after=event)
+
+
+def test_more_clients_than_threads_may_write_at_once(api: Api, training_file: str) -> None:
+    """None may wait for a thread while it holds the database's write lock (docs/decisions/0009)."""
+
+    def create(_: int) -> int:
+        with api.http() as http:
+            body = {"model": BASE, "training_file": training_file}
+            return http.post("/v1/fine_tuning/jobs", json=body, timeout=60).status_code
+
+    with ThreadPoolExecutor(80) as pool:
+        assert set(pool.map(create, range(80))) == {200}
