@@ -19,6 +19,7 @@ _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFF
 def prepare(base_model: BaseModelSource) -> None:
     """Set the environment of this process: quiet, and without network where the base model is a directory."""
     os.environ.update(_QUIET)
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # TRL trains on one GPU to a process, and refuses to see more
     if is_local(base_model):
         os.environ.update(_OFFLINE)
     # The base is not quantised; without this, PEFT imports bitsandbytes, which takes a second and prints a warning.

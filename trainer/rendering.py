@@ -72,11 +72,14 @@ class _Jinja:
         self._template = template
         self._special_tokens = special_tokens
 
+    def messages_of(self, example: ChatExample) -> list[JsonObject]:
+        return as_served(example.messages, self._template)
+
     def render(
         self, example: ChatExample, n_messages: int | None = None, *, prompt: bool = False, mark: bool = False
     ) -> tuple[str, list[tuple[int, int]]]:
-        """Give the text of the first messages, and the marked spans."""
-        messages = as_served(example.messages, self._template)[:n_messages]
+        """Give the text of the first of `messages_of(example)`, and the marked spans."""
+        messages = self.messages_of(example)[:n_messages]
         tools = None if example.tools is None else list(example.tools)
         try:
             texts, spans = _RENDER(
@@ -134,8 +137,10 @@ class _ByPrefixes:
 
     def render(self, example: ChatExample) -> Rendering:
         text, _ = self.jinja.render(example)
+        messages = self.jinja.messages_of(example)
+        turns = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
         spans = []
-        for index, is_trained in enumerate(example.trained):
+        for index, is_trained in zip(turns, _trained_turns(example), strict=True):
             if is_trained:
                 before, _ = self.jinja.render(example, index, prompt=True)
                 after, _ = self.jinja.render(example, index + 1)

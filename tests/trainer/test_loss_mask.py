@@ -102,6 +102,14 @@ def test_a_developer_message_becomes_the_system_message_as_when_served(
     assert file.examples[0].input_ids_L.tolist() == file.examples[1].input_ids_L.tolist()
 
 
+def test_system_messages_that_move_do_not_move_the_mask(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
+    developer = {"role": "developer", "content": "x"}
+    turns = [user("a"), assistant("bee", weight=0), developer, user("c"), assistant("dee")]
+    file = tokenize(tokenizer, tmp_path, {"messages": [developer, *turns]})
+    assert trained_text(tokenizer, file) == f"dee{STOP}"
+    assert tokenizer.tokenizer.decode(file.examples[0].input_ids_L).startswith("<|im_start|>system\nx\n\nx<|im_end|>")
+
+
 def test_long_examples_are_cut_and_those_without_answer_left_are_dropped(
     tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
