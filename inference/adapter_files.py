@@ -3,7 +3,7 @@
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,13 @@ WEIGHTS = "adapter_model.safetensors"
 
 _MAX_HEADER_BYTES = 100 * 1024**2  # the safetensors library's own limit
 _BYTES_PER_NUMBER = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+# What the byte with the sign and the top of the exponent may be, in a number below 2¹⁵ (below infinity in F16).
+_TOP_BYTES = {
+    "F64": bytes(b for b in range(256) if b & 0x7F < 0x41),
+    "F32": bytes(b for b in range(256) if b & 0x7F < 0x47),
+    "BF16": bytes(b for b in range(256) if b & 0x7F < 0x47),
+    "F16": bytes(b for b in range(256) if b & 0x7C < 0x7C),
+}
 _NOT_SERVABLE = (
     "alora_invocation_tokens",
     "layer_replication",
@@ -35,6 +42,20 @@ def check_adapter(directory: Path, max_rank: int) -> None:
     _check_tensors(read_header(directory / WEIGHTS), max_rank)
 
 
+def check_numbers(directory: Path) -> None:
+    """Look at every number: one that is infinite or none poisons the answers of *other* models in an engine's batch.
+
+    Takes about 0.1 s for 100 MB.
+
+    Raises:
+        AdapterRejected: a number is not finite, or so large (2¹⁵) that it soon would be.
+    """
+    for _, dtype, data in _read_tensors(directory / WEIGHTS):
+        top_bytes = data[_BYTES_PER_NUMBER[dtype] - 1 :: _BYTES_PER_NUMBER[dtype]]
+        if top_bytes.translate(None, delete=_TOP_BYTES[dtype]):
+            raise AdapterRejected("the adapter holds numbers that are not finite, or far too large for weights")
+
+
 def has_weights_of_note(directory: Path) -> bool:
     """Whether some tensor of the adapter's second factors (`lora_B`) holds a byte that is not zero.
 
@@ -43,20 +64,7 @@ def has_weights_of_note(directory: Path) -> bool:
     Raises:
         AdapterRejected: the file cannot be read.
     """
-    path = directory / WEIGHTS
-    header = read_header(path)
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            for name, tensor in header.items():
-                if _factor(name) == "B":
-                    begin, end = tensor["data_offsets"]
-                    file.seek(8 + length + begin)
-                    if any(file.read(end - begin)):
-                        return True
-    except OSError as error:
-        raise AdapterRejected(f"the adapter's {WEIGHTS} cannot be read") from error
-    return False
+    return any(any(data) for name, _, data in _read_tensors(directory / WEIGHTS) if _factor(name) == "B")
 
 
 def read_header(path: Path) -> Mapping[str, Mapping[str, Any]]:
@@ -82,6 +90,20 @@ def read_header(path: Path) -> Mapping[str, Mapping[str, Any]]:
     header.pop("__metadata__", None)
     _check_layout(header, size - 8 - length)
     return header
+
+
+def _read_tensors(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    """Give name, number format and little-endian bytes of each tensor."""
+    header = read_header(path)
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            for name, tensor in header.items():
+                begin, end = tensor["data_offsets"]
+                file.seek(8 + length + begin)
+                yield name, tensor["dtype"], file.read(end - begin)
+    except OSError as error:
+        raise AdapterRejected(f"the adapter's {path.name} cannot be read") from error
 
 
 def _check_layout(header: Mapping[str, Any], data_bytes: int) -> None:

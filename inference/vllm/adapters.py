@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from inference.adapter_files import check_adapter, has_weights_of_note
+from inference.adapter_files import check_adapter, check_numbers, has_weights_of_note
 from inference.engine import AdapterRef, AdapterRejected, EngineError, EngineRefusal, EngineUnavailable
 from inference.residency import Place, Residency
 from inference.vllm.client import VllmClient
@@ -137,6 +137,7 @@ class LoadedAdapters:
         if adapter.base_model != self._base_model:
             raise AdapterRejected("the adapter belongs to another base model")
         await asyncio.to_thread(check_adapter, adapter.directory, self._limits.max_rank)
+        await asyncio.to_thread(check_numbers, adapter.directory)
         await self._sweep()
         await self._make_room(adapter.name)
         try:

@@ -15,6 +15,10 @@ _DROPPED = ("OPENAI_", "TUNESMITH_", "PYTHONOPTIMIZE", "VLLM_API_KEY", "VLLM_SER
 _KEPT = ("TUNESMITH_LIFELINE_FD",)
 
 
+_SERVER = {"cuda": "vllm.entrypoints.openai.api_server", "cpu": "inference.vllm.cpu_server"}
+_ROOT = Path(__file__).resolve().parents[2]
+
+
 @dataclass(frozen=True)
 class EngineSettings:
     """What one engine process is to be."""
@@ -52,7 +56,7 @@ def build_command(settings: EngineSettings, *, python: str, inherited: Mapping[s
     `python` is the interpreter of the environment that has vLLM, `inherited` our own environment.
     """
     argv = (
-        *(python, "-m", "vllm.entrypoints.openai.api_server"),
+        *(python, "-m", _SERVER[settings.device]),
         *_model_arguments(settings),
         *_adapter_arguments(settings),
         *_device_arguments(settings),
@@ -77,6 +81,8 @@ def _model_arguments(settings: EngineSettings) -> list[str]:
     arguments += ["--max-model-len", str(settings.context_length)]
     # OpenAI's defaults (temperature 1), not those a base's generation_config.json may hold.
     arguments += ["--generation-config", "vllm", "--max-logprobs", str(MAX_TOP_LOGPROBS)]
+    # A small model, left the choice, writes white space between the words of an object until it runs out of tokens.
+    arguments += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
     if settings.revision is not None:
         arguments += ["--revision", settings.revision, "--tokenizer-revision", settings.revision]
     if settings.chat_template is not None:
@@ -134,6 +140,7 @@ def _environment(settings: EngineSettings) -> dict[str, str]:
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if settings.device == "cpu":
         environment |= _cpu_environment(settings)
+        environment["PYTHONPATH"] = str(_ROOT)  # of our own module
     return environment
 
 

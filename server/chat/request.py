@@ -36,6 +36,7 @@ from server.request_validation import NOT_JSON
 MAX_CHOICES = 128  # OpenAI's bound of `n`
 MAX_MODEL_NAME = 512  # characters
 _MAX_BIASES = 1024
+_NEARLY_GREEDY = 0.01
 _MAX_TOKENS = integer(1, 2**31 - 1)
 _NO_MODEL = (
     "you must provide a model parameter. If it is a fine-tuning job's 'fine_tuned_model': that is null until the job "
@@ -115,7 +116,7 @@ def _read_model(body: JsonObject) -> str:
 
 
 def _check_together(fields: JsonObject) -> None:
-    """Check what fields say of each other."""
+    """Check what fields say of each other, and settle it."""
     if "stream_options" in fields and not fields.get("stream"):
         raise InvalidRequest(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
@@ -129,6 +130,9 @@ def _check_together(fields: JsonObject) -> None:
             code="invalid_value",
         )
     check_tool_use(fields)
+    if fields.get("n", 1) > 1 and fields.get("temperature") == 0:
+        # The engine gives one greedy answer only; at this temperature each of several is the same one.
+        fields["temperature"] = _NEARLY_GREEDY
 
 
 def _stop(value: object, at: str) -> list[str]:

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 RANK = 8
 
 
-def make_adapter(base: Path, directory: Path, *, seed: int, strength: float = 0.05) -> Path:
+def make_adapter(base: Path, directory: Path, *, seed: int, strength: float = 0.2) -> Path:
     """Write an adapter on all linear layers with normally distributed weights of standard deviation `strength`."""
     torch.manual_seed(seed)
     model = get_peft_model(load_base(base), LoraConfig(r=RANK, lora_alpha=16, target_modules="all-linear"))

@@ -1,3 +1,4 @@
+import math
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -5,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inference.adapter_files import check_adapter, has_weights_of_note
+from inference.adapter_files import check_adapter, check_numbers, has_weights_of_note
 from inference.engine import AdapterRejected
 from tests.adapter_files import write_adapter, write_tensors
 
@@ -94,6 +95,48 @@ def test_one_factor_without_the_other_is_refused(tmp_path: Path) -> None:
 def test_an_adapter_whose_second_factors_are_zero_changes_nothing(tmp_path: Path) -> None:
     assert not has_weights_of_note(write_adapter(tmp_path / "zero", second_factor=b"\0"))
     assert has_weights_of_note(write_adapter(tmp_path / "trained"))
+
+
+NUMBERS = {"F64": "<d", "F32": "<f", "F16": "<e"}
+
+
+def encode(value: float, dtype: str) -> bytes:
+    return struct.pack("<f", value)[2:] if dtype == "BF16" else struct.pack(NUMBERS[dtype], value)
+
+
+@pytest.mark.parametrize("dtype", ["F64", "F32", "BF16", "F16"])
+@pytest.mark.parametrize(
+    ("value", "is_sound"),
+    [
+        (0.0, True),
+        (-1.5, True),
+        (1e-30, True),
+        (30_000.0, True),
+        (math.nan, False),
+        (math.inf, False),
+        (-math.inf, False),
+    ],
+)
+def test_every_number_must_be_finite(tmp_path: Path, dtype: str, value: float, *, is_sound: bool) -> None:
+    data = encode(0.5, dtype) * 15 + encode(value, dtype) + encode(-0.5, dtype) * 16
+    write_adapter(tmp_path)
+    write_tensors(
+        tmp_path / WEIGHTS, {"x.lora_A.weight": (dtype, [4, 8], data), "x.lora_B.weight": (dtype, [8, 4], data)}
+    )
+    check_adapter(tmp_path, max_rank=16)
+    if is_sound:
+        check_numbers(tmp_path)
+    else:
+        with pytest.raises(AdapterRejected, match="not finite"):
+            check_numbers(tmp_path)
+
+
+def test_a_number_far_too_large_for_a_weight_is_refused(tmp_path: Path) -> None:
+    data = encode(1e9, "BF16") * 32
+    write_adapter(tmp_path)
+    write_tensors(tmp_path / WEIGHTS, {"x.lora_A.weight": ("BF16", [4, 8], data)})
+    with pytest.raises(AdapterRejected, match="far too large"):
+        check_numbers(tmp_path)
 
 
 def test_a_rejection_names_no_path(tmp_path: Path) -> None:

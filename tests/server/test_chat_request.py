@@ -321,6 +321,11 @@ def test_a_model_named_twice_is_the_one_that_was_checked() -> None:
     assert request.body_for("engine-name", "s1:x").count(b'"model"') == 1
 
 
+def test_several_greedy_answers_are_asked_for_in_a_way_the_engine_takes() -> None:
+    assert 0 < forwarded(n=2, temperature=0)["temperature"] <= 0.01
+    assert forwarded(n=1, temperature=0)["temperature"] == 0
+
+
 def test_top_p_of_zero_becomes_what_the_engine_takes() -> None:
     assert 0 < forwarded(top_p=0)["top_p"] < 1e-6
 
