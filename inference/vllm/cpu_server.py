@@ -18,7 +18,7 @@ def correct_base_rows(kernels: Any, users: Any) -> None:
 
     def bgmv_shrink(inputs: Any, weights: Any, output: Any, indices: Any, scaling: float = 1.0) -> None:
         original(inputs, weights, output, indices, scaling)
-        output[indices < 0] = 0
+        output[(indices < 0).expand(len(output))] = 0  # one index may stand for all rows
 
     kernels.bgmv_shrink = users.bgmv_shrink = bgmv_shrink
 

@@ -21,6 +21,15 @@ class AnswerUnusable(Exception):
     """The engine's answer is not one to pass on: an error, another model's, or not an answer at all."""
 
 
+class AnswerRefused(AnswerUnusable):
+    """The engine says in its stream, where its status is already 200, that it refuses the request."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__("the engine refused the request")
+        self.status = status
+        self.body = body
+
+
 @dataclass(frozen=True)
 class Naming:
     """One model, two names."""
@@ -55,6 +64,7 @@ class StreamRewriter:
         """Give what can be sent on; may be empty.
 
         Raises:
+            AnswerRefused: the engine says so.
             AnswerUnusable: the stream must not be taken for a whole answer.
         """
         return b"".join(self._event(payload) for payload in self._splitter.feed(chunk))
@@ -64,6 +74,8 @@ class StreamRewriter:
             return b"data: [DONE]\n\n"
         try:
             event = orjson.loads(payload)
+            if "error" in event:
+                raise AnswerRefused(int(event["error"].get("code") or 500), payload)
             _check_model(event, self._naming)
             return b"data: " + orjson.dumps(self._chunk(event)) + b"\n\n"
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -24,7 +24,7 @@ from inference.engine import (
     InferenceEngine,
 )
 from server.base_models import BaseModelEntry, BaseModels
-from server.chat.answer import AnswerUnusable, Naming, StreamRewriter, rewrite_answer
+from server.chat.answer import AnswerRefused, AnswerUnusable, Naming, StreamRewriter, rewrite_answer
 from server.chat.engine_errors import broken_off, describe_refusal, not_ready, not_servable, unknown_model
 from server.chat.request import ChatRequest, read_request
 from server.errors import ApiError, InvalidRequest, PayloadTooLarge
@@ -137,6 +137,8 @@ class ChatRelay:
                 await _send_whole(send, forwarded, target)
         except EngineRefusal as refusal:
             raise describe_refusal(refusal, target.base) from refusal
+        except AnswerRefused as refused:
+            raise describe_refusal(EngineRefusal(refused.status, refused.body), target.base) from refused
         except EngineUnavailable as error:
             raise not_ready() from error
         except AnswerUnusable as error:

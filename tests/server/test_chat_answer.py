@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from inference.engine import EngineRefusal
 from inference.fake_engine import stream_chunks, whole_answer
 from server.base_models import BaseModelEntry
-from server.chat.answer import AnswerUnusable, Naming, StreamRewriter, rewrite_answer
+from server.chat.answer import AnswerRefused, AnswerUnusable, Naming, StreamRewriter, rewrite_answer
 from server.chat.engine_errors import describe_refusal
 
 NAMING = Naming(asked="gpt-4o-mini", engine="base")
@@ -133,8 +133,9 @@ def test_with_usage_every_chunk_has_the_field_and_the_last_the_numbers() -> None
 
 
 def test_an_error_in_a_stream_ends_it() -> None:
-    with pytest.raises(AnswerUnusable):
-        streamed(b'data: {"error": {"message": "x"}}\n\n')
+    with pytest.raises(AnswerRefused) as caught:
+        streamed(b'data: {"error": {"message": "x", "code": 400}}\n\n')
+    assert (caught.value.status, json.loads(caught.value.body)["error"]["message"]) == (400, "x")
 
 
 def refused(status: int, message: str, param: str | None) -> dict[str, Any]:
