@@ -1,14 +1,18 @@
-"""vLLM's API server for a CPU, with a fault of its CPU kernels put right: `python -m inference.vllm.cpu_server …`
+"""vLLM's API server for a CPU, with two things of its own put right: `python -m inference.vllm.cpu_server …`
 
-Where a batch holds requests with and without an adapter, vLLM 0.32 gives those without one the index -1, and its
-CPU kernels take that for the *last* slot: the base model answers with somebody's adapter. tests/engine shows it.
-Remove this, and run vLLM's own module, when a release passes that test without it.
+- Where a batch holds requests with and without an adapter, vLLM 0.32 gives those without one the index -1, and its
+  CPU kernels take that for the *last* slot: the base model answers with somebody's adapter. tests/engine shows it.
+  Remove `correct_base_rows` when a release passes that test without it.
+- On a CPU vLLM starts its engine as a fresh process, which imports everything again: ten seconds and half a
+  gigabyte. It does so for the sake of OpenMP's threads. With one thread there is nothing to lose, and the engine is
+  forked, as vLLM does on a GPU.
 
-vLLM is imported by name alone: nothing else of this project, nor its tools, is to see it. The engine's child
-processes import this module again, and are put right with it.
+vLLM is imported by name alone: nothing else of this project, nor its tools, is to see it. An engine that is a fresh
+process imports this module again, and is put right with it.
 """
 
 import importlib
+import os
 from typing import Any
 
 
@@ -23,6 +27,17 @@ def correct_base_rows(kernels: Any, users: Any) -> None:
     kernels.bgmv_shrink = users.bgmv_shrink = bgmv_shrink
 
 
+def fork_the_engine(platform: Any) -> None:
+    """Take back what the platform decides about starting processes; where it decides, it overwrites the environment."""
+    original = platform.check_and_update_config.__func__
+
+    def check_and_update_config(cls: Any, config: Any) -> None:
+        original(cls, config)
+        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+
+    platform.check_and_update_config = classmethod(check_and_update_config)
+
+
 if __name__ in ("__main__", "__mp_main__"):
     correct_base_rows(
         importlib.import_module("vllm.lora.ops.torch_ops.lora_ops"),
@@ -30,4 +45,6 @@ if __name__ in ("__main__", "__mp_main__"):
     )
 
 if __name__ == "__main__":
+    if os.environ.get("OMP_NUM_THREADS") == "1":
+        fork_the_engine(importlib.import_module("vllm.platforms.cpu").CpuPlatform)
     importlib.import_module("vllm.entrypoints.launchers.api_server.entry").main()

@@ -11,6 +11,7 @@ from typing import Literal
 
 _PROBE_TIMEOUT_S = 5.0
 _SMALL_MODEL_BYTES = 1024**3
+_TINY_MODEL_BYTES = 64 * 1024**2
 
 
 class EngineStartFailed(Exception):
@@ -30,14 +31,18 @@ def choose_cpu_dtype(model: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> Liter
     0.006), and no slower. A large one, or one whose size is not known here, in bfloat16, half the memory to read for
     each token, where the CPU has instructions for it.
     """
-    weights = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
-    if 0 < weights < _SMALL_MODEL_BYTES or not _has_bf16(cpuinfo):
+    if 0 < _weights_bytes(model) < _SMALL_MODEL_BYTES or not _has_bf16(cpuinfo):
         return "float32"
     return "bfloat16"
 
 
-def engine_cpu_threads() -> int:
-    """Say how many threads an engine on the CPU gets: all that we may use but one, which schedules and serves."""
+def engine_cpu_threads(model: str) -> int:
+    """Say how many threads an engine on the CPU computes with: all we may use but one, which schedules and serves.
+
+    A tiny model is done before a second thread has begun, and with one thread an engine starts much sooner.
+    """
+    if 0 < _weights_bytes(model) < _TINY_MODEL_BYTES:
+        return 1
     return max(1, len(os.sched_getaffinity(0)) - 1)
 
 
@@ -75,6 +80,11 @@ def wait_until_ready(path: Path, timeout_s: float, has_ended: Callable[[], bool]
         if time.monotonic() >= deadline:
             raise EngineStartFailed(f"the engine was not ready after {timeout_s:g} s; its log may say why")
         time.sleep(interval_s)
+
+
+def _weights_bytes(model: str) -> int:
+    """Say how large a local model's weights are; 0 if they are not here."""
+    return sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
 
 
 def _has_bf16(cpuinfo: Path) -> bool:

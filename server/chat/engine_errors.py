@@ -17,7 +17,8 @@ _VALUES = re.compile(r"\s*\(parameter=.*", re.DOTALL)  # the engine repeats what
 
 def not_ready() -> EngineUnavailable:
     return EngineUnavailable(
-        "The model is not ready to answer. It starts with the server, or after a fault, by itself."
+        "The model is not ready to answer. It starts with the server, or after a fault, by itself: try again shortly.",
+        code="engine_unavailable",
     )
 
 

@@ -82,7 +82,7 @@ def engine_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineP
         max_lora_rank=16,
         gpu_memory_share=0.45,
         kv_cache_gib=1,
-        cpu_threads=engine_cpu_threads(),
+        cpu_threads=engine_cpu_threads(str(BASE)),
         cpu_dtype=choose_cpu_dtype(str(BASE)),
         tool_call_parser="hermes",
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from inference.vllm.command import EngineSettings, build_command
-from inference.vllm.process import choose_cpu_dtype, free_socket, is_ready
+from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, free_socket, is_ready
 
 ON_CPU = EngineSettings(
     model="/models/demo",
@@ -111,6 +111,12 @@ def test_a_stale_socket_makes_way_and_nobody_answers_on_it(tmp_path: Path) -> No
     free_socket(socket)
     assert not socket.exists()
     assert socket.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_tiny_model_has_one_thread_and_so_a_quick_start(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"0" * 1000)
+    assert engine_cpu_threads(str(tmp_path)) == 1
+    assert engine_cpu_threads("org/model") >= 1
 
 
 @pytest.mark.parametrize(
