@@ -1,4 +1,4 @@
-"""vLLM's API server for a CPU, with two things of its own put right: `python -m inference.vllm.cpu_server …`
+"""vLLM's API server for a CPU, with three things of its own put right: `python -m inference.vllm.cpu_server …`
 
 - Where a batch holds requests with and without an adapter, vLLM 0.32 gives those without one the index -1, and its
   CPU kernels take that for the *last* slot: the base model answers with somebody's adapter. tests/engine shows it.
@@ -6,6 +6,8 @@
 - On a CPU vLLM starts its engine as a fresh process, which imports everything again: ten seconds and half a
   gigabyte. It does so for the sake of OpenMP's threads. With one thread there is nothing to lose, and the engine is
   forked, as vLLM does on a GPU.
+- vLLM looks at a model's class in yet another process, so as not to wake a GPU: ten seconds at the first start.
+  There is none to wake.
 
 vLLM is imported by name alone: nothing else of this project, nor its tools, is to see it. An engine that is a fresh
 process imports this module again, and is put right with it.
@@ -38,6 +40,10 @@ def fork_the_engine(platform: Any) -> None:
     platform.check_and_update_config = classmethod(check_and_update_config)
 
 
+def inspect_models_here(registry: Any) -> None:
+    registry._run_in_subprocess = lambda look: look()
+
+
 if __name__ in ("__main__", "__mp_main__"):
     correct_base_rows(
         importlib.import_module("vllm.lora.ops.torch_ops.lora_ops"),
@@ -45,6 +51,7 @@ if __name__ in ("__main__", "__mp_main__"):
     )
 
 if __name__ == "__main__":
+    inspect_models_here(importlib.import_module("vllm.model_executor.models.registry"))
     if os.environ.get("OMP_NUM_THREADS") == "1":
         fork_the_engine(importlib.import_module("vllm.platforms.cpu").CpuPlatform)
     importlib.import_module("vllm.entrypoints.launchers.api_server.entry").main()
