@@ -32,7 +32,9 @@ FROM base AS inference
 RUN TUNESMITH_DEVICE=$DEVICE scripts/install.sh inference
 COPY inference inference
 USER tunesmith
-ENTRYPOINT ["python", "-m", "vllm.entrypoints.openai.api_server"]
+# On a GPU the module is vllm.entrypoints.openai.api_server.
+ENTRYPOINT ["python", "-m"]
+CMD ["inference.vllm.cpu_server", "--help"]
 
 FROM base AS server
 RUN TUNESMITH_DEVICE=$DEVICE scripts/install.sh server
