@@ -30,6 +30,7 @@ class FakeVllm:
     break_after_chunks: int | None = None
     hold: asyncio.Event | None = None  # answers wait for it
     hold_loads: asyncio.Event | None = None
+    babbling: set[str] = field(default_factory=set)  # models whose probabilities are no numbers
     is_dead: bool = False
     loaded: dict[str, Path] = field(default_factory=dict)  # what the front end knows
     cache: "OrderedDict[str, Path]" = field(default_factory=OrderedDict)  # what is in memory
@@ -96,6 +97,8 @@ class FakeVllm:
         model = (await request.json())["model"]
         if (refusal := self._use(model)) is not None:
             return refusal
+        if model in self.babbling:
+            return web.Response(body=b'{"choices": [{"logprobs": {"top_logprobs": [{"x": NaN}]}}]}')
         voice = self.base_model if self.ignores_adapters else model
         return web.json_response({"choices": [{"logprobs": {"top_logprobs": [{voice: -0.5}]}}]})
 

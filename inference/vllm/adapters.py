@@ -143,7 +143,7 @@ class LoadedAdapters:
         try:
             await self._load_into_engine(adapter)
             await self._check_applied(adapter)
-        except (EngineError, asyncio.CancelledError):
+        except BaseException:
             self._residency.abandon(adapter.name)
             with suppress(EngineError):
                 await self._unload(adapter.name)

@@ -63,8 +63,11 @@ class VllmClient:
         Not `prompt_logprobs`, which would say more: on a CPU it kills an engine that has another request in its batch.
         """
         body = {"model": model, "prompt": text, "max_tokens": 4, "logprobs": MAX_TOP_LOGPROBS, "temperature": 0}
-        answer = orjson.loads(await self._control("/v1/completions", body))
-        return list(answer["choices"][0]["logprobs"]["top_logprobs"])
+        answer = await self._control("/v1/completions", body)
+        try:
+            return list(orjson.loads(answer)["choices"][0]["logprobs"]["top_logprobs"])
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise EngineRefusal(500, answer[:_MAX_ERROR_BYTES]) from error
 
     @asynccontextmanager
     async def open_chat(self, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -57,7 +57,7 @@ class VllmEngine:
         try:
             await process.adapters.forget(name)
         except EngineUnavailable:
-            if self._identity() == process.identity:
+            if self._identity() == process.identity and await _somebody_listens(self._socket):
                 raise
 
     async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
@@ -120,6 +120,16 @@ class VllmEngine:
         self._current = None
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+async def _somebody_listens(socket: Path) -> bool:
+    """Tell a silent engine from a dead one, whose socket is still there."""
+    try:
+        _, writer = await asyncio.open_unix_connection(socket)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    writer.close()
+    return True
 
 
 async def _answer(process: _Process, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -140,6 +141,18 @@ async def test_an_adapter_the_engine_loads_but_does_not_apply_is_rejected(
     assert adapter.name not in vllm.loaded
 
 
+async def test_an_adapter_whose_probabilities_are_no_numbers_is_rejected_and_leaves_no_place_taken(
+    engine: VllmEngine, vllm: FakeVllm, tmp_path: Path
+) -> None:
+    adapters = [make_adapter(tmp_path, n) for n in range(2 * MAX_RESIDENT)]
+    vllm.babbling = {adapter.name for adapter in adapters}
+    for adapter in adapters:
+        with pytest.raises(AdapterRejected):
+            await ask(engine, adapter)
+    vllm.babbling.clear()
+    assert await ask(engine, adapters[0]) == adapters[0].name
+
+
 async def test_an_adapter_that_changes_nothing_is_served(engine: VllmEngine, vllm: FakeVllm, tmp_path: Path) -> None:
     vllm.ignores_adapters = True
     adapter = make_adapter(tmp_path, 1, second_factor=b"\0")
@@ -203,6 +216,18 @@ async def test_forgetting_ends_an_answer_that_takes_too_long_with_an_error(
     with pytest.raises(EngineUnavailable):
         await anext(chunks)
     await chunks.aclose()
+
+
+async def test_a_dead_engine_holds_nothing_though_its_socket_is_still_there(
+    engine: VllmEngine, vllm: FakeVllm, tmp_path: Path
+) -> None:
+    adapter = make_adapter(tmp_path, 1)
+    await ask(engine, adapter)
+    await vllm.stop()
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(vllm.socket))
+    await engine.forget_adapter(adapter.name)
+    await vllm.start()
 
 
 async def test_nobody_gets_in_while_an_adapter_is_being_forgotten(
