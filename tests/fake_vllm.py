@@ -28,6 +28,7 @@ class FakeVllm:
     ignores_adapters: bool = False  # loads them, and answers as the base
     refusal: tuple[int, bytes] | None = None  # of chat requests
     break_after_chunks: int | None = None
+    breaks_off_politely: bool = False  # the connection ends as if the answer were whole
     hold: asyncio.Event | None = None  # answers wait for it
     hold_loads: asyncio.Event | None = None
     babbling: set[str] = field(default_factory=set)  # models whose probabilities are no numbers
@@ -129,7 +130,7 @@ class FakeVllm:
         await response.prepare(request)
         for index, chunk in enumerate(stream_chunks(body)):
             if index == self.break_after_chunks:
-                if request.transport is not None:
+                if request.transport is not None and not self.breaks_off_politely:
                     request.transport.abort()
                 return response
             if index == 1 and self.hold is not None:

@@ -159,6 +159,25 @@ async def test_an_adapter_that_changes_nothing_is_served(engine: VllmEngine, vll
     assert await ask(engine, adapter) == adapter.name
 
 
+async def test_an_adapter_with_numbers_that_are_none_never_reaches_the_engine(
+    engine: VllmEngine, vllm: FakeVllm, tmp_path: Path
+) -> None:
+    with pytest.raises(AdapterRejected, match="not finite"):
+        await ask(engine, make_adapter(tmp_path, 1, second_factor=b"\xff"))
+    assert vllm.loads == []
+
+
+async def test_a_stream_that_ends_politely_before_its_end_is_still_broken_off(
+    engine: VllmEngine, vllm: FakeVllm, tmp_path: Path
+) -> None:
+    vllm.break_after_chunks, vllm.breaks_off_politely = 3, True
+    adapter = make_adapter(tmp_path, 1)
+    chunks = engine.chat(request_for(adapter, stream=True), adapter)
+    assert await anext(chunks)
+    with pytest.raises(EngineUnavailable, match="before its end"):
+        [chunk async for chunk in chunks]
+
+
 async def test_a_new_engine_process_is_noticed_and_adapters_are_loaded_again(
     engine: VllmEngine, vllm: FakeVllm, tmp_path: Path
 ) -> None:
