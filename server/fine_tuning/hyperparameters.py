@@ -76,33 +76,36 @@ def resolve(requested: Requested, dataset: DatasetStats, base: BaseModelInfo) ->
 def reference_learning_rate(parameters: int, batch_size: int) -> float:
     """The peak learning rate of LoRA for a base of this size at this batch size.
 
-    2e-4 from 1 billion parameters on, as the guides and QLoRA (arXiv 2305.14314, table 9) have it for up to 13 billion.
-    Below, it rises as parameters^-0.58, to 5e-3 at 4 million: small models need larger steps to move at all.
-    These are for 16 examples a step; it follows the square root of the batch (arXiv 2405.14578: Adam, below the
-    critical batch), because many small noisy steps at the full rate diverge.
+    At 16 examples a step: 2e-4 from 1 billion parameters on, as the guides and QLoRA (arXiv 2305.14314) have it;
+    below, it rises as parameters^-0.58, to 5e-3 at 4 million, because small models need larger steps to move at all.
+    It follows the batch as batch_size^0.4, a little less than the square root that theory gives for Adam
+    (arXiv 2405.14578): many small noisy steps at the full rate diverge. Above 64 examples it stays.
     """
     by_size = 2e-4 * math.pow(max(1.0, 1e9 / max(parameters, 1_000_000)), 0.583)
-    return by_size * math.sqrt(min(batch_size, 64) / 16)
+    return by_size * math.pow(min(batch_size, 64) / 16, 0.4)
 
 
 def _auto_n_epochs(n_examples: int) -> int:
-    """OpenAI's figures up to 100 examples (10 → 10, 100 → 3, on a line in logarithms between), by size above."""
+    """OpenAI's figures up to 100 examples (10 → 10, 100 → 3, on a line in logarithms between).
+
+    Above, the guides' 3 to 5 for less than 1,000 and 1 or 2 for more than 10,000.
+    """
     if n_examples <= 100:
         return round(10 * math.pow(max(n_examples, 10) / 10, math.log10(0.3)))
-    if n_examples < 1_000:
-        return 4
-    if n_examples < 10_000:
-        return 3
-    return 2 if n_examples < 50_000 else 1
+    for below, n_epochs in ((300, 5), (1_000, 4), (10_000, 3), (50_000, 2)):
+        if n_examples < below:
+            return n_epochs
+    return 1
 
 
 def _auto_batch_size(n_examples: int) -> int:
-    """A power of two: 1/64 of the examples up to 16, so that small files get enough steps.
+    """A power of two: 1/100 of the examples up to 16, so that small files get enough steps.
 
-    16 is what the guides use; from 10,000 examples on it grows with the square root of their number.
+    1 at 100 examples is OpenAI's figure, 16 is what the guides use; from 10,000 examples on it grows
+    with the square root of their number.
     """
     if n_examples < 10_000:
-        return min(16, _power_of_two_near(n_examples / 64))
+        return min(16, _power_of_two_near(max(n_examples, 1) / 100))
     return min(MAX_BATCH_SIZE, 16 * _power_of_two_near(math.sqrt(n_examples / 10_000)))
 
 
