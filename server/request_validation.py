@@ -79,10 +79,15 @@ def _wrong_type(finding: Finding, param: str | None, alternatives: list[str]) ->
 
 
 def _unknown_word(finding: Finding, param: str | None) -> InvalidRequest:
-    value = finding["input"]
-    shown = f"'{value[:64]}'" if isinstance(value, str) else _kind(value)
+    value, expected = finding["input"], finding["ctx"]["expected"]
+    if not isinstance(value, str):
+        return InvalidRequest(
+            f"Invalid type for '{param}': expected {expected}, but got {_kind(value)} instead.",
+            param=param,
+            code="invalid_type",
+        )
     return InvalidRequest(
-        f"Invalid value: {shown}. Supported values are: {finding['ctx']['expected']}.",
+        f"Invalid value: '{value[:64]}'. Supported values are: {expected}.",
         param=param,
         code="invalid_value",
     )

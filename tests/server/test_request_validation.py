@@ -28,7 +28,8 @@ def test_every_finding_is_described(document: dict[str, Any]) -> None:
         assert described.status == 400
         assert described.code
         assert described.param
-        assert described.param.split(".")[0].split("[")[0] in described.message
+        named = described.param.split(".")[0].split("[")[0] in described.message
+        assert named or described.message.startswith("Invalid value: '")  # OpenAI names the field of a word in `param`
 
 
 @pytest.mark.parametrize(
