@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import httpx
+import hypothesis
 import openai
 import pytest
 
@@ -10,6 +11,10 @@ from inference.fake_engine import FakeEngine
 from server.auth.api_keys import create_key
 from server.bootstrap import build_services
 from tests.running_api import Api, make_settings, serving
+
+# The same examples each time, in whatever time they take: a busy machine is not a fault.
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
