@@ -9,7 +9,9 @@ has learnt it (at least 90 %), both on questions that were in neither file.
 """
 
 import argparse
+import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -46,6 +48,7 @@ def main() -> int:
     parser.add_argument("--model", default="tunesmith-demo", help="base model to fine-tune (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of questions and training (default: %(default)s)")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that a server of our own is stopped
     phases = Phases()
     try:
         with ExitStack() as stack:
@@ -59,6 +62,9 @@ def main() -> int:
     except (ServerFailed, OpenAIError) as error:
         print(f"quickstart: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("quickstart: stopped; what was uploaded and trained is kept", file=sys.stderr)
+        return 130
 
 
 def journey(client: OpenAI, model: str, seed: int, phases: Phases) -> int:
@@ -118,7 +124,9 @@ def show_results(client: OpenAI, job: FineTuningJob) -> None:
     print("\nCheckpoints, each a model of its own:")
     for checkpoint in client.fine_tuning.jobs.checkpoints.list(job.id):
         loss = checkpoint.metrics.full_valid_loss
-        print(f"  step {checkpoint.step_number:4}  {checkpoint.fine_tuned_model_checkpoint}  validation loss {loss}")
+        print(
+            f"  step {checkpoint.step_number:4}  {checkpoint.fine_tuned_model_checkpoint}  validation loss {loss or math.nan:.4f}"
+        )
     for file_id in job.result_files:
         lines = client.files.content(file_id).text.splitlines()
         print(f"Result file {file_id}, {len(lines) - 1} steps:\n  {lines[0]}\n  {lines[1]}\n  ...\n  {lines[-1]}")
@@ -157,7 +165,9 @@ def show_where(client: OpenAI, job: FineTuningJob, phases: Phases) -> None:
     print(f"  base URL       {client.base_url}")
     if not os.environ.get("OPENAI_BASE_URL"):
         print(f"  home           {HOME}   (tunesmith serve --home {HOME.name} brings it all back)")
-    print("\nSeconds: " + ", ".join(f"{name.lower()} {seconds:.1f}" for name, seconds in phases.seconds.items()))
+    print("\nWall time:")
+    for name, seconds in phases.seconds.items():
+        print(f"  {seconds:6.1f} s  {name.lower()}")
 
 
 if __name__ == "__main__":
