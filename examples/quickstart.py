@@ -123,10 +123,9 @@ def show_results(client: OpenAI, job: FineTuningJob) -> None:
     """List the checkpoints, and show the ends of the result file."""
     print("\nCheckpoints, each a model of its own:")
     for checkpoint in client.fine_tuning.jobs.checkpoints.list(job.id):
-        loss = checkpoint.metrics.full_valid_loss
-        print(
-            f"  step {checkpoint.step_number:4}  {checkpoint.fine_tuned_model_checkpoint}  validation loss {loss or math.nan:.4f}"
-        )
+        loss = checkpoint.metrics.full_valid_loss or math.nan
+        name = checkpoint.fine_tuned_model_checkpoint
+        print(f"  step {checkpoint.step_number:4}  validation loss {loss:.4f}  {name}")
     for file_id in job.result_files:
         lines = client.files.content(file_id).text.splitlines()
         print(f"Result file {file_id}, {len(lines) - 1} steps:\n  {lines[0]}\n  {lines[1]}\n  ...\n  {lines[-1]}")
