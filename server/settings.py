@@ -27,7 +27,6 @@ class Settings:
     organization: str = "personal"  # third segment of `ft:` names of the default project
     max_running_jobs: int = 1
     trainer_threads: int = 1  # CPU threads of a trainer; a run is reproducible for one number of them
-    checkpoint_every_s: float = 30.0  # aim for the distance of checkpoints that only serve to resume
     max_crashes: int = 3  # a job whose trainer dies this often has failed
     stop_grace_s: float = 5.0  # from asking a trainer to stop to killing it
     max_file_bytes: int = 512 * 1024**2

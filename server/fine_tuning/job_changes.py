@@ -1,0 +1,49 @@
+"""The changes the worker makes to a job inside one transaction."""
+
+from sqlmodel import Session
+
+from server.db.tables import JobEventRow, JobRow
+from server.fine_tuning.lifecycle import Fail, NewEvent, may_follow
+from server.ids import new_event_id
+from server.vocabulary import EventLevel, JobStatus
+
+
+class ImpossibleTransition(Exception):
+    """A status was to follow one that it may not follow."""
+
+
+def move(job: JobRow, status: JobStatus) -> None:
+    """Give the job its next status.
+
+    Raises:
+        ImpossibleTransition: the lifecycle has no such step.
+    """
+    if not may_follow(job.status, status):
+        raise ImpossibleTransition(f"{job.status} → {status}")
+    job.status = status
+
+
+def add_event(session: Session, job: JobRow, event: NewEvent, *, now: float) -> None:
+    session.add(
+        JobEventRow(
+            id=new_event_id(),
+            project_id=job.project_id,
+            job_id=job.id,
+            created_at=int(now),
+            level=event.level,
+            type=event.type,
+            message=event.message,
+            data=event.data,
+        )
+    )
+
+
+def fail(session: Session, job: JobRow, failure: Fail, *, now: float) -> None:
+    """End the job with an error, and say so as its last event."""
+    move(job, JobStatus.FAILED)
+    job.error_code = failure.code
+    job.error_message = failure.message
+    job.error_param = failure.param
+    job.finished_at = int(now)
+    job.estimated_finish = None
+    add_event(session, job, NewEvent(failure.message, EventLevel.ERROR), now=now)

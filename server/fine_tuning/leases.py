@@ -1,0 +1,102 @@
+"""One owner per job: who claims, and how a write by a former owner is refused."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, or_
+from sqlmodel import col, select
+
+from server.db.system_session import SystemSession, system_session
+from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobEventRow, JobRow, ProjectRow
+from server.fine_tuning.lifecycle import is_terminal
+from server.vocabulary import TERMINAL_STATUSES, EventType
+
+
+class LeaseLost(Exception):
+    """The job is another worker's by now, or has ended: what was to be written must not be."""
+
+
+def claim_all(engine: Engine) -> None:
+    """Make this worker the owner of every job that needs one; whoever owned it before can no longer write."""
+    with system_session(engine, write=True) as session:
+        for job in session.exec(select(JobRow).where(_needs_a_worker())):
+            job.fence += 1
+
+
+def jobs_that_need_a_worker(engine: Engine) -> Sequence[JobRow]:
+    """Those that have not ended, and ended ones whose run is not gone yet; oldest first."""
+    with system_session(engine) as session:
+        return session.exec(select(JobRow).where(_needs_a_worker()).order_by(col(JobRow.seq))).all()
+
+
+@contextmanager
+def owned(engine: Engine, job: JobRow, *, also_ended: bool = False) -> Iterator[tuple[SystemSession, JobRow]]:
+    """Open a transaction on the job as it is now, for its owner.
+
+    Raises:
+        LeaseLost: claimed by another worker since `job` was read; or ended, unless `also_ended`.
+    """
+    with system_session(engine, write=True) as session:
+        current = session.exec(select(JobRow).where(JobRow.id == job.id)).one_or_none()
+        if current is None or current.fence != job.fence or (is_terminal(current.status) and not also_ended):
+            raise LeaseLost(job.id)
+        yield session, current
+
+
+@dataclass(frozen=True)
+class JobFiles:
+    """The rows of a job's files; None for one that was deleted since."""
+
+    training: FileRow | None
+    validation: FileRow | None  # None too if the job has none
+
+
+def find_files(engine: Engine, job: JobRow) -> JobFiles:
+    with system_session(engine) as session:
+
+        def find(file_id: str | None) -> FileRow | None:
+            statement = select(FileRow).where(FileRow.id == file_id, FileRow.project_id == job.project_id)
+            return session.exec(statement).one_or_none()
+
+        return JobFiles(find(job.training_file), find(job.validation_file))
+
+
+def get_project(engine: Engine, job: JobRow) -> ProjectRow:
+    with system_session(engine) as session:
+        return session.exec(select(ProjectRow).where(ProjectRow.id == job.project_id)).one()
+
+
+def metrics_of(engine: Engine, job: JobRow) -> list[dict[str, object]]:
+    """The data of the job's metrics events, in the order of their steps."""
+    statement = select(JobEventRow).where(JobEventRow.job_id == job.id, JobEventRow.type == EventType.METRICS)
+    with system_session(engine) as session:
+        rows = session.exec(statement.order_by(col(JobEventRow.seq))).all()
+    return [row.data or {} for row in rows]
+
+
+def checkpoints_of(session: SystemSession, job: JobRow) -> Sequence[CheckpointRow]:
+    """Newest step first."""
+    statement = select(CheckpointRow).where(CheckpointRow.job_id == job.id)
+    return session.exec(statement.order_by(col(CheckpointRow.step).desc())).all()
+
+
+def find_model(session: SystemSession, name: str) -> FineTunedModelRow | None:
+    return session.exec(select(FineTunedModelRow).where(FineTunedModelRow.name == name)).one_or_none()
+
+
+def models_to_purge(engine: Engine) -> Sequence[FineTunedModelRow]:
+    """Deleted models: closed to requests, with files that may still be there."""
+    with system_session(engine) as session:
+        return session.exec(select(FineTunedModelRow).where(col(FineTunedModelRow.deleted_at).is_not(None))).all()
+
+
+def live_model_directories(engine: Engine) -> set[str]:
+    """The directories of the adapters that can be asked."""
+    with system_session(engine) as session:
+        statement = select(FineTunedModelRow.directory).where(col(FineTunedModelRow.deleted_at).is_(None))
+        return set(session.exec(statement).all())
+
+
+def _needs_a_worker():  # type: ignore[no-untyped-def]  # a SQL expression
+    return or_(col(JobRow.status).not_in(TERMINAL_STATUSES), col(JobRow.stage).is_not(None))

@@ -1,0 +1,179 @@
+"""The worker's part while a job is `validating_files`: parse the files, have them tokenised, resolve "auto"."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from server.db.tables import FileRow, JobRow
+from server.fine_tuning import hyperparameters
+from server.fine_tuning.hyperparameters import BaseModelInfo, DatasetStats
+from server.fine_tuning.job_changes import add_event, fail, move
+from server.fine_tuning.leases import find_files, owned
+from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
+from server.fine_tuning.stages import Stage
+from server.fine_tuning.training_spec import source_of
+from server.fine_tuning.worker_services import WorkerServices
+from server.launchers.launcher import Exited, LaunchRequest, RunHandle, Running
+from server.vocabulary import EventLevel, JobErrorCode, JobStatus
+from trainer.contract.examples import MIN_EXAMPLES, read_examples, too_few_examples
+from trainer.contract.invalid import ExampleInvalid
+from trainer.contract.report import CheckReport, FileReport
+from trainer.contract.spec import CheckSpec
+
+_LINES_NAMED = 20  # of a longer list of lines the rest is counted
+
+
+def begin(services: WorkerServices, job: JobRow) -> None:
+    """Take up a new job."""
+    files = f"training file: {job.training_file}"
+    if job.validation_file:
+        files += f" and validation file: {job.validation_file}"
+    with owned(services.database, job) as (session, current):
+        current.stage = Stage.VALIDATE
+        add_event(session, current, NewEvent(f"Validating {files}"), now=services.clock())
+
+
+def validate(services: WorkerServices, job: JobRow) -> None:
+    """Parse the files line by line; if they are sound, have the trainer tokenise them."""
+    run = services.check_directory(job)
+    shutil.rmtree(run.root, ignore_errors=True)
+    run.root.mkdir(parents=True)
+    failure = _stage_files(services, job, run.training_file, run.validation_file)
+    base = services.base_of(job)
+    if failure is None and base is None:
+        message = f"The base model {job.requested_model} is not offered any more."
+        failure = Fail(JobErrorCode.BASE_MODEL_UNAVAILABLE, message, "model")
+    failure = failure or find_fault(run.training_file, run.validation_file if job.validation_file else None)
+    if failure is not None or base is None:
+        _end(services, job, failure)
+        return
+    run.write_check_spec(
+        CheckSpec(job_id=job.id, base_model=source_of(base), context_length_tokens=base.context_length)
+    )
+    handle = services.launcher.launch(LaunchRequest(run.root, "check"))
+    with owned(services.database, job) as (_, current):
+        current.stage = Stage.CHECK
+        current.run_handle = handle.to_json()
+
+
+def follow_check(services: WorkerServices, job: JobRow) -> None:
+    """When the trainer has tokenised the files: fail the job, or resolve its hyperparameters and queue it."""
+    run = services.check_directory(job)
+    state = Exited(0) if job.run_handle is None else services.launcher.poll(RunHandle.from_json(job.run_handle))
+    if isinstance(state, Running):
+        return
+    report = run.read_report()
+    if report is None:
+        _retry_check(services, job, stopped=isinstance(state, Exited) and state.service_stopped)
+    elif report.failure is not None:
+        failure = report.failure
+        _end(services, job, Fail(job_error_code(failure.code), failure.message, failure.param))
+    else:
+        _queue(services, job, report)
+
+
+def find_fault(training: Path, validation: Path | None) -> Fail | None:
+    """The first reason why a job cannot train on these files; None if there is none. Memory stays constant."""
+    try:
+        n_examples = sum(1 for _ in read_examples(training))
+    except ExampleInvalid as error:
+        return Fail(JobErrorCode.INVALID_TRAINING_FILE, error.job_message(), "training_file")
+    if n_examples < MIN_EXAMPLES:
+        return Fail(JobErrorCode.INVALID_N_EXAMPLES, too_few_examples(n_examples), "training_file")
+    if validation is None:
+        return None
+    try:
+        for _ in read_examples(validation):
+            pass
+    except ExampleInvalid as error:
+        message = error.job_message(is_validation_file=True)
+        return Fail(JobErrorCode.INVALID_VALIDATION_FILE, message, "validation_file")
+    return None
+
+
+def warnings(report: CheckReport) -> list[NewEvent]:
+    """What the client should know of files that can be trained on. Names lines, never their text."""
+    found = []
+    for kind, file in (("training", report.training), ("validation", report.validation)):
+        found += [] if file is None else _file_warnings(kind, file)
+    return [NewEvent(message, EventLevel.WARN) for message in found]
+
+
+def _file_warnings(kind: str, file: FileReport) -> list[str]:
+    found = []
+    if file.dropped_lines:
+        found.append(
+            f"{len(file.dropped_lines)} example(s) of the {kind} file are left out, because the model's context ends "
+            f"before their answer begins, or nothing in them is trained on: {_lines(file.dropped_lines)}. "
+            "Shorten what comes before the answer."
+        )
+    if file.truncated_lines:
+        found.append(
+            f"{len(file.truncated_lines)} example(s) of the {kind} file are longer than the model's context and are "
+            f"cut at its end: {_lines(file.truncated_lines)}. The end of their answer is not learnt."
+        )
+    return found
+
+
+def _lines(numbers: tuple[int, ...]) -> str:
+    named = ", ".join(str(number) for number in numbers[:_LINES_NAMED])
+    rest = len(numbers) - _LINES_NAMED
+    return f"lines {named}" + (f" and {rest} more" if rest > 0 else "")
+
+
+def _stage_files(services: WorkerServices, job: JobRow, training: Path, validation: Path) -> Fail | None:
+    files = find_files(services.database, job)
+    wanted: list[tuple[FileRow | None, Path, str, str]] = [
+        (files.training, training, "training", job.training_file),
+    ]
+    if job.validation_file:
+        wanted.append((files.validation, validation, "validation", job.validation_file))
+    for row, path, kind, file_id in wanted:
+        if row is None:
+            code = JobErrorCode(f"invalid_{kind}_file")
+            return Fail(code, f"The {kind} file {file_id} was deleted before the job could read it.", f"{kind}_file")
+        services.blobs.stage(row.id, path)
+    return None
+
+
+def _retry_check(services: WorkerServices, job: JobRow, *, stopped: bool) -> None:
+    with owned(services.database, job) as (session, current):
+        current.run_handle = None
+        current.stage = Stage.VALIDATE
+        current.crashes += 0 if stopped else 1
+        if current.crashes >= services.settings.max_crashes:
+            message = "The files could not be tokenised: the process ended without a report. Ask the operator."
+            fail(session, current, Fail(JobErrorCode.TRAINER_CRASHED, message), now=services.clock())
+            current.stage = None
+
+
+def _end(services: WorkerServices, job: JobRow, failure: Fail | None) -> None:
+    with owned(services.database, job) as (session, current):
+        if failure is not None:
+            fail(session, current, failure, now=services.clock())
+        current.stage = None
+        current.run_handle = None
+
+
+def _queue(services: WorkerServices, job: JobRow, report: CheckReport) -> None:
+    base = services.base_of(job)
+    if report.training is None or base is None:
+        raise ValueError("a report without failure holds the training file's figures, of a base that is offered")
+    resolved = hyperparameters.resolve(
+        job.requested_hyperparameters,
+        DatasetStats(n_examples=report.training.n_examples, n_tokens=report.training.n_tokens),
+        BaseModelInfo(parameters=report.base_parameters, context_length=base.context_length),
+    )
+    now = services.clock()
+    with owned(services.database, job) as (session, current):
+        current.hyperparameters = resolved.wire()
+        current.training_settings = asdict(resolved)
+        current.n_examples = report.training.n_examples
+        current.total_steps = resolved.total_steps(report.training.n_examples)
+        current.crashes = 0
+        current.stage = None
+        current.run_handle = None
+        for event in warnings(report):
+            add_event(session, current, event, now=now)
+        move(current, JobStatus.QUEUED)
+        add_event(session, current, NewEvent("Files validated, moving job to queued state"), now=now)
