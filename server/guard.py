@@ -76,14 +76,19 @@ class _Guard:
                 if key.data == "lifeline":
                     self._parent_gone = True
                     return KILLED
-                for number in os.read(wake_read, 512):
-                    if number == signal.SIGUSR1:
-                        return KILLED
-                    if number == signal.SIGTERM:
-                        _signal_group(self._child.pid, signal.SIGTERM)
+                if self._is_told_to_kill(os.read(wake_read, 512)):
+                    return KILLED
             code = _reap(self._child.pid)
             if code is not None:
                 return code
+
+    def _is_told_to_kill(self, signals: bytes) -> bool:
+        """Whether SIGUSR1 is among the signals that arrived; SIGTERM is passed on."""
+        if signal.SIGUSR1 in signals:
+            return True
+        if signal.SIGTERM in signals:
+            _signal_group(self._child.pid, signal.SIGTERM)
+        return False
 
 
 def _lock(descriptor: int) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, or_
+from sqlalchemy import ColumnElement, Engine, or_
 from sqlmodel import col, select
 
 from server.db.system_session import SystemSession, system_session
@@ -98,5 +98,5 @@ def live_model_directories(engine: Engine) -> set[str]:
         return set(session.exec(statement).all())
 
 
-def _needs_a_worker():  # type: ignore[no-untyped-def]  # a SQL expression
+def _needs_a_worker() -> ColumnElement[bool]:
     return or_(col(JobRow.status).not_in(TERMINAL_STATUSES), col(JobRow.stage).is_not(None))

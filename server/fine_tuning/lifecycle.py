@@ -1,8 +1,8 @@
 """The life of a job, as pure functions: which status may follow which, what an event means, how a run ended.
 
-    validating_files ──▶ queued ──▶ running ──▶ succeeded
-           │               │           │
-           └───────────────┴───────────┴──────▶ failed | cancelled
+validating_files ──▶ queued ──▶ running ──▶ succeeded
+       │               │           │
+       └───────────────┴───────────┴──────▶ failed | cancelled
 """
 
 from dataclasses import dataclass, field
