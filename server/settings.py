@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -38,6 +38,11 @@ class Settings:
     engine_kv_cache_gib: int = 1  # of main memory, on a CPU
     engine_start_timeout_s: float = 600.0
     log_level: str = "info"
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give a child process these settings."""
+        values = {"TUNESMITH_" + item.name.upper(): getattr(self, item.name) for item in fields(self)}
+        return {variable: str(value) for variable, value in values.items() if value is not None}
 
     @property
     def database(self) -> Path:
@@ -89,19 +94,23 @@ def load_settings(environment: Mapping[str, str], **overrides: object) -> Settin
         variable = "TUNESMITH_" + item.name.upper()
         raw = environment.get(variable)
         if raw is not None and raw != "":
-            values[item.name] = _parse(variable, str(item.type), raw)
+            values[item.name] = _parse(variable, item.type, raw)
     values.update({name: value for name, value in overrides.items() if value is not None})
     settings = Settings(**values)  # type: ignore[arg-type]  # each parsed by its field's type above
     _check(settings)
     return settings
 
 
-def _parse(variable: str, kind: str, raw: str) -> object:
-    parsers = {"int": int, "float": float, "Path": lambda text: Path(text).expanduser()}
+def _parse(variable: str, kind: object, raw: str) -> object:
+    parsers: dict[object, Callable[[str], object]] = {
+        int: int,
+        float: float,
+        Path: lambda text: Path(text).expanduser(),
+    }
     try:
-        return parsers.get(kind, str)(raw)  # type: ignore[operator]  # a table of constructors
+        return parsers.get(kind, str)(raw)
     except ValueError as error:
-        raise SettingsInvalid(f"{variable}: expected {kind}, got {raw!r}") from error
+        raise SettingsInvalid(f"{variable}: expected a number, got {raw!r}") from error
 
 
 def _check(settings: Settings) -> None:

@@ -1,0 +1,94 @@
+"""The words of the command line. Imports the standard library alone: help comes at once."""
+
+import argparse
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_MAX_PROJECT_NAME = 64
+
+
+def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse; what cannot be understood ends the process with code 2, `--help` and `--version` with 0."""
+    parser = argparse.ArgumentParser(prog="tunesmith", description="A fine-tuning service for the OpenAI client.")
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    home = argparse.ArgumentParser(add_help=False)
+    home.add_argument("--home", type=_directory, help="the home directory (TUNESMITH_HOME, or ~/.tunesmith)")
+
+    serve = commands.add_parser("serve", parents=[home], help="run the service")
+    serve.add_argument("--host", type=_host, help="the address to listen on (TUNESMITH_HOST, or 127.0.0.1)")
+    serve.add_argument("--port", type=_port, help="the port to listen on (TUNESMITH_PORT, or 8000); 0 takes a free one")
+    _add_keys(commands.add_parser("keys", help="make, list and revoke API keys"), home)
+    _add_jobs(commands.add_parser("jobs", help="look after fine-tuning jobs"), home)
+
+    api = commands.add_parser("api")  # these two are started by `serve`, which hands them their settings
+    api.add_argument("--listen-fd", type=int, required=True)
+    commands.add_parser("worker")
+    return parser.parse_args(arguments)
+
+
+def _add_keys(keys: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
+    actions = keys.add_subparsers(dest="action", metavar="ACTION", required=True)
+    create = actions.add_parser("create", parents=[home], help="make a key and show it, once")
+    create.add_argument("--project", type=_project, default="default", help="its project, made if it is new (default)")
+    create.add_argument("--admin", action="store_true", help="with administration rights")
+    actions.add_parser("list", parents=[home], help="show every key by its ends")
+    revoke = actions.add_parser("revoke", parents=[home], help="make a key invalid at once")
+    revoke.add_argument("key_id", metavar="KEY_ID", help="as `tunesmith keys list` shows it")
+
+
+def _add_jobs(jobs: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
+    actions = jobs.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", parents=[home], help="show the jobs of every project, newest first")
+    on_one = {
+        "watch": "follow a job with its losses until it ends; 0 only if it succeeded",
+        "cancel": "cancel a job",
+        "logs": "print what the job's trainer wrote",
+    }
+    for name, help_text in on_one.items():
+        action = actions.add_parser(name, parents=[home], help=help_text)
+        action.add_argument("job_id", metavar="JOB", help="as `tunesmith jobs list` shows it")
+        if name == "logs":
+            action.add_argument("--follow", action="store_true", help="go on until the job ends")
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], **_: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="show the version and end")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        try:
+            found = version("tunesmith")
+        except PackageNotFoundError:
+            found = "(not installed)"
+        print(f"tunesmith {found}")
+        parser.exit()
+
+
+def _directory(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must name a directory")
+    return Path(text).expanduser().absolute()
+
+
+def _host(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must be an address; 0.0.0.0 is every one of this machine")
+    return text
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"must be between 0 and 65535, not {text!r}")
+    return int(text)
+
+
+def _project(text: str) -> str:
+    name = text.strip()
+    if not 0 < len(name) <= _MAX_PROJECT_NAME or not name.isprintable():
+        raise argparse.ArgumentTypeError(f"must be 1 to {_MAX_PROJECT_NAME} printable characters")
+    return name

@@ -1,0 +1,48 @@
+"""All SQL of the operator's commands, which see every project."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+from sqlmodel import col, select
+
+from server.db.system_session import system_session
+from server.db.tables import JobEventRow, JobRow, ProjectRow
+
+
+@dataclass(frozen=True)
+class JobListing:
+    job: JobRow
+    project: str
+
+
+@dataclass(frozen=True)
+class JobNews:
+    """A job and its events since some other, as they were at one moment."""
+
+    job: JobRow
+    events: Sequence[JobEventRow]  # oldest first
+
+
+def list_jobs(database: Engine) -> list[JobListing]:
+    """Newest first."""
+    statement = (
+        select(JobRow, ProjectRow)
+        .join(ProjectRow, col(ProjectRow.id) == col(JobRow.project_id))
+        .order_by(col(JobRow.seq).desc())
+    )
+    with system_session(database) as session:
+        return [JobListing(job, project.name) for job, project in session.exec(statement)]
+
+
+def find_job(database: Engine, job_id: str) -> JobRow | None:
+    with system_session(database) as session:
+        return session.get(JobRow, job_id)
+
+
+def find_news(database: Engine, job_id: str, *, after_seq: int) -> JobNews | None:
+    """None if there is no such job."""
+    statement = select(JobEventRow).where(JobEventRow.job_id == job_id, col(JobEventRow.seq) > after_seq)
+    with system_session(database) as session:
+        job = session.get(JobRow, job_id)
+        return None if job is None else JobNews(job, session.exec(statement.order_by(col(JobEventRow.seq))).all())
