@@ -32,10 +32,9 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 def main(arguments: list[str]) -> int:
     """Guard one command to its end; the exit code is the command's (128 + n after signal n)."""
-    directory, separator, *command = arguments
-    if separator != "--" or not command:
+    if len(arguments) < 3 or arguments[1] != "--":
         raise SystemExit("usage: python -m server.guard DIRECTORY -- COMMAND…")
-    root = Path(directory)
+    root, command = Path(arguments[0]), arguments[2:]
     with (root / "guard.lock").open("w") as lock:
         if not _lock(lock.fileno()):
             return ALREADY_GUARDED

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from server.launchers.launcher import Exited, LaunchRefused, LaunchRequest, Lost
 _KIND = "local_process"
 _START_TIMEOUT_S = 20.0
 _POLL_S = 0.02
+_SECRETS = ("TUNESMITH_API_KEY", "TUNESMITH_ADMIN_KEY")
 
 
 def command(request: LaunchRequest, module: str) -> list[str]:
@@ -44,8 +46,9 @@ class LocalProcessLauncher:
                 stderr=log,
                 start_new_session=True,  # it outlives the worker
                 pass_fds=() if lifeline is None else (int(lifeline),),
-                env={**os.environ, **request.environment},
+                env=_environment(request),
             )
+        threading.Thread(target=guard.wait, daemon=True).start()  # collects it whenever it ends
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not guard_file.exists():
             if guard.poll() not in (None, ALREADY_GUARDED) and not guard_file.exists():
@@ -60,7 +63,6 @@ class LocalProcessLauncher:
         root = Path(handle.data["run_directory"])
         if _is_locked(root / "guard.lock"):
             return Running()
-        _reap_finished_guards(root)
         try:
             ended = json.loads((root / "exit.json").read_text())
         except FileNotFoundError:
@@ -76,7 +78,12 @@ class LocalProcessLauncher:
             deadline = time.monotonic() + patience_s
             while _is_locked(root / "guard.lock") and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
-        _reap_finished_guards(root)
+
+
+def _environment(request: LaunchRequest) -> dict[str, str]:
+    """The worker's, without the service's keys: a trainer has no use for them."""
+    kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    return {**kept, **request.environment}
 
 
 def _is_locked(path: Path) -> bool:
@@ -105,15 +112,4 @@ def _signal_guard(root: Path, number: signal.Signals) -> None:
     try:
         os.kill(guard["guard_pid"], number)
     except ProcessLookupError:
-        return
-
-
-def _reap_finished_guards(root: Path) -> None:
-    """Collect the guard if it is our child; after a restart of the worker it is not."""
-    guard = _guard_process(root)
-    if guard is None:
-        return
-    try:
-        os.waitpid(guard["guard_pid"], os.WNOHANG)
-    except ChildProcessError:
         return

@@ -1,0 +1,114 @@
+"""Runs played inside the test: what a trainer would write in a run directory, without a process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from server.launchers.launcher import Exited, LaunchRequest, Lost
+from tests.adapter_files import write_adapter
+from trainer.contract.checkpoint import ADAPTER, publish_directory, seal, step_of
+from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Metrics, Progress, Started, Succeeded
+from trainer.contract.report import CheckFailure, CheckReport, FileReport
+from trainer.contract.run_directory import RunDirectory
+from trainer.contract.spec import TrainingSpec
+from trainer.order import StepOrder
+from trainer.reporter import Reporter
+
+
+@dataclass
+class PlayedTrainer:
+    """A script for `InMemoryLauncher`: plays a run to its end, or to what `faults` says of its attempt."""
+
+    faults: dict[int, Callable[["PlayedRun"], Exited | Lost]] = field(default_factory=dict)  # by attempt, from 1
+    check: Callable[[RunDirectory], CheckReport] = field(default_factory=lambda: report_of)
+    specs: list[TrainingSpec] = field(default_factory=list)  # of the attempts that were played
+
+    def __call__(self, request: LaunchRequest) -> Exited | Lost:
+        directory = RunDirectory(request.run_directory)
+        if request.task == "check":
+            directory.write_report(self.check(directory))
+            return Exited(0)
+        spec = directory.read_spec()
+        self.specs.append(spec)
+        with Reporter(directory.events) as reporter:
+            run = PlayedRun(directory, spec, reporter)
+            return self.faults.get(spec.attempt, PlayedRun.succeed)(run)
+
+
+class PlayedRun:
+    """One attempt, step by step."""
+
+    def __init__(self, directory: RunDirectory, spec: TrainingSpec, reporter: Reporter) -> None:
+        self.directory = directory
+        self._spec = spec
+        self._reporter = reporter
+        n_examples = len(directory.training_file.read_bytes().splitlines())
+        self._order = StepOrder(n_examples, spec.method.batch_size, spec.method.n_epochs, spec.seed)
+        self.step = 0 if spec.resume_from is None else step_of(spec.resume_from) or 0
+        reporter.report(Started, total_steps=self._order.total_steps, n_examples=n_examples, first_step=self.step + 1)
+
+    def succeed(self) -> Exited:
+        self.train_to(self._order.total_steps)
+        write_adapter(self.directory.adapter)
+        tokens = 20 * self._order.total_steps
+        self._reporter.report(Succeeded, step=self.step, trained_tokens=tokens, adapter="adapter")
+        return Exited(0)
+
+    def crash_at(self, step: int) -> Exited:
+        """The step is begun and nothing of it is ever reported."""
+        self.train_to(step - 1)
+        return Exited(9)
+
+    def interrupt_at(self, step: int) -> Exited:
+        self.train_to(step)
+        self._reporter.report(Interrupted, step=step)
+        return Exited(143)
+
+    def fail(self, **facts: Any) -> Exited:
+        self._reporter.report(Failed, **facts)
+        return Exited(1)
+
+    def train_to(self, last_step: int) -> None:
+        while self.step < last_step:
+            self.step += 1
+            self._do_step()
+
+    def _do_step(self) -> None:
+        metrics = Metrics(train_loss=2.0 / self.step, train_mean_token_accuracy=0.5)
+        self._reporter.report(
+            Progress,
+            step=self.step,
+            total_steps=self._order.total_steps,
+            metrics=metrics,
+            trained_tokens=20 * self.step,
+            learning_rate=self._spec.method.learning_rate,
+            grad_norm=1.0,
+            seconds_per_step=2.0,
+        )
+        epoch, every = self._order.epoch_ended_by(self.step), self._spec.checkpoint_every_steps
+        if epoch or (every and self.step % every == 0):
+            staged, final = self.directory.checkpoints / ".staged", self.directory.checkpoint(self.step)
+            write_adapter(staged / ADAPTER, second_factor=bytes([self.step % 256]))
+            seal(staged)
+            publish_directory(staged, final)
+            directory = str(final.relative_to(self.directory.root))
+            self._reporter.report(CheckpointSaved, step=self.step, epoch=epoch, directory=directory, metrics=metrics)
+
+
+def report_of(directory: RunDirectory) -> CheckReport:
+    """What the trainer says of files it can use."""
+    n_examples = len(directory.training_file.read_bytes().splitlines())
+    file = FileReport(
+        n_examples=n_examples,
+        n_tokens=20 * n_examples,
+        n_trained_tokens=5 * n_examples,
+        longest_tokens=20,
+        truncated_lines=(),
+        dropped_lines=(),
+    )
+    validation = file if directory.validation_file.exists() else None
+    return CheckReport(training=file, validation=validation, base_parameters=1_000_000)
+
+
+def failing_report(failure: CheckFailure) -> Callable[[RunDirectory], CheckReport]:
+    return lambda _: CheckReport(failure=failure)
