@@ -25,14 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsInvalid as error:
         return _complain(str(error), _MISUSED)
     if asked.command == "api":
-        from server import api_process
+        from server.api_process import run as run_api
 
-        api_process.run(settings, asked.listen_fd)
+        run_api(settings, asked.listen_fd)
         return 0
     if asked.command == "worker":
-        from server import worker
+        from server.worker import run as run_worker
 
-        worker.run(settings)
+        run_worker(settings)
         return 0
     return _run_for_operator(asked, settings)
 
@@ -68,9 +68,12 @@ def _run_for_operator(asked: argparse.Namespace, settings: Settings) -> int:
 def _run(asked: argparse.Namespace, settings: Settings) -> int:
     match asked.command:
         case "serve":
-            from server.serve import serve
+            from server.serve import ServeFailed, serve
 
-            return serve(settings)
+            try:
+                return serve(settings)
+            except ServeFailed as error:
+                return _complain(str(error), _FAILED)
         case "keys":
             from server.commands import keys
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from server.db.tables import JobEventRow, JobRow
 from server.vocabulary import EventType, JobStatus
 
-_BAR = 24  # characters
+_BAR = 12  # characters; with everything else a line has 77 for 1000 steps, and a terminal 80
 _NOT_TODAY_S = 12 * 3600
 
 
@@ -42,15 +42,16 @@ def advance(progress: Progress, job: JobRow, events: Sequence[JobEventRow]) -> P
 
 def render(progress: Progress, *, now: float) -> str:
     """One line; the time is the local one."""
-    parts = [progress.status.value]
+    is_running = progress.status is JobStatus.RUNNING
+    parts = [] if is_running else [progress.status.value]
     if progress.total_steps:
-        parts.append(f"{_bar(progress.step, progress.total_steps)} step {progress.step}/{progress.total_steps}")
+        parts.append(f"{_bar(progress.step, progress.total_steps)} {progress.step}/{progress.total_steps}")
     if progress.train_loss is not None:
-        parts.append(f"training loss {progress.train_loss:.4f}")
+        parts.append(f"train loss {progress.train_loss:.4f}")
     if progress.valid_loss is not None:
-        parts.append(f"validation loss {progress.valid_loss:.4f}")
-    if progress.status is JobStatus.RUNNING and progress.estimated_finish is not None:
-        parts.append(f"ends about {_clock(progress.estimated_finish, now)}")
+        parts.append(f"valid loss {progress.valid_loss:.4f}")
+    if is_running and progress.estimated_finish is not None:
+        parts.append(f"ends {_clock(progress.estimated_finish, now)}")
     return "  ".join(parts)
 
 

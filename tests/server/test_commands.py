@@ -299,10 +299,10 @@ def test_watching_shows_messages_and_losses_until_the_job_ends(services: Service
     assert watch(services.database, job.id, out, pause=work) is JobStatus.SUCCEEDED
     assert out.getvalue().splitlines() == [
         f"Created fine-tuning job: {job.id}",
-        "running  [############............] step 1/2  training loss 2.0000",
-        "running  [########################] step 2/2  training loss 1.0000  validation loss 1.5000",
+        "[######......] 1/2  train loss 2.0000",
+        "[############] 2/2  train loss 1.0000  valid loss 1.5000",
         "Done",
-        "succeeded  [########################] step 2/2  training loss 1.0000  validation loss 1.5000",
+        "succeeded  [############] 2/2  train loss 1.0000  valid loss 1.5000",
         f"{job.id} succeeded: ft:x",
     ]
 
@@ -325,13 +325,13 @@ def test_the_line_of_a_job_says_what_is_known() -> None:
     line = render(advance(Progress(), job, events), now=NOW)
 
     assert line == (
-        "running  [############............] step 5/10  training loss 0.2500  validation loss 0.7500  "
-        f"ends about {time.strftime('%H:%M:%S', time.localtime(NOW))}"
+        "[######......] 5/10  train loss 0.2500  valid loss 0.7500  "
+        f"ends {time.strftime('%H:%M:%S', time.localtime(NOW))}"
     )
     assert render(Progress(), now=NOW) == "validating_files"
     tomorrow = int(NOW) + 24 * 3600
     assert render(Progress(JobStatus.RUNNING, estimated_finish=tomorrow), now=NOW) == (
-        f"running  ends about {time.strftime('%Y-%m-%d %H:%M', time.localtime(tomorrow))}"
+        f"ends {time.strftime('%Y-%m-%d %H:%M', time.localtime(tomorrow))}"
     )
 
 
