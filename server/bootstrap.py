@@ -1,14 +1,19 @@
 """Settings → services: the only place that names an implementation of a port."""
 
+import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from sqlalchemy import Engine
 
 from inference.engine import InferenceEngine
 from inference.vllm.adapters import AdapterLimits
+from inference.vllm.command import EngineCommand, EngineSettings, build_command
 from inference.vllm.engine import VllmEngine
+from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_device
 from server.auth.api_keys import ensure_default_project
 from server.auth.authenticator import Authenticator
 from server.base_models import BaseModels, load_base_models
@@ -16,6 +21,9 @@ from server.db.engine import open_database
 from server.db.migrate import migrate
 from server.db.system_session import system_session
 from server.files import repository as files
+from server.fine_tuning.adapter_check import AdapterCheck
+from server.fine_tuning.worker_services import WorkerServices
+from server.launchers.local_process import LocalProcessLauncher
 from server.models import repository as models
 from server.models.service import delete_adapter_files
 from server.settings import Settings
@@ -62,6 +70,56 @@ def build_api_services(settings: Settings) -> Services:
     """Build the services of the API process, with its engines."""
     services = build_services(settings)
     return replace(services, engines=build_engines(settings, services.base_models))
+
+
+def build_worker_services(settings: Settings) -> WorkerServices:
+    """Build the services of the worker process."""
+    services = build_services(settings)
+    return WorkerServices(
+        settings=settings,
+        database=services.database,
+        blobs=services.blobs,
+        base_models=services.base_models,
+        launcher=LocalProcessLauncher(),
+        adapters=AdapterCheck(settings.control_socket),
+        clock=time.time,
+    )
+
+
+def build_engine_commands(settings: Settings, base_models: BaseModels) -> list[EngineCommand]:
+    """Say how each base model's engine process is started. On one GPU they share the engines' part of its memory."""
+    device = find_device()
+    cache = _engine_cache(settings)
+    commands = []
+    for index, entry in enumerate(base_models.entries):
+        engine = EngineSettings(
+            model=entry.source,
+            revision=entry.revision,
+            served_name=entry.name,
+            context_length=entry.context_length,
+            socket=settings.engine_socket(index),
+            cache_directory=cache,
+            device=device,
+            max_loras=settings.max_loras,
+            max_resident_adapters=settings.max_resident_adapters,
+            max_lora_rank=settings.max_lora_rank,
+            gpu_memory_share=settings.engine_gpu_share / len(base_models.entries),
+            kv_cache_gib=settings.engine_kv_cache_gib,
+            cpu_threads=engine_cpu_threads(entry.source),
+            cpu_dtype=choose_cpu_dtype(entry.source),
+            tool_call_parser=entry.tool_call_parser,
+            chat_template=entry.chat_template,
+        )
+        commands.append(build_command(engine, python=sys.executable, inherited=os.environ))
+    return commands
+
+
+def _engine_cache(settings: Settings) -> Path:
+    """Where engines keep compiled code: with the environment it belongs to, for every home; else in this home."""
+    root = Path(sys.prefix) if os.access(sys.prefix, os.W_OK) else settings.home
+    cache = root / "cache" / "vllm"
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return cache
 
 
 def build_engines(settings: Settings, base_models: BaseModels) -> dict[str, VllmEngine]:

@@ -1,6 +1,7 @@
 """Every setting: its environment variable, unit and default, in one frozen class."""
 
 import hashlib
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -113,7 +114,7 @@ def _parse(variable: str, kind: object, raw: str) -> object:
         raise SettingsInvalid(f"{variable}: expected a number, got {raw!r}") from error
 
 
-def _check(settings: Settings) -> None:
+def _check_amounts(settings: Settings) -> None:
     positive = (
         "max_running_jobs",
         "trainer_threads",
@@ -127,6 +128,15 @@ def _check(settings: Settings) -> None:
     for name in positive:
         if getattr(settings, name) < 1:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1")
+    for name in ("stop_grace_s", "engine_start_timeout_s"):
+        if not 0 <= getattr(settings, name) < math.inf:
+            raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be seconds, 0 or more")
+
+
+def _check(settings: Settings) -> None:
+    _check_amounts(settings)
+    if settings.log_level.lower() not in ("debug", "info", "warning", "error"):
+        raise SettingsInvalid("TUNESMITH_LOG_LEVEL: must be debug, info, warning or error")
     if not 0 <= settings.port <= 65535:
         raise SettingsInvalid("TUNESMITH_PORT: must be between 0 and 65535")
     if not 0.05 <= settings.engine_gpu_share <= 0.95:

@@ -4,8 +4,9 @@ from sqlmodel import Session
 
 from server.db.tables import JobEventRow, JobRow
 from server.fine_tuning.lifecycle import Fail, NewEvent, may_follow
+from server.fine_tuning.stages import Stage
 from server.ids import new_event_id
-from server.vocabulary import EventLevel, JobStatus
+from server.vocabulary import EventLevel, JobErrorCode, JobStatus
 
 
 class ImpossibleTransition(Exception):
@@ -46,4 +47,11 @@ def fail(session: Session, job: JobRow, failure: Fail, *, now: float) -> None:
     job.error_param = failure.param
     job.finished_at = int(now)
     job.estimated_finish = None
+    job.stage = Stage.CLEAN_UP
     add_event(session, job, NewEvent(failure.message, EventLevel.ERROR), now=now)
+
+
+def base_not_offered(job: JobRow) -> Fail:
+    """Why a job fails whose base model the operator has taken away since."""
+    message = f"The base model {job.requested_model} is not offered any more."
+    return Fail(JobErrorCode.BASE_MODEL_UNAVAILABLE, message, "model")

@@ -55,7 +55,6 @@ class JobProgress:
     """What of a running job the next event depends on."""
 
     last_step: int  # highest step reported, over all attempts
-    crashes: int
 
 
 @dataclass(frozen=True)

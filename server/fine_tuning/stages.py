@@ -8,6 +8,9 @@ class Stage(StrEnum):
 
     VALIDATE = "validate"  # the files are being parsed
     CHECK = "check"  # the trainer tokenises them
+    START = "start"  # it waits for its turn
     LAUNCH = "launch"  # the attempt's run is being staged and started
     TRAIN = "train"  # the run is going on
+    RETRY = "retry"  # the run has ended too early; the next attempt starts when its back-off is over
     PUBLISH = "publish"  # the run has its result
+    CLEAN_UP = "clean_up"  # the job has ended; what it held can go

@@ -7,19 +7,21 @@ from pathlib import Path
 from server.db.tables import FileRow, JobRow
 from server.fine_tuning import hyperparameters
 from server.fine_tuning.hyperparameters import BaseModelInfo, DatasetStats
-from server.fine_tuning.job_changes import add_event, fail, move
+from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
 from server.fine_tuning.leases import find_files, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.training_spec import source_of
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import Exited, LaunchRequest, RunHandle, Running
+from server.storage.blob_store import BlobKey
 from server.vocabulary import EventLevel, JobErrorCode, JobStatus
 from trainer.contract.examples import MIN_EXAMPLES, read_examples, too_few_examples
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import CheckReport, FileReport
 from trainer.contract.spec import CheckSpec
 
+_UNKNOWN_SIZE = 1_000_000_000  # parameters assumed of a base that does not say
 _LINES_NAMED = 20  # of a longer list of lines the rest is counted
 
 
@@ -38,14 +40,14 @@ def validate(services: WorkerServices, job: JobRow) -> None:
     run = services.check_directory(job)
     shutil.rmtree(run.root, ignore_errors=True)
     run.root.mkdir(parents=True)
-    failure = _stage_files(services, job, run.training_file, run.validation_file)
     base = services.base_of(job)
-    if failure is None and base is None:
-        message = f"The base model {job.requested_model} is not offered any more."
-        failure = Fail(JobErrorCode.BASE_MODEL_UNAVAILABLE, message, "model")
+    if base is None:
+        _fail(services, job, base_not_offered(job))
+        return
+    failure = _stage_files(services, job, run.training_file, run.validation_file)
     failure = failure or find_fault(run.training_file, run.validation_file if job.validation_file else None)
-    if failure is not None or base is None:
-        _end(services, job, failure)
+    if failure is not None:
+        _fail(services, job, failure)
         return
     run.write_check_spec(
         CheckSpec(job_id=job.id, base_model=source_of(base), context_length_tokens=base.context_length)
@@ -67,7 +69,7 @@ def follow_check(services: WorkerServices, job: JobRow) -> None:
         _retry_check(services, job, stopped=isinstance(state, Exited) and state.service_stopped)
     elif report.failure is not None:
         failure = report.failure
-        _end(services, job, Fail(job_error_code(failure.code), failure.message, failure.param))
+        _fail(services, job, Fail(job_error_code(failure.code), failure.message, failure.param))
     else:
         _queue(services, job, report)
 
@@ -132,7 +134,7 @@ def _stage_files(services: WorkerServices, job: JobRow, training: Path, validati
         if row is None:
             code = JobErrorCode(f"invalid_{kind}_file")
             return Fail(code, f"The {kind} file {file_id} was deleted before the job could read it.", f"{kind}_file")
-        services.blobs.stage(row.id, path)
+        services.blobs.stage(BlobKey(row.id), path)
     return None
 
 
@@ -144,15 +146,11 @@ def _retry_check(services: WorkerServices, job: JobRow, *, stopped: bool) -> Non
         if current.crashes >= services.settings.max_crashes:
             message = "The files could not be tokenised: the process ended without a report. Ask the operator."
             fail(session, current, Fail(JobErrorCode.TRAINER_CRASHED, message), now=services.clock())
-            current.stage = None
 
 
-def _end(services: WorkerServices, job: JobRow, failure: Fail | None) -> None:
+def _fail(services: WorkerServices, job: JobRow, failure: Fail) -> None:
     with owned(services.database, job) as (session, current):
-        if failure is not None:
-            fail(session, current, failure, now=services.clock())
-        current.stage = None
-        current.run_handle = None
+        fail(session, current, failure, now=services.clock())
 
 
 def _queue(services: WorkerServices, job: JobRow, report: CheckReport) -> None:
@@ -162,7 +160,7 @@ def _queue(services: WorkerServices, job: JobRow, report: CheckReport) -> None:
     resolved = hyperparameters.resolve(
         job.requested_hyperparameters,
         DatasetStats(n_examples=report.training.n_examples, n_tokens=report.training.n_tokens),
-        BaseModelInfo(parameters=report.base_parameters, context_length=base.context_length),
+        BaseModelInfo(parameters=report.base_parameters or _UNKNOWN_SIZE, context_length=base.context_length),
     )
     now = services.clock()
     with owned(services.database, job) as (session, current):
@@ -171,7 +169,7 @@ def _queue(services: WorkerServices, job: JobRow, report: CheckReport) -> None:
         current.n_examples = report.training.n_examples
         current.total_steps = resolved.total_steps(report.training.n_examples)
         current.crashes = 0
-        current.stage = None
+        current.stage = Stage.START
         current.run_handle = None
         for event in warnings(report):
             add_event(session, current, event, now=now)

@@ -17,8 +17,9 @@ class InMemoryLauncher:
         self.stopped: list[RunHandle] = []
 
     def launch(self, request: LaunchRequest) -> RunHandle:
-        key = str(request.run_directory)
-        if key not in self._ended:
+        key, mark = str(request.run_directory), request.run_directory / "launched"
+        if not mark.exists():  # a directory that was made anew can be launched again
+            mark.touch()
             self.launched.append(request)
             self._ended[key] = self._script(request)
         return RunHandle("in_memory", {"run_directory": key})

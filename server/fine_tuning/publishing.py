@@ -1,0 +1,168 @@
+"""From a run's adapter to a model that answers: publish the files, ask the engine, then say so."""
+
+import shutil
+from pathlib import Path
+
+from inference.engine import AdapterRef, AdapterRejected
+from server.db.system_session import SystemSession
+from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow
+from server.fine_tuning.job_changes import add_event, fail, move
+from server.fine_tuning.leases import checkpoints_of, find_model, get_project, metrics_of, owned
+from server.fine_tuning.lifecycle import Fail, NewEvent, metrics_data
+from server.fine_tuning.result_file import RESULT_FILENAME, step_metrics_csv
+from server.fine_tuning.stages import Stage
+from server.fine_tuning.worker_services import WorkerServices
+from server.ids import new_checkpoint_id, new_file_id
+from server.models.names import FineTunedModelName, new_model_name, parse_model_name
+from server.models.repository import add_fine_tuned_model
+from server.storage.blob_store import BlobInfo, BlobKey
+from server.vocabulary import FilePurpose, JobErrorCode, JobStatus
+from trainer.contract.checkpoint import publish_directory
+from trainer.contract.events import CheckpointSaved, Succeeded
+from trainer.contract.run_directory import read_events
+
+KEPT_CHECKPOINTS = 3  # the newest, the final model's among them: OpenAI's number
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def name_model(services: WorkerServices, job: JobRow, step: int | None = None) -> FineTunedModelName:
+    """Make a name for the job's model, or for its checkpoint at a step."""
+    slug = get_project(services.database, job).slug
+    return new_model_name(job.requested_model, slug, job.suffix, step)
+
+
+def publish_files(source: Path, adapters: Path, name: FineTunedModelName) -> str:
+    """Copy an adapter to where models are served from; complete when it has its name. Idempotent.
+
+    Returns its directory, relative to `adapters`: the unique part of the name.
+    """
+    final = adapters / name.unique
+    if not final.exists():
+        staged = adapters / f"{name.unique}.tmp"
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        for file in _ADAPTER_FILES:
+            shutil.copyfile(source / file, staged / file)
+        publish_directory(staged, final)
+    return name.unique
+
+
+def add_checkpoint(
+    session: SystemSession, job: JobRow, saved: CheckpointSaved, name: FineTunedModelName, directory: str, now: float
+) -> None:
+    """Make a published checkpoint a model and list it; the oldest beyond the last three goes."""
+    if any(row.step == saved.step for row in checkpoints_of(session, job)):
+        return  # an earlier attempt has reported it
+    rank = _rank(job)
+    add_fine_tuned_model(session, job, name=str(name), directory=directory, rank=rank, now=now, step=saved.step)
+    _list_checkpoint(session, job, saved, str(name), now)
+    message = f"Checkpoint created at step {saved.step} with Snapshot ID: {name}"
+    add_event(session, job, NewEvent(message), now=now)
+
+
+def publish_result(services: WorkerServices, job: JobRow) -> None:
+    """Publish the run's adapter as the job's model; the job has succeeded once the model has answered.
+
+    Raises:
+        EngineUnavailable: try again later; nothing has changed.
+    """
+    name = None if job.pending_model is None else parse_model_name(job.pending_model)
+    if name is None:
+        raise ValueError("a job that has its result has a name for its model")
+    run = services.run_directory(job)
+    last_checkpoint, succeeded = _last_words(run.events)
+    directory = publish_files(run.root / succeeded.adapter, services.settings.adapters, name)
+    adapter = AdapterRef(str(name), job.base_model, services.settings.adapters / directory, _rank(job))
+    try:
+        services.adapters.verify(adapter)
+    except AdapterRejected as error:
+        _reject(services, job, adapter, error)
+        return
+    _succeed(services, job, adapter, directory, last_checkpoint)
+
+
+def purge(services: WorkerServices, model: FineTunedModelRow) -> None:
+    """Delete what a deleted model has left: its place in the engine, then its files.
+
+    Raises:
+        EngineUnavailable: the engine could not be told, so the files stay for now.
+    """
+    directory = services.settings.adapters / model.directory
+    if directory.exists():
+        services.adapters.forget(model.base_model, model.name)
+        shutil.rmtree(directory)
+
+
+def _last_words(events: Path) -> tuple[CheckpointSaved, Succeeded]:
+    checkpoints = []
+    for event in read_events(events).events:
+        if isinstance(event, CheckpointSaved) and event.epoch is not None:
+            checkpoints.append(event)
+        if isinstance(event, Succeeded) and checkpoints:
+            return checkpoints[-1], event
+    raise ValueError("a run that has its result has reported its last checkpoint")
+
+
+def _rank(job: JobRow) -> int:
+    return int((job.training_settings or {})["lora_rank"])
+
+
+def _reject(services: WorkerServices, job: JobRow, adapter: AdapterRef, error: AdapterRejected) -> None:
+    message = f"The trained model could not be served: {error}"
+    with owned(services.database, job) as (session, current):
+        fail(session, current, Fail(JobErrorCode.MODEL_NOT_SERVABLE, message), now=services.clock())
+        current.pending_model = None
+    shutil.rmtree(adapter.directory, ignore_errors=True)
+
+
+def _succeed(
+    services: WorkerServices, job: JobRow, adapter: AdapterRef, directory: str, last_checkpoint: CheckpointSaved
+) -> None:
+    file_id = new_file_id()
+    blob = services.blobs.put(BlobKey(file_id), [step_metrics_csv(metrics_of(services.database, job))])
+    now = services.clock()
+    with owned(services.database, job) as (session, current):
+        session.add(_result_file(current, file_id, blob, now))
+        add_fine_tuned_model(session, current, name=adapter.name, directory=directory, rank=adapter.rank, now=now)
+        _list_checkpoint(session, current, last_checkpoint, adapter.name, now)
+        current.result_file = file_id
+        current.fine_tuned_model = adapter.name
+        current.pending_model = None
+        current.finished_at = int(now)
+        current.estimated_finish = None
+        current.stage = Stage.CLEAN_UP
+        move(current, JobStatus.SUCCEEDED)
+        add_event(session, current, NewEvent(f"New fine-tuned model created: {adapter.name}"), now=now)
+        add_event(session, current, NewEvent("The job has successfully completed"), now=now)
+
+
+def _list_checkpoint(session: SystemSession, job: JobRow, saved: CheckpointSaved, name: str, now: float) -> None:
+    session.add(
+        CheckpointRow(
+            id=new_checkpoint_id(),
+            project_id=job.project_id,
+            job_id=job.id,
+            step=saved.step,
+            created_at=int(now),
+            model_name=name,
+            metrics={"step": saved.step, **metrics_data(saved.metrics)},
+        )
+    )
+    session.flush()
+    for old in checkpoints_of(session, job)[KEPT_CHECKPOINTS:]:
+        model = find_model(session, old.model_name)
+        if model is not None:
+            model.deleted_at = int(now)  # its files go with the next purge
+        session.delete(old)
+
+
+def _result_file(job: JobRow, file_id: str, blob: BlobInfo, now: float) -> FileRow:
+    return FileRow(
+        id=file_id,
+        project_id=job.project_id,
+        filename=RESULT_FILENAME,
+        purpose=FilePurpose.FINE_TUNE_RESULTS,
+        bytes=blob.size_bytes,
+        sha256=blob.sha256,
+        created_at=int(now),
+    )

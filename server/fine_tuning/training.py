@@ -1,0 +1,191 @@
+"""The worker's part from `queued` on: start an attempt, follow its events, say what its end means."""
+
+import shutil
+
+from pydantic import ValidationError
+
+from server.db.tables import JobRow
+from server.fine_tuning import training_spec
+from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
+from server.fine_tuning.leases import find_files, owned
+from server.fine_tuning.lifecycle import (
+    Fail,
+    JobProgress,
+    NewEvent,
+    Publish,
+    Retry,
+    apply,
+    conclude,
+    is_terminal,
+)
+from server.fine_tuning.publishing import add_checkpoint, name_model, publish_files
+from server.fine_tuning.stages import Stage
+from server.fine_tuning.worker_services import WorkerServices
+from server.launchers.launcher import LaunchRefused, LaunchRequest, Lost, RunHandle, Running, RunState
+from server.models.names import FineTunedModelName
+from server.storage.blob_store import BlobKey
+from server.vocabulary import JobErrorCode, JobStatus
+from trainer.contract.checkpoint import ADAPTER, find_newest_checkpoint
+from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Succeeded, Terminal, TrainerEvent
+from trainer.contract.run_directory import EventsRead, RunDirectory, read_events
+
+_BACK_OFF_S = 1.0  # after a crash, doubled for each one more
+
+
+def begin_attempt(services: WorkerServices, job: JobRow) -> None:
+    """Say that the next attempt is to run, before anything of it exists."""
+    now = services.clock()
+    with owned(services.database, job) as (session, current):
+        if current.status == JobStatus.QUEUED:
+            move(current, JobStatus.RUNNING)
+        current.attempt += 1
+        current.stage = Stage.LAUNCH
+        current.run_handle = None
+        current.events_offset = 0
+        current.last_event_seq = -1
+        if not current.started:
+            current.started = True
+            add_event(session, current, NewEvent("Fine-tuning job started"), now=now)
+
+
+def retry(services: WorkerServices, job: JobRow) -> None:
+    """Begin the next attempt when the back-off after a crash is over."""
+    if job.not_before <= services.clock():
+        begin_attempt(services, job)
+
+
+def launch(services: WorkerServices, job: JobRow) -> None:
+    """Stage the attempt's run directory and start the trainer in it. Safe to repeat after a death in the middle."""
+    run = services.run_directory(job)
+    failure = None if run.spec.exists() else _stage(services, job, run)
+    handle = None
+    if failure is None:
+        try:
+            handle = services.launcher.launch(LaunchRequest(run.root, "train"))
+        except LaunchRefused as error:
+            failure = Fail(JobErrorCode.INTERNAL_ERROR, str(error))
+    with owned(services.database, job, also_ended=True) as (session, current):
+        if handle is not None:
+            current.stage = Stage.TRAIN
+            current.run_handle = handle.to_json()
+        elif failure is not None and not is_terminal(current.status):
+            fail(session, current, failure, now=services.clock())
+
+
+def follow(services: WorkerServices, job: JobRow) -> None:
+    """Apply what the run has reported since; when it is gone, conclude."""
+    state: RunState = Lost()
+    if job.run_handle is not None:
+        state = services.launcher.poll(RunHandle.from_json(job.run_handle))  # before reading: its last words count
+    run = services.run_directory(job)
+    try:
+        read = read_events(run.events, job.events_offset)
+    except ValidationError:
+        _stop(services, job)
+        _conclude(services, job, Lost(), None)
+        return
+    events = [event for event in read.events if event.seq > job.last_event_seq]
+    published = [_publish_checkpoint(services, job, run, event) for event in events]
+    if events:
+        _apply(services, job, read, list(zip(events, published, strict=True)))
+    if not isinstance(state, Running):
+        _conclude(services, job, state, _last_words(run))
+
+
+def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | None:
+    base = services.base_of(job)
+    if base is None:
+        return base_not_offered(job)
+    shutil.rmtree(run.root, ignore_errors=True)
+    run.root.mkdir(parents=True)
+    if not _stage_files(services, job, run):
+        message = "A file of the job was deleted before it could be trained on."
+        return Fail(JobErrorCode.INVALID_TRAINING_FILE, message, "training_file")
+    earlier = (services.run_directory(job, attempt) for attempt in range(job.attempt - 1, 0, -1))
+    found = (find_newest_checkpoint(attempt.checkpoints) for attempt in earlier)
+    resume_from = next((checkpoint for checkpoint in found if checkpoint is not None), None)
+    threads = services.settings.trainer_threads
+    run.write_spec(training_spec.build(job, base, threads=threads, resume_from=resume_from))
+    return None
+
+
+def _stage_files(services: WorkerServices, job: JobRow, run: RunDirectory) -> bool:
+    """Take the files over from the check, which read them already: deleting an upload does not stop its job."""
+    checked = services.check_directory(job)
+    names = [(checked.training_file, run.training_file, job.training_file)]
+    if job.validation_file:
+        names.append((checked.validation_file, run.validation_file, job.validation_file))
+    files = find_files(services.database, job)
+    known = {row.id for row in (files.training, files.validation) if row is not None}
+    for source, destination, file_id in names:
+        if source.exists():
+            destination.hardlink_to(source)
+        elif file_id in known:
+            services.blobs.stage(BlobKey(file_id), destination)
+        else:
+            return False
+    return True
+
+
+def _publish_checkpoint(
+    services: WorkerServices, job: JobRow, run: RunDirectory, event: TrainerEvent
+) -> tuple[FineTunedModelName, str] | None:
+    """Publish the files of a checkpoint that clients are to see; the last epoch's are the job's model."""
+    epochs = (job.hyperparameters or {})["n_epochs"]
+    if not isinstance(event, CheckpointSaved) or event.epoch is None or event.epoch >= epochs:
+        return None
+    adapter = run.root / event.directory / ADAPTER
+    if not adapter.exists():
+        return None  # pruned by the trainer meanwhile: newer ones have been saved
+    name = name_model(services, job, event.step)
+    return name, publish_files(adapter, services.settings.adapters, name)
+
+
+def _apply(
+    services: WorkerServices,
+    job: JobRow,
+    read: EventsRead,
+    events: list[tuple[TrainerEvent, tuple[FineTunedModelName, str] | None]],
+) -> None:
+    with owned(services.database, job) as (session, current):
+        for event, published in events:
+            effects = apply(JobProgress(current.last_step), event)
+            for column, value in effects.changes.items():
+                setattr(current, column, value)
+            for new in effects.events:
+                add_event(session, current, new, now=event.at)
+            if effects.checkpoint is not None and published is not None:
+                name, directory = published
+                add_checkpoint(session, current, effects.checkpoint, name, directory, services.clock())
+            current.last_event_seq = event.seq
+        current.events_offset = read.offset
+
+
+def _last_words(run: RunDirectory) -> Terminal | None:
+    events = read_events(run.events).events
+    last = events[-1] if events else None
+    return last if isinstance(last, Succeeded | Failed | Interrupted) else None
+
+
+def _conclude(services: WorkerServices, job: JobRow, state: RunState, last: Terminal | None) -> None:
+    if isinstance(state, Running):
+        raise ValueError("a run that is going on has no end")
+    name = str(name_model(services, job))
+    with owned(services.database, job) as (session, current):
+        current.run_handle = None
+        crashes, max_crashes = current.crashes, services.settings.max_crashes
+        match conclude(state, last, crashes=crashes, max_crashes=max_crashes):
+            case Publish():
+                current.stage = Stage.PUBLISH
+                current.pending_model = name
+            case Fail() as failure:
+                fail(session, current, failure, now=services.clock())
+            case Retry(crashed=crashed):
+                current.stage = Stage.RETRY
+                current.crashes += crashed
+                current.not_before = services.clock() + (_BACK_OFF_S * 2**crashes if crashed else 0)
+
+
+def _stop(services: WorkerServices, job: JobRow) -> None:
+    if job.run_handle is not None:
+        services.launcher.stop(RunHandle.from_json(job.run_handle), services.settings.stop_grace_s)
