@@ -211,13 +211,30 @@ def test_a_fault_of_ours_keeps_its_traceback(services: Services) -> None:
     assert explain(wrong.value, services.settings) is None
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("TUNESMITH_PORT", "eighty", "expected a number, got 'eighty'"),
+        ("TUNESMITH_PORT", "65536", "must be between 0 and 65535"),
+        ("TUNESMITH_MAX_LORAS", "0", "must be at least 1"),
+        ("TUNESMITH_STOP_GRACE_S", "nan", "must be seconds, 0 or more"),
+        ("TUNESMITH_LOG_LEVEL", "loud", "must be debug, info, warning or error"),
+        ("TUNESMITH_ENGINE_GPU_SHARE", "1", "must be between 0.05 and 0.95"),
+        ("TUNESMITH_MAX_LORA_RANK", "17", "the engine takes 1, 8, 16"),
+    ],
+)
 def test_a_setting_that_cannot_be_used_is_named(
-    services: Services, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    variable: str,
+    value: str,
+    said: str,
+    services: Services,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("TUNESMITH_PORT", "eighty")
+    monkeypatch.setenv(variable, value)
 
     assert run(services, "keys", "list") == 2
-    assert_one_line(capsys, "TUNESMITH_PORT: expected a number, got 'eighty'")
+    assert_one_line(capsys, f"{variable}: {said}")
 
 
 def test_settings_are_read_as_what_they_are_and_the_command_line_wins() -> None:
