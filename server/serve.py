@@ -22,6 +22,7 @@ from inference.vllm.process import free_socket, is_ready
 from server.auth.api_keys import create_key, list_keys
 from server.bootstrap import build_engine_commands, build_services
 from server.child import Child, ChildCommand
+from server.commands.failures import CommandFailed
 from server.guard import LIFELINE_VARIABLE
 from server.settings import Settings
 
@@ -33,7 +34,7 @@ _START_ATTEMPTS = 3  # of a child that dies before the service was ever ready
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-class ServeFailed(Exception):
+class ServeFailed(CommandFailed):
     """The service cannot start; the message says why and what to do."""
 
 

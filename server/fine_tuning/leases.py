@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Engine, or_
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from server.db.system_session import SystemSession, system_session
 from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobEventRow, JobRow, ProjectRow
@@ -75,13 +75,13 @@ def metrics_of(engine: Engine, job: JobRow) -> list[dict[str, object]]:
     return [row.data or {} for row in rows]
 
 
-def checkpoints_of(session: SystemSession, job: JobRow) -> Sequence[CheckpointRow]:
+def checkpoints_of(session: Session, job: JobRow) -> Sequence[CheckpointRow]:
     """Newest step first."""
     statement = select(CheckpointRow).where(CheckpointRow.job_id == job.id)
     return session.exec(statement.order_by(col(CheckpointRow.step).desc())).all()
 
 
-def find_model(session: SystemSession, name: str) -> FineTunedModelRow | None:
+def find_model(session: Session, name: str) -> FineTunedModelRow | None:
     return session.exec(select(FineTunedModelRow).where(FineTunedModelRow.name == name)).one_or_none()
 
 

@@ -3,8 +3,9 @@
 import shutil
 from pathlib import Path
 
+from sqlmodel import Session
+
 from inference.engine import AdapterRef, AdapterRejected
-from server.db.system_session import SystemSession
 from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow
 from server.fine_tuning.job_changes import add_event, fail, move
 from server.fine_tuning.leases import checkpoints_of, find_model, get_project, metrics_of, owned
@@ -48,14 +49,14 @@ def publish_files(source: Path, adapters: Path, name: FineTunedModelName) -> str
 
 
 def add_checkpoint(
-    session: SystemSession, job: JobRow, saved: CheckpointSaved, name: FineTunedModelName, directory: str, now: float
+    session: Session, job: JobRow, saved: CheckpointSaved, name: FineTunedModelName, directory: str, now: float
 ) -> None:
     """Make a published checkpoint a model and list it; the oldest beyond the last three goes."""
     if any(row.step == saved.step for row in checkpoints_of(session, job)):
         return  # an earlier attempt has reported it
     rank = _rank(job)
     add_fine_tuned_model(session, job, name=str(name), directory=directory, rank=rank, now=now, step=saved.step)
-    _list_checkpoint(session, job, saved, str(name), now)
+    _list_checkpoint(session, job, {"step": saved.step, **metrics_data(saved.metrics)}, str(name), now)
     message = f"Checkpoint created at step {saved.step} with Snapshot ID: {name}"
     add_event(session, job, NewEvent(message), now=now)
 
@@ -70,15 +71,14 @@ def publish_result(services: WorkerServices, job: JobRow) -> None:
     if name is None:
         raise ValueError("a job that has its result has a name for its model")
     run = services.run_directory(job)
-    last_checkpoint, succeeded = _last_words(run.events)
-    directory = publish_files(run.root / succeeded.adapter, services.settings.adapters, name)
+    directory = publish_files(run.root / _result_of(run.events).adapter, services.settings.adapters, name)
     adapter = AdapterRef(str(name), job.base_model, services.settings.adapters / directory, _rank(job))
     try:
         services.adapters.verify(adapter)
     except AdapterRejected as error:
         _reject(services, job, adapter, error)
         return
-    _succeed(services, job, adapter, directory, last_checkpoint)
+    _succeed(services, job, adapter, directory)
 
 
 def purge(services: WorkerServices, model: FineTunedModelRow) -> None:
@@ -93,14 +93,11 @@ def purge(services: WorkerServices, model: FineTunedModelRow) -> None:
         shutil.rmtree(directory)
 
 
-def _last_words(events: Path) -> tuple[CheckpointSaved, Succeeded]:
-    checkpoints = []
-    for event in read_events(events).events:
-        if isinstance(event, CheckpointSaved) and event.epoch is not None:
-            checkpoints.append(event)
-        if isinstance(event, Succeeded) and checkpoints:
-            return checkpoints[-1], event
-    raise ValueError("a run that has its result has reported its last checkpoint")
+def _result_of(events: Path) -> Succeeded:
+    last = read_events(events).events[-1]
+    if not isinstance(last, Succeeded):
+        raise ValueError("a run that has its result says so in its last event")
+    return last
 
 
 def _rank(job: JobRow) -> int:
@@ -115,16 +112,17 @@ def _reject(services: WorkerServices, job: JobRow, adapter: AdapterRef, error: A
     shutil.rmtree(adapter.directory, ignore_errors=True)
 
 
-def _succeed(
-    services: WorkerServices, job: JobRow, adapter: AdapterRef, directory: str, last_checkpoint: CheckpointSaved
-) -> None:
+def _succeed(services: WorkerServices, job: JobRow, adapter: AdapterRef, directory: str) -> None:
     file_id = new_file_id()
-    blob = services.blobs.put(BlobKey(file_id), [step_metrics_csv(metrics_of(services.database, job))])
+    metrics = metrics_of(services.database, job)
+    blob = services.blobs.put(BlobKey(file_id), [step_metrics_csv(metrics)])
+    # An attempt that resumed at the last step reports no checkpoint; the events know that step.
+    measured = {name: value for name, value in metrics[-1].items() if name != "total_steps"}
     now = services.clock()
     with owned(services.database, job) as (session, current):
         session.add(_result_file(current, file_id, blob, now))
         add_fine_tuned_model(session, current, name=adapter.name, directory=directory, rank=adapter.rank, now=now)
-        _list_checkpoint(session, current, last_checkpoint, adapter.name, now)
+        _list_checkpoint(session, current, measured, adapter.name, now)
         current.result_file = file_id
         current.fine_tuned_model = adapter.name
         current.pending_model = None
@@ -136,16 +134,16 @@ def _succeed(
         add_event(session, current, NewEvent("The job has successfully completed"), now=now)
 
 
-def _list_checkpoint(session: SystemSession, job: JobRow, saved: CheckpointSaved, name: str, now: float) -> None:
+def _list_checkpoint(session: Session, job: JobRow, saved: CheckpointSaved, name: str, now: float) -> None:
     session.add(
         CheckpointRow(
             id=new_checkpoint_id(),
             project_id=job.project_id,
             job_id=job.id,
-            step=saved.step,
+            step=metrics["step"],
             created_at=int(now),
             model_name=name,
-            metrics={"step": saved.step, **metrics_data(saved.metrics)},
+            metrics=metrics,
         )
     )
     session.flush()
