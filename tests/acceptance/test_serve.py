@@ -66,7 +66,7 @@ def test_a_base_model_that_is_not_there_is_named(unstarted: Service, tmp_path: P
 
 def test_a_setting_that_cannot_be_is_named(unstarted: Service) -> None:
     unstarted.environment["TUNESMITH_MAX_RUNNING_JOBS"] = "none"
-    assert "TUNESMITH_MAX_RUNNING_JOBS: expected int, got 'none'" in refusal(unstarted)
+    assert "TUNESMITH_MAX_RUNNING_JOBS: expected a number, got 'none'" in refusal(unstarted)
 
 
 def test_a_second_service_on_the_same_home_is_refused_and_the_first_goes_on(
