@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from sqlmodel import Session
 
@@ -134,7 +135,7 @@ def _succeed(services: WorkerServices, job: JobRow, adapter: AdapterRef, directo
         add_event(session, current, NewEvent("The job has successfully completed"), now=now)
 
 
-def _list_checkpoint(session: Session, job: JobRow, saved: CheckpointSaved, name: str, now: float) -> None:
+def _list_checkpoint(session: Session, job: JobRow, metrics: dict[str, Any], name: str, now: float) -> None:
     session.add(
         CheckpointRow(
             id=new_checkpoint_id(),
