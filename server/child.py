@@ -5,12 +5,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 _LONGEST_PAUSE_S = 30.0
+_GUARD_KILLS_WITHIN_S = 5.0
 _STEADY_S = 60.0  # a child that lived this long starts its pauses anew
 
 
@@ -22,10 +24,11 @@ class ChildCommand:
     log: Path
     pass_fds: tuple[int, ...]
     before_start: Callable[[], None] = lambda: None
+    is_guard: bool = False  # sees the service's end by itself, and must outlive it to end what it guards
 
 
 class Child:
-    """Dies with the thread that starts it: start it from the main thread."""
+    """Dies with the thread that starts it, unless it is a guard: start it from the main thread."""
 
     def __init__(self, command: ChildCommand) -> None:
         self.command = command
@@ -61,9 +64,16 @@ class Child:
         try:
             self.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self._kill(self.process)
         self.process = None
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        if self.command.is_guard:
+            process.send_signal(signal.SIGUSR1)  # kills all that it guards, then ends
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GUARD_KILLS_WITHIN_S)
+        process.kill()
+        process.wait()
 
     def _start(self) -> None:
         self.command.before_start()
@@ -76,7 +86,7 @@ class Child:
                 stderr=log,
                 pass_fds=self.command.pass_fds,
                 start_new_session=True,  # a Ctrl-C in the terminal is the parent's to pass on
-                preexec_fn=_die_with_parent,
+                preexec_fn=None if self.command.is_guard else _die_with_parent,
             )
         self._started_at = time.monotonic()
 
