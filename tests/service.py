@@ -94,8 +94,7 @@ class Service:
 
     def kill_tree(self) -> None:
         """Kill every process of the service, the parent first, as fast as can be."""
-        processes = self.look_around()
-        for process in processes:
+        for process in [*self.look_around(), *self._left_over()]:
             process.kill()
         if self._parent is not None:
             self._parent.wait()
@@ -130,7 +129,12 @@ class Service:
 
     def assert_no_orphans(self, timeout_s: float = 10.0) -> None:
         """Once the parent is gone, nothing it started runs on."""
-        self.wait_for(lambda: not self._left_over(), "its processes to end", timeout_s=timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while left_over := self._left_over():
+            if time.monotonic() > deadline:
+                shown = "\n".join(map(str, left_over))
+                raise ServiceFault(f"still there {timeout_s:g} s after their parent:\n{shown}\n{self.logs()}")
+            time.sleep(_POLL_S)
 
     def client(self, key: str = KEY, *, max_retries: int = 0, strict: bool = True) -> openai.OpenAI:
         return openai.OpenAI(
