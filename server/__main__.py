@@ -68,7 +68,8 @@ def _run_for_operator(asked: argparse.Namespace, settings: Settings) -> int:
 def _run(asked: argparse.Namespace, settings: Settings) -> int:
     match asked.command:
         case "serve":
-            from server.serve import ServeFailed, serve
+            from server.serve import serve
+            from server.starting import ServeFailed
 
             try:
                 return serve(settings)

@@ -1,30 +1,32 @@
 """`tunesmith serve`: the parent of API, worker and engines. It holds the socket, the lifeline and the home's lock."""
 
 import ctypes
-import errno
-import fcntl
 import http.client
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 
-from sqlalchemy import Engine
-
 from inference.vllm.process import free_socket, is_ready
-from server.auth.api_keys import create_key, list_keys
 from server.bootstrap import build_engine_commands, build_services
 from server.child import Child, ChildCommand
-from server.commands.failures import CommandFailed
 from server.guard import LIFELINE_VARIABLE
 from server.settings import Settings
+from server.starting import (
+    ServeFailed,
+    base_url,
+    home_lock,
+    listen,
+    prepare_home,
+    reachable,
+    say,
+    show_first_keys,
+    warn_if_exposed,
+)
 
 _TICK_S = 0.1
 _STOP_S = 20.0  # for everything to end by itself
@@ -32,10 +34,6 @@ _ENGINE_PROBE_EVERY_S = 5.0
 _ENGINE_DEAF_S = 60.0  # an engine that was ready and does not answer for this long is started anew
 _START_ATTEMPTS = 3  # of a child that dies before the service was ever ready
 _PR_SET_CHILD_SUBREAPER = 36
-
-
-class ServeFailed(CommandFailed):
-    """The service cannot start; the message says why and what to do."""
 
 
 def serve(settings: Settings) -> int:
@@ -46,12 +44,12 @@ def serve(settings: Settings) -> int:
     """
     settings = replace(settings, home=settings.home.expanduser().resolve())
     with ExitStack() as held:
-        _prepare_home(settings)
-        held.enter_context(_home_lock(settings.home))
-        listener = held.enter_context(_listen(settings))
+        prepare_home(settings)
+        held.enter_context(home_lock(settings.home))
+        listener = held.enter_context(listen(settings))
         services = build_services(settings)
-        _show_first_keys(settings, services.database)
-        _warn_if_exposed(settings)
+        show_first_keys(settings, services.database)
+        warn_if_exposed(settings)
         lifeline, kept_open = os.pipe()
         held.callback(_close, kept_open)
         port = listener.getsockname()[1]
@@ -98,13 +96,13 @@ class _Parent:
         _reap_strangers({child.process.pid for child in self._children if child.process is not None})
         if not self._ready and _answers(self._host, self._port):
             self._ready = True
-            print(f"Tunesmith is ready: {_base_url(self._host, self._port)}", flush=True)
+            print(f"Tunesmith is ready: {base_url(self._host, self._port)}", flush=True)
         if self._ready and time.monotonic() >= self._probe_at:
             self._probe_at = time.monotonic() + _ENGINE_PROBE_EVERY_S
             self._probe_engines()
 
     def _on_death(self, child: Child, code: int) -> None:
-        _say(f"{child.command.name} ended with code {code} and is started again; {child.command.log} may say why")
+        say(f"{child.command.name} ended with code {code} and is started again; {child.command.log} may say why")
         if not self._ready and child.deaths >= _START_ATTEMPTS:
             raise ServeFailed(
                 f"{child.command.name} ended {child.deaths} times before it was ready. See {child.command.log}\n"
@@ -118,11 +116,11 @@ class _Parent:
                 self._engine_answered[path] = now
             elif self._engine_answered[path] and now - self._engine_answered[path] > _ENGINE_DEAF_S:
                 self._engine_answered[path] = 0.0
-                _say(f"{engine.command.name} does not answer and is started again")
+                say(f"{engine.command.name} does not answer and is started again")
                 engine.ask_to_stop()
 
     def _stop(self) -> None:
-        _say("stopping; running jobs go on at the next start")
+        say("stopping; running jobs go on at the next start")
         deadline = time.monotonic() + _STOP_S
         for child in reversed(self._children):
             child.ask_to_stop()
@@ -152,6 +150,7 @@ def _children(settings: Settings, listen_fd: int, lifeline: int) -> list[Child]:
                     log=settings.logs / f"engine-{index}.log",
                     pass_fds=(lifeline,),
                     before_start=partial(free_socket, engine.socket),
+                    is_guard=True,
                 )
             )
         )
@@ -163,76 +162,9 @@ def _children(settings: Settings, listen_fd: int, lifeline: int) -> list[Child]:
     return children
 
 
-def _prepare_home(settings: Settings) -> None:
-    try:
-        for directory in (settings.home, settings.logs, settings.sockets):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = settings.home / ".writable"
-        probe.write_bytes(bytes(4096))
-        probe.unlink()
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ServeFailed(f"The disk of {settings.home} is full. Free some space and start again.") from error
-        raise ServeFailed(
-            f"The home directory {settings.home} cannot be used: {error.strerror}. Name another with --home."
-        ) from error
-
-
-@contextmanager
-def _home_lock(home: Path) -> Iterator[None]:
-    with (home / "serve.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ServeFailed(f"Another tunesmith serve runs with the home {home}. Stop it, or use --home.") from error
-        yield
-
-
-@contextmanager
-def _listen(settings: Settings) -> Iterator[socket.socket]:
-    """The socket belongs to the parent: while the API process is started again, connections wait."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror as error:
-        raise ServeFailed(f"The host {settings.host!r} is not known here. Name an address with --host.") from error
-    with socket.socket(family, kind) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-        except OSError as error:
-            what = f"{settings.host} port {settings.port}"
-            if error.errno == errno.EADDRINUSE:
-                raise ServeFailed(f"{what} is in use. Stop what listens there, or name another with --port.") from error
-            raise ServeFailed(f"Cannot listen on {what}: {error.strerror}.") from error
-        listener.listen(2048)
-        yield listener
-
-
-def _show_first_keys(settings: Settings, database: Engine) -> None:
-    if settings.api_key or settings.admin_key or list_keys(database):
-        return
-    key = create_key(database)
-    admin = create_key(database, is_admin=True)
-    print("Keys of this new home, shown once:")
-    print(f"  API key:   {key.plaintext}")
-    print(f"  admin key: {admin.plaintext}", flush=True)
-
-
-def _warn_if_exposed(settings: Settings) -> None:
-    try:
-        is_loopback = ip_address(settings.host).is_loopback
-    except ValueError:
-        is_loopback = settings.host == "localhost"
-    if not is_loopback:
-        _say(
-            f"warning: listening on {settings.host}, beyond this machine, without TLS: "
-            "put a proxy with TLS before it, or keys and data cross the network readable"
-        )
-
-
 def _answers(host: str, port: int) -> bool:
     """Whether the service says that it is ready."""
-    connection = http.client.HTTPConnection(_reachable(host), port, timeout=2.0)
+    connection = http.client.HTTPConnection(reachable(host), port, timeout=2.0)
     try:
         connection.request("GET", "/ready")
         return connection.getresponse().status == 200
@@ -240,15 +172,6 @@ def _answers(host: str, port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _base_url(host: str, port: int) -> str:
-    name = _reachable(host)
-    return f"http://[{name}]:{port}/v1" if ":" in name else f"http://{name}:{port}/v1"
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
 def _reap_strangers(known: set[int]) -> int:
@@ -287,7 +210,3 @@ def _close(descriptor: int) -> None:
         os.close(descriptor)
     except OSError:
         return
-
-
-def _say(message: str) -> None:
-    print(f"tunesmith: {message}", file=sys.stderr, flush=True)

@@ -68,7 +68,8 @@ class Reconciler:
             self.tick()
         self._pool.shutdown(wait=True)
         for job in jobs_that_need_a_worker(self._services.database):
-            self._stop_run(job)
+            if job.stage == Stage.TRAIN:
+                self._stop_run(job)
 
     def take_over(self) -> None:
         """Become the owner of all jobs, and delete what a former worker left half-done."""
