@@ -69,12 +69,8 @@ def _run(asked: argparse.Namespace, settings: Settings) -> int:
     match asked.command:
         case "serve":
             from server.serve import serve
-            from server.starting import ServeFailed
 
-            try:
-                return serve(settings)
-            except ServeFailed as error:
-                return _complain(str(error), _FAILED)
+            return serve(settings)
         case "keys":
             from server.commands import keys
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -40,8 +41,9 @@ from server.vocabulary import EventType, FilePurpose, JobStatus
 from tests.factories import make_file, make_job
 from tests.played_runs import PlayedRun, PlayedTrainer, failing_report
 from tests.running_api import make_settings
-from trainer.contract.events import FailureCode
+from trainer.contract.events import FailureCode, Interrupted
 from trainer.contract.report import CheckFailure
+from trainer.contract.run_directory import read_events
 
 TWO_STEPS = {"n_epochs": 1, "batch_size": 5, "learning_rate_multiplier": "auto"}  # of ten examples
 TEN_STEPS = {**TWO_STEPS, "n_epochs": 5}
@@ -416,6 +418,32 @@ def test_a_job_trained_in_a_process_of_its_own_succeeds(make_rig: MakeRig) -> No
     assert rig.metrics_steps(job) == [1, 2]
 
 
+def test_a_worker_that_is_told_to_stop_stops_its_runs_and_the_next_goes_on(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_STEP_S", "0.1")
+    rig = make_rig(LocalProcessLauncher("trainer.fake"))
+    job = rig.make_long_job()
+    stop = Event()
+    worker = Thread(target=Reconciler(rig.worker).run, args=[stop])
+    worker.start()
+    try:
+        until_real(lambda: rig.job(job).last_step)
+    finally:
+        stop.set()
+        worker.join(30)
+    assert rig.job(job).status == JobStatus.RUNNING
+    assert isinstance(read_events(rig.worker.run_directory(job).events).events[-1], Interrupted)
+
+    monkeypatch.setenv("FAKE_STEP_S", "0")
+    rig.restart()
+    work_for_real(rig, lambda: rig.job(job).finished_at)
+    ended = rig.job(job)
+    assert (ended.status, ended.attempt, ended.crashes) == (JobStatus.SUCCEEDED, 2, 0)
+    assert rig.metrics_steps(job) == list(range(1, 11))
+    assert rig.messages(job).count("Fine-tuning job started") == 1
+
+
 def test_a_model_the_engine_rejects_fails_the_job_and_leaves_nothing(make_rig: MakeRig) -> None:
     rig = make_rig()
     rig.gate.refusals = [AdapterRejected("the shapes do not fit")]
@@ -648,10 +676,18 @@ def test_adapters_nobody_stands_for_are_swept_when_a_worker_begins(make_rig: Mak
 
 def work_for_real(rig: Rig, probe: Callable[[], object]) -> None:
     """For runs that are processes: work until it is so, and give them a moment after each tick."""
+
+    def tick_and_probe() -> object:
+        rig.tick()
+        return probe()
+
+    until_real(tick_and_probe)
+
+
+def until_real(probe: Callable[[], object]) -> None:
     deadline = time.monotonic() + 30
     while not probe():
-        assert time.monotonic() < deadline, "worked in vain"
-        rig.tick()
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
 
 
