@@ -433,7 +433,7 @@ def test_a_worker_that_is_told_to_stop_stops_its_runs_and_the_next_goes_on(
         stop.set()
         worker.join(30)
     assert rig.job(job).status == JobStatus.RUNNING
-    assert isinstance(read_events(rig.worker.run_directory(job).events).events[-1], Interrupted)
+    assert isinstance(read_events(rig.worker.run_directory(job, 1).events).events[-1], Interrupted)
 
     monkeypatch.setenv("FAKE_STEP_S", "0")
     rig.restart()
