@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,15 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"
+
+
+def children() -> set[str]:
+    """The process ids of this process's children."""
+    found: set[str] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            found.update((task / "children").read_text().split())
+    return found
 
 
 def end_of(launcher: Launcher, handle: RunHandle) -> RunState:
@@ -148,6 +158,14 @@ def test_a_run_directory_is_the_last_word_of_the_command_line(tmp_path: Path) ->
     guard = [sys.executable, "-m", "server.guard", "/runs/1", "--", sys.executable, "-m", "trainer"]
     assert command(LaunchRequest(Path("/runs/1"), "train"), "trainer") == [*guard, "/runs/1"]
     assert command(LaunchRequest(Path("/runs/1"), "check"), "trainer") == [*guard, "check", "/runs/1"]
+
+
+def test_a_run_that_has_ended_is_not_started_again(run: RunDirectory) -> None:
+    launcher, request = local(), LaunchRequest(run.root, "train")
+    end_of(launcher, launcher.launch(request))
+    before = children()
+    assert launcher.poll(launcher.launch(request)) == Exited(0)
+    assert children() <= before
 
 
 def test_a_launcher_made_later_goes_on_with_a_run(run: RunDirectory) -> None:
