@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export TUNESMITH_VENV ?= $(CURDIR)/.venv
 BIN := $(TUNESMITH_VENV)/bin
 SEED ?= 1
-QUICK := not (gpu or engine or trainer or service)
+QUICK := not (gpu or engine or trainer or service or torture)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-model serve check test torture bench openapi lock clean install-test
@@ -32,7 +32,7 @@ check: install-test  ## what must hold before a commit: format, lint, types, imp
 	$(BIN)/pytest -m "$(QUICK)"
 
 test: check  ## check, and everything with the real trainer, the real engine and the whole service
-	$(BIN)/pytest -m "not gpu and (engine or trainer or service)"
+	$(BIN)/pytest -m "not gpu and not torture and (engine or trainer or service)"
 
 torture: install-test  ## long sweeps of kills and faults, not for every day
 	$(BIN)/pytest -m "torture and not gpu"
