@@ -1,6 +1,7 @@
 """The worker's part from `queued` on: start an attempt, follow its events, say what its end means."""
 
 import shutil
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -25,7 +26,7 @@ from server.launchers.launcher import LaunchRefused, LaunchRequest, Lost, RunHan
 from server.models.names import FineTunedModelName
 from server.storage.blob_store import BlobKey
 from server.vocabulary import JobErrorCode, JobStatus
-from trainer.contract.checkpoint import ADAPTER, find_newest_checkpoint
+from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints
 from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Succeeded, Terminal, TrainerEvent
 from trainer.contract.run_directory import EventsRead, RunDirectory, read_events
 
@@ -102,11 +103,22 @@ def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | N
         message = "A file of the job was deleted before it could be trained on."
         return Fail(JobErrorCode.INVALID_TRAINING_FILE, message, "training_file")
     earlier = (services.run_directory(job, attempt) for attempt in range(job.attempt - 1, 0, -1))
-    found = (find_newest_checkpoint(attempt.checkpoints) for attempt in earlier)
+    found = (_find_checkpoint(attempt) for attempt in earlier)
     resume_from = next((checkpoint for checkpoint in found if checkpoint is not None), None)
     threads = services.settings.trainer_threads
     run.write_spec(training_spec.build(job, base, threads=threads, resume_from=resume_from))
     return None
+
+
+def _find_checkpoint(run: RunDirectory) -> Path | None:
+    """The newest checkpoint to resume from that was reported: of one that was not, clients would never hear."""
+    try:
+        events = read_events(run.events).events
+    except ValidationError:
+        return None
+    reported = {run.root / event.directory for event in events if isinstance(event, CheckpointSaved)}
+    newest_first = reversed(list_checkpoints(run.checkpoints))
+    return next((path for path in newest_first if path in reported and is_complete(path)), None)
 
 
 def _stage_files(services: WorkerServices, job: JobRow, run: RunDirectory) -> bool:

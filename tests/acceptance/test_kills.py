@@ -51,9 +51,12 @@ def test_a_job_survives_the_death_of_each_part(service: Service, client: openai.
     step = 0
     for role in ("worker", "api", "trainer", "engine"):
         step = wait_for_step(service, client, job, beyond=step)
+        trainers = service.processes("trainer")
         killed = service.kill(role)
         service.wait_for(lambda killed=killed: not killed.is_alive(), f"the {role} to be dead")
         service.wait_for(lambda role=role: service.processes(role), f"another {role}")
+        if role != "trainer":
+            assert service.processes("trainer") == trainers  # none of the others' deaths is its own
     service.wait_until_ready()
     assert_ended_whole(service, client, job)
 

@@ -295,6 +295,18 @@ def test_a_crash_after_the_last_checkpoint_loses_nothing(make_rig: MakeRig) -> N
     assert rig.checkpoints()[-1].metrics["train_loss"] == 0.2
 
 
+@pytest.mark.parametrize("step", [4, 10])
+def test_a_checkpoint_that_was_saved_and_not_reported_is_shown_all_the_same(make_rig: MakeRig, step: int) -> None:
+    launcher, trainer = playing({1: lambda run: run.crash_unreported(step)})
+    rig = make_rig(launcher)
+    job = rig.make_long_job()
+    assert rig.finish(job).status == JobStatus.SUCCEEDED
+    assert trainer.specs[1].resume_from == rig.worker.run_directory(job, 1).checkpoint(step - 1)
+    assert rig.metrics_steps(job) == list(range(1, 11))
+    snapshots = [message.split(" with ")[0] for message in rig.messages(job) if "Snapshot ID" in message]
+    assert snapshots == [f"Checkpoint created at step {step}" for step in (2, 4, 6, 8)]
+
+
 def test_a_job_whose_trainer_gets_no_further_in_three_attempts_has_failed(make_rig: MakeRig) -> None:
     launcher, trainer = playing({attempt: lambda run: run.crash_at(1) for attempt in range(1, 9)})
     rig = make_rig(launcher)
