@@ -34,7 +34,7 @@ class Child:
         self.command = command
         self.process: subprocess.Popen[bytes] | None = None
         self.deaths = 0  # in a row
-        self._started_at = 0.0
+        self.started_at = 0.0  # monotonic
         self._start_at = 0.0
 
     def tend(self) -> int | None:
@@ -47,7 +47,7 @@ class Child:
         if code is None:
             return None
         self.process = None
-        lived_s = time.monotonic() - self._started_at
+        lived_s = time.monotonic() - self.started_at
         self.deaths = 1 if lived_s > _STEADY_S else self.deaths + 1
         pause_s = 0.0 if self.deaths == 1 else min(_LONGEST_PAUSE_S, 0.5 * 2.0**self.deaths)
         self._start_at = time.monotonic() + pause_s
@@ -56,6 +56,11 @@ class Child:
     def ask_to_stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
+
+    def kill_guarded(self) -> None:
+        """Have a guard kill what it guards; `tend` starts both again."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGUSR1)
 
     def stop(self, deadline: float) -> None:
         """Wait for its end until `deadline` (monotonic), then kill it."""
@@ -88,7 +93,7 @@ class Child:
                 start_new_session=True,  # a Ctrl-C in the terminal is the parent's to pass on
                 preexec_fn=None if self.command.is_guard else _die_with_parent,
             )
-        self._started_at = time.monotonic()
+        self.started_at = time.monotonic()
 
 
 def _die_with_parent() -> None:

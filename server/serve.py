@@ -56,15 +56,26 @@ def serve(settings: Settings) -> int:
         children = _children(replace(settings, port=port), listener.fileno(), lifeline)
         engines = [settings.engine_socket(index) for index in range(len(services.base_models.entries))]
         services.database.dispose()
-        return _Parent(settings.host, port, children, engines, kept_open).run()
+        return _Parent(replace(settings, port=port), children, engines, kept_open).run()
+
+
+def is_deaf(*, now: float, started_at: float, answered_at: float, start_timeout_s: float) -> bool:
+    """Whether an engine that does not answer `now` is to be started anew. Monotonic seconds.
+
+    One that has answered since its start gets a minute; one that has not, the time it may take to start.
+    """
+    if answered_at > started_at:
+        return now - answered_at > _ENGINE_DEAF_S
+    return now - started_at > start_timeout_s
 
 
 class _Parent:
-    def __init__(self, host: str, port: int, children: list[Child], engines: list[Path], lifeline: int) -> None:
-        self._host, self._port = host, port
+    def __init__(self, settings: Settings, children: list[Child], engines: list[Path], lifeline: int) -> None:
+        self._settings = settings
+        self._host, self._port = settings.host, settings.port
         self._children = children
         self._engine_sockets = engines
-        self._engine_answered = dict.fromkeys(engines, 0.0)  # monotonic; 0: not since its start
+        self._engine_answered = dict.fromkeys(engines, 0.0)  # monotonic; 0: never
         self._lifeline = lifeline
         self._stopping = False
         self._ready = False
@@ -97,7 +108,7 @@ class _Parent:
         if not self._ready and _answers(self._host, self._port):
             self._ready = True
             print(f"Tunesmith is ready: {base_url(self._host, self._port)}", flush=True)
-        if self._ready and time.monotonic() >= self._probe_at:
+        if time.monotonic() >= self._probe_at:
             self._probe_at = time.monotonic() + _ENGINE_PROBE_EVERY_S
             self._probe_engines()
 
@@ -114,10 +125,14 @@ class _Parent:
         for engine, path in zip(self._children, self._engine_sockets, strict=False):
             if is_ready(path):
                 self._engine_answered[path] = now
-            elif self._engine_answered[path] and now - self._engine_answered[path] > _ENGINE_DEAF_S:
-                self._engine_answered[path] = 0.0
-                say(f"{engine.command.name} does not answer and is started again")
-                engine.ask_to_stop()
+            elif engine.process is not None and is_deaf(
+                now=now,
+                started_at=engine.started_at,
+                answered_at=self._engine_answered[path],
+                start_timeout_s=self._settings.engine_start_timeout_s,
+            ):
+                say(f"{engine.command.name} does not answer and is started again; {engine.command.log} may say why")
+                engine.kill_guarded()
 
     def _stop(self) -> None:
         say("stopping; running jobs go on at the next start")
