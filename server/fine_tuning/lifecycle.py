@@ -24,6 +24,8 @@ from trainer.contract.events import (
     TrainerEvent,
 )
 
+_ASKED_TO_STOP = 143  # 128 + SIGTERM: it was asked before it could report anything
+
 _NEXT = {
     JobStatus.VALIDATING_FILES: {JobStatus.QUEUED, JobStatus.FAILED, JobStatus.CANCELLED},
     JobStatus.QUEUED: {JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELLED},
@@ -149,7 +151,7 @@ def conclude(state: Exited | Lost, last: Terminal | None, *, crashes: int, max_c
             return Fail(job_error_code(last.code), last.message, last.param)
         case Interrupted():
             return Retry(crashed=False)
-    if isinstance(state, Exited) and state.service_stopped:
+    if isinstance(state, Exited) and (state.service_stopped or state.code == _ASKED_TO_STOP):
         return Retry(crashed=False)
     if crashes + 1 < max_crashes:
         return Retry(crashed=True)

@@ -162,13 +162,13 @@ def test_a_runs_last_words_decide_however_its_process_ended(
     assert expected == conclude(end, last, crashes=crashes, max_crashes=3)
 
 
-@pytest.mark.parametrize("crashes", [0, 1, 2, 3])
-def test_a_run_killed_together_with_the_service_is_tried_again_and_is_no_crash(crashes: int) -> None:
-    end = Exited(137, service_stopped=True)
+@pytest.mark.parametrize(("end", "crashes"), list(product([Exited(137, service_stopped=True), Exited(143)], range(4))))
+def test_a_run_that_was_stopped_is_tried_again_and_is_no_crash(end: Exited, crashes: int) -> None:
+    """Together with the service; or asked to, with SIGTERM, before it could say so."""
     assert conclude(end, None, crashes=crashes, max_crashes=3) == Retry(crashed=False)
 
 
-CRASHES = [(Exited(code), f"with exit code {code}") for code in (0, 1, 9, 137, 143)] + [(Lost(), "without a trace")]
+CRASHES = [(Exited(code), f"with exit code {code}") for code in (0, 1, 9, 137)] + [(Lost(), "without a trace")]
 
 
 @pytest.mark.parametrize(("end", "how"), CRASHES)
