@@ -82,6 +82,18 @@ def publish_result(services: WorkerServices, job: JobRow) -> None:
     _succeed(services, job, adapter, directory)
 
 
+def discard_pending(services: WorkerServices, job: JobRow) -> None:
+    """Delete the model that a job which was cancelled while it was being published did not get. Idempotent.
+
+    Raises:
+        EngineUnavailable: the engine could not be told, so the files stay for now.
+    """
+    name = None if job.pending_model is None else parse_model_name(job.pending_model)
+    if name is not None and (services.settings.adapters / name.unique).exists():
+        services.adapters.forget(job.base_model, str(name))
+        shutil.rmtree(services.settings.adapters / name.unique)
+
+
 def purge(services: WorkerServices, model: FineTunedModelRow) -> None:
     """Delete what a deleted model has left: its place in the engine, then its files.
 

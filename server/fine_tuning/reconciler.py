@@ -137,9 +137,11 @@ class Reconciler:
             self._services.launcher.stop(handle, 0.0)
         self._stop_run(job)
         self._strip_runs(job.id)
+        publishing.discard_pending(self._services, job)
         with owned(self._services.database, job, also_ended=True) as (_, current):
             current.stage = None
             current.run_handle = None
+            current.pending_model = None
 
     def _stop_run(self, job: JobRow) -> None:
         if job.run_handle is not None:

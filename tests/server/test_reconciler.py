@@ -407,6 +407,20 @@ def test_a_job_cancelled_at_any_stage_stays_cancelled_and_leaves_no_model(make_r
     assert rig.messages(job)[-1] == "The job was cancelled"
 
 
+def test_a_job_cancelled_while_its_model_is_verified_leaves_no_adapter(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    rig.gate.refusals = [EngineUnavailable("not ready") for _ in range(3)]
+    job = rig.make_job()
+    adapters = rig.services.settings.adapters
+    rig.work_until(lambda: len(rig.gate.refusals) < 3)
+    assert [path for path in adapters.iterdir() if f":{path.name}" in (rig.job(job).pending_model or "")]
+    rig.cancel(job)
+    ended = rig.finish(job)
+    assert (ended.status, ended.pending_model) == (JobStatus.CANCELLED, None)
+    rig.work_until(lambda: not list(adapters.iterdir()) or rig.models())
+    assert {path.name for path in adapters.iterdir()} == {model.directory for model in rig.models()}
+
+
 def test_cancelling_a_running_job_ends_its_process(make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_STEP_S", "0.05")
     launcher = LocalProcessLauncher("trainer.fake")
