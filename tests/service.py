@@ -21,8 +21,8 @@ from tests.processes import RunningProcess, descendants, marked
 ROOT = Path(__file__).resolve().parents[1]
 KEY = "My Own API Key"
 READY = "Tunesmith is ready: "
-START_TIMEOUT_S = 90.0
-STOP_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 60.0
 _POLL_S = 0.1
 _LOG_SHOWN_BYTES = 3000
 _MARK = "ACCEPTANCE_TEST_SERVICE"
@@ -127,7 +127,7 @@ class Service:
         self._seen.update(found)
         return found
 
-    def assert_no_orphans(self, timeout_s: float = 10.0) -> None:
+    def assert_no_orphans(self, timeout_s: float = 20.0) -> None:
         """Once the parent is gone, nothing it started runs on."""
         deadline = time.monotonic() + timeout_s
         while left_over := self._left_over():
@@ -174,7 +174,7 @@ class Service:
         """A key of this project, which is made if it is new."""
         return self.tunesmith("keys", "create", "--project", project).strip()
 
-    def wait_for(self, probe: Callable[[], T | None], what: str, *, timeout_s: float = 60.0) -> T:
+    def wait_for(self, probe: Callable[[], T | None], what: str, *, timeout_s: float = 120.0) -> T:
         """Ask until the answer is true, and give it.
 
         Raises:

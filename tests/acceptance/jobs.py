@@ -46,7 +46,7 @@ def metrics_of(client: openai.OpenAI, job_id: str) -> list[dict[str, Any]]:
 
 
 def wait_until_ended(
-    service: Service, client: openai.OpenAI, job: FineTuningJob, *, timeout_s: float = 120
+    service: Service, client: openai.OpenAI, job: FineTuningJob, *, timeout_s: float = 240
 ) -> FineTuningJob:
     def ended() -> FineTuningJob | None:
         try:

@@ -95,7 +95,7 @@ def failed(service: Service, client: openai.OpenAI) -> dict[str, tuple[FineTunin
     jobs = {
         name: create_job(client, case.training, validation=case.validation, n_epochs=1) for name, case in CASES.items()
     }
-    ended = {name: wait_until_ended(service, client, job, timeout_s=60) for name, job in jobs.items()}
+    ended = {name: wait_until_ended(service, client, job, timeout_s=120) for name, job in jobs.items()}
     return {name: (job, events_of(client, job.id)) for name, job in ended.items()}
 
 

@@ -66,7 +66,7 @@ def journey(service: Service, client: openai.OpenAI) -> Journey:
         seen.append(client.fine_tuning.jobs.retrieve(created.id))
         return seen[-1].status in ENDED
 
-    service.wait_for(ended, f"job {created.id} to end", timeout_s=180)
+    service.wait_for(ended, f"job {created.id} to end", timeout_s=360)
     job = seen[-1]
     assert (job.status, job.error) == ("succeeded", None)
     assert job.fine_tuned_model is not None

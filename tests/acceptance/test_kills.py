@@ -61,7 +61,6 @@ def test_a_job_survives_the_death_of_each_part(service: Service, client: openai.
     assert_ended_whole(service, client, job)
 
 
-@pytest.mark.timeout(300)
 def test_a_job_survives_the_death_of_the_whole_service(service: Service, client: openai.OpenAI) -> None:
     """Ctrl-C, the death of the parent alone, and of every process; each time everything ends, and goes on later."""
     job = make_job(client)

@@ -13,7 +13,7 @@ import pytest
 from tests.acceptance.jobs import BASE, TASK, ask
 from tests.service import READY, ROOT, Service
 
-WITHIN_S = 30
+WITHIN_S = 60
 
 
 @pytest.fixture
