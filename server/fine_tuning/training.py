@@ -168,7 +168,7 @@ def _apply(
                 add_event(session, current, new, now=event.at)
             if effects.checkpoint is not None and published is not None:
                 name, directory = published
-                add_checkpoint(session, current, effects.checkpoint, name, directory, services.clock())
+                add_checkpoint(session, current, effects.checkpoint, name, directory, event.at)
             current.last_event_seq = event.seq
         current.events_offset = read.offset
 
