@@ -71,7 +71,7 @@ class BlobStore(Protocol):
         ...
 
     def sweep(self, *, before: float, is_known: Callable[[BlobKey], bool]) -> int:
-        """Delete broken-off writes, and blobs that are not known, last written before `before` (unix seconds).
+        """Delete writes whose writer is gone, and unknown blobs last written before `before` (unix seconds).
 
         Returns how many were deleted.
         """

@@ -1,6 +1,7 @@
 """Blobs as files of one directory, with half-written ones in `tmp/` beside them."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -31,6 +32,7 @@ class LocalDirectory:
         destination = self._path(key)
         try:
             with _full_disk_named(), temporary.open("xb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # gone with this process: a sweep sees who still writes
                 yield _LocalWriter(file, temporary, destination)
         finally:
             temporary.unlink(missing_ok=True)
@@ -67,7 +69,8 @@ class LocalDirectory:
     def sweep(self, *, before: float, is_known: Callable[[BlobKey], bool]) -> int:
         unfinished = [path for path in self._unfinished.iterdir() if path.is_file()]
         unknown = [path for path in self._root.iterdir() if path.is_file() and not is_known(BlobKey(path.name))]
-        return sum(_delete_if_older(path, before) for path in unfinished + unknown)
+        broken_off = sum(_delete_if_abandoned(path) for path in unfinished)
+        return broken_off + sum(_delete_if_older(path, before) for path in unknown)
 
     def _path(self, key: BlobKey) -> Path:
         if not key.replace("-", "").replace("_", "").isalnum() or not key.isascii():
@@ -111,6 +114,16 @@ def _link_or_copy(source: Path, destination: Path) -> None:
             raise
         with _full_disk_named():
             shutil.copyfile(source, destination)
+
+
+def _delete_if_abandoned(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    except (FileNotFoundError, BlockingIOError):
+        return False
+    return True
 
 
 def _delete_if_older(path: Path, before: float) -> bool:

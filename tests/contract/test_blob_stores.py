@@ -150,5 +150,14 @@ def test_a_sweep_deletes_writes_that_broke_off(tmp_path: Path) -> None:
     store = LocalDirectory(tmp_path)
     (tmp_path / "tmp" / "file-x.12345678").write_bytes(b"half")
 
-    assert store.sweep(before=time.time() - 60, is_known=lambda _: True) == 0
-    assert store.sweep(before=time.time() + 60, is_known=lambda _: True) == 1
+    assert store.sweep(before=time.time() - 60, is_known=lambda _: True) == 1
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_a_sweep_leaves_a_write_that_is_going_on(store: BlobStore) -> None:
+    with store.writer(BlobKey("slow")) as writer:
+        writer.write(b"first ")
+        assert store.sweep(before=time.time() + 60, is_known=lambda _: True) == 0
+        writer.write(b"second")
+        writer.commit()
+    assert read(store, BlobKey("slow")) == b"first second"
