@@ -69,7 +69,7 @@ class Reconciler:
         self._pool.shutdown(wait=True)
         for job in jobs_that_need_a_worker(self._services.database):
             if job.stage == Stage.TRAIN:
-                self._stop_run(job)
+                self._stop_run(job, self._services.settings.stop_grace_s)
 
     def take_over(self) -> None:
         """Become the owner of all jobs, and delete what a former worker left half-done."""
@@ -135,7 +135,7 @@ class Reconciler:
                 LaunchRequest(self._services.run_directory(job).root, "train")
             )
             self._services.launcher.stop(handle, 0.0)
-        self._stop_run(job)
+        self._stop_run(job, 0.0)  # nothing it could still save is kept
         self._strip_runs(job.id)
         publishing.discard_pending(self._services, job)
         with owned(self._services.database, job, also_ended=True) as (_, current):
@@ -143,9 +143,9 @@ class Reconciler:
             current.run_handle = None
             current.pending_model = None
 
-    def _stop_run(self, job: JobRow) -> None:
+    def _stop_run(self, job: JobRow, grace_s: float) -> None:
         if job.run_handle is not None:
-            self._services.launcher.stop(RunHandle.from_json(job.run_handle), self._services.settings.stop_grace_s)
+            self._services.launcher.stop(RunHandle.from_json(job.run_handle), grace_s)
 
     def _strip_runs(self, job_id: str) -> None:
         for attempt in (self._services.settings.runs / job_id).glob("*"):
