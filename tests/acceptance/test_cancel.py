@@ -13,8 +13,8 @@ def test_cancelling_a_running_job_ends_its_process_and_a_queued_one_never_gets_o
     service: Service, client: openai.OpenAI
 ) -> None:
     running = create_job(client, small_file(200), n_epochs=20, batch_size=1)
-    queued = create_job(client, small_file(20), n_epochs=1)
     wait_for_step(service, client, running)
+    queued = create_job(client, small_file(20), n_epochs=1)  # later: the first that is validated is the first to start
     assert service.processes("trainer")
 
     for job in (queued, running):
