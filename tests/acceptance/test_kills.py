@@ -74,7 +74,7 @@ def test_a_job_survives_the_death_of_the_whole_service(service: Service, client:
     assert_ended_whole(service, client, job)
 
 
-@pytest.mark.parametrize("role", ["engine", "api"])
+@pytest.mark.parametrize("role", ["engine", "api", "tree"])
 def test_a_stream_that_is_cut_ends_with_an_error_and_the_model_answers_again(
     service: Service, client: openai.OpenAI, model: str, role: str
 ) -> None:
@@ -87,11 +87,17 @@ def test_a_stream_that_is_cut_ends_with_an_error_and_the_model_answers_again(
         logit_bias={END_OF_TURN: -100},  # so that it goes on
     )
     next(chunks)
-    service.kill(role)
+    if role == "tree":
+        service.kill_tree()
+    else:
+        service.kill(role)
     with pytest.raises((openai.APIError, httpx2.TransportError)):
         for _ in chunks:
             pass
     chunks.close()
+    if role == "tree":
+        service.assert_no_orphans()
+        service.start()
     service.wait_until_ready()
     assert ask(client, model, TASK.held_out[0]) == before
 
