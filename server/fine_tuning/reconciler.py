@@ -3,7 +3,6 @@
 import errno
 import logging
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -184,10 +183,6 @@ class Reconciler:
             is_pending = any(f":{path.name}" in name for name in pending)
             if path.name not in known | deleted and not is_pending:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def wall_clock() -> float:
-    return time.time()
 
 
 def _is_of_the_machine(fault: Exception) -> bool:
