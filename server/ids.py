@@ -8,6 +8,7 @@ from typing import NewType
 ProjectId = NewType("ProjectId", str)
 FileId = NewType("FileId", str)
 JobId = NewType("JobId", str)
+UploadId = NewType("UploadId", str)
 
 _OUTSIDE_SLUG = re.compile(r"[^a-z0-9_-]+", re.ASCII)
 _BASE62 = string.digits + string.ascii_letters
@@ -24,6 +25,18 @@ def new_file_id() -> FileId:
 
 def new_job_id() -> JobId:
     return JobId("ftjob-" + random_base62(24))
+
+
+def new_upload_id() -> UploadId:
+    return UploadId("upload_" + random_base62(32))
+
+
+def new_part_id() -> str:
+    return "part_" + random_base62(32)
+
+
+def new_permission_id() -> str:
+    return "cp_" + random_base62(24)
 
 
 def new_project_id() -> ProjectId:

@@ -9,6 +9,7 @@ class JobStatus(StrEnum):
     VALIDATING_FILES = "validating_files"
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"  # in OpenAI's documents and answers, though not in its client's list of words
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -47,6 +48,15 @@ class FileStatus(StrEnum):
     UPLOADED = "uploaded"
     PROCESSED = "processed"
     ERROR = "error"
+
+
+class UploadStatus(StrEnum):
+    """OpenAI: Upload.status."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
 
 class EventLevel(StrEnum):

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, Column, Enum, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from server.vocabulary import EventLevel, EventType, FilePurpose, JobStatus
+from server.vocabulary import EventLevel, EventType, FilePurpose, JobStatus, UploadStatus
 
 
 def _words(vocabulary: type[StrEnum]) -> Enum:
@@ -28,6 +28,7 @@ class ProjectRow(SQLModel, table=True):
     organization_id: str  # OpenAI's `organization_id` of a job
     slug: str  # the third segment of `ft:` names
     created_at: int
+    wandb_api_key: str | None = None  # of the project's own account
 
 
 class ApiKeyRow(SQLModel, table=True):
@@ -59,6 +60,36 @@ class FileRow(ProjectOwned, table=True):
     expires_at: int | None = None
 
 
+class UploadRow(ProjectOwned, table=True):
+    """A file that arrives in parts."""
+
+    __tablename__ = "upload"
+
+    id: str = Field(primary_key=True)
+    filename: str
+    purpose: FilePurpose = Field(sa_type=_words(FilePurpose))
+    mime_type: str
+    bytes: int  # of all parts together, as announced
+    created_at: int  # unix seconds
+    expires_at: int  # of the upload, as long as it is pending
+    file_expires_after_s: int | None = None
+    status: UploadStatus = Field(default=UploadStatus.PENDING, sa_type=_words(UploadStatus), index=True)
+    file_id: str | None = None
+    part_ids: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))  # in their final order
+
+
+class UploadPartRow(ProjectOwned, table=True):
+    """A part whose bytes are complete in the blob store. Its blob's key is its id."""
+
+    __tablename__ = "upload_part"
+
+    id: str = Field(primary_key=True)
+    upload_id: str = Field(foreign_key="upload.id", index=True)
+    bytes: int
+    sha256: str
+    created_at: int
+
+
 class JobRow(ProjectOwned, table=True):
     __tablename__ = "job"
 
@@ -80,6 +111,11 @@ class JobRow(ProjectOwned, table=True):
     requested_hyperparameters: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))  # "auto" or numbers
     # {"key": "value"} as the client sent it
     job_metadata: dict[str, str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+
+    integrations: list[dict[str, Any]] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    parent_model: str | None = None  # the fine-tuned model whose adapter the training goes on from
+    origin: str | None = None  # "openai": copied from there, and never run here
+    rerun_of: str | None = None  # the imported job that this one repeats
 
     # what it came to
     hyperparameters: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))  # resolved
@@ -149,4 +185,63 @@ class FineTunedModelRow(ProjectOwned, table=True):
     rank: int
     created_at: int
     step: int | None = None  # of a checkpoint; None: the job's final model
-    deleted_at: int | None = None
+    deleted_at: int | None = Field(default=None, index=True)
+
+
+class ModelAliasRow(ProjectOwned, table=True):
+    """A name that a project's code uses for one of its models, such as an old `ft:` name."""
+
+    __tablename__ = "model_alias"
+    __table_args__ = (UniqueConstraint("project_id", "name"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    target: str  # a fine-tuned model or a base model
+    created_at: int
+
+
+class CheckpointPermissionRow(ProjectOwned, table=True):
+    """Another project's permission to use a model of this one."""
+
+    __tablename__ = "checkpoint_permission"
+    __table_args__ = (UniqueConstraint("model_name", "allowed_project_id"),)
+
+    id: str = Field(primary_key=True)
+    seq: int = Field(default=0, index=True)
+    model_name: str = Field(foreign_key="fine_tuned_model.name", index=True)
+    allowed_project_id: str = Field(foreign_key="project.id", index=True)
+    created_at: int
+
+
+class IntegrationRow(ProjectOwned, table=True):
+    """How far a job's events have been passed on to a service outside."""
+
+    __tablename__ = "integration"
+    __table_args__ = (UniqueConstraint("job_id", "position"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    job_id: str = Field(foreign_key="job.id", index=True)
+    position: int  # in the job's `integrations`
+    type: str  # "wandb"
+    last_event_seq: int = 0  # the highest event that is passed on
+    is_finished: bool = Field(default=False, index=True)
+    failures: int = 0  # in a row
+    not_before: float = 0.0  # unix seconds; back-off after a failure
+
+
+class RememberedRequestRow(ProjectOwned, table=True):
+    """A request that made something, so that a repetition of it makes nothing more."""
+
+    __tablename__ = "remembered_request"
+    __table_args__ = (UniqueConstraint("project_id", "idempotency_key"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    key_id: str  # the API key that asked
+    operation: str  # OpenAI's operation id
+    fingerprint: str = Field(index=True)  # sha256 of what was asked, hexadecimal
+    idempotency_key: str | None = None
+    object_id: str | None = None  # what it made
+    answer_status: int | None = None  # kept for requests with an idempotency key
+    answer: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    is_original_seen: bool = True  # False: a retry came first, and the original may still arrive
+    created_at: float = Field(index=True)  # unix seconds
