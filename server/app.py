@@ -25,7 +25,7 @@ from server.files import routes as files
 from server.fine_tuning import routes as fine_tuning
 from server.limits import JsonBodies
 from server.models import routes as models
-from server.models.service import find_adapter
+from server.models.resolving import find_servable
 from server.request_ids import RequestIds, server_fault
 from server.request_validation import NOT_JSON, describe
 
@@ -37,7 +37,7 @@ def create_app(services: Services) -> ASGIApp:
     """Build the public API: chat as a raw ASGI app before FastAPI's router, everything else behind it."""
     chat = ChatRelay(
         authenticate=services.authenticator.authenticate,
-        find_model=partial(find_adapter, services.database, adapters=services.settings.adapters),
+        find_model=partial(find_servable, services.database, services.base_models, services.settings.adapters),
         engines=services.engines,
         base_models=services.base_models,
         max_body_bytes=services.settings.max_chat_body_bytes,

@@ -3,10 +3,11 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 
 class BaseModelsInvalid(Exception):
@@ -26,6 +27,17 @@ class BaseModelEntry(BaseModel):
     tool_call_parser: str | None = None  # vLLM's name of it; None: no tool calls
     chat_template: Path | None = None  # for a base that has none of its own
     created: int = 0  # unix seconds, as /v1/models shows it
+    shutdown_date: date | None = None  # likewise; announced to clients, and nothing more
+
+    @field_validator("shutdown_date", mode="before")
+    @classmethod
+    def _is_a_day(cls, value: object) -> object:
+        """A date of TOML, or the same in quotes; pydantic alone would take a number of seconds, too."""
+        if isinstance(value, str):
+            return date.fromisoformat(value)
+        if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
+            return value
+        raise ValueError("expected a day, as 2027-01-31")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from inference.engine import AdapterRef, InferenceEngine
 from server.base_models import BaseModelEntry, BaseModels
 from server.chat.relay import ChatRelay
 from server.errors import Unauthenticated
+from server.models.resolving import Servable
 from server.request_ids import RequestIds
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class RelayServer:
         names = (self.base.name, *self.base.aliases)
         relay = ChatRelay(
             authenticate=_authenticate,
-            find_model=lambda project, name: self.models.get((project, name)),
+            find_model=self._find_model,
             engines={self.base.name: self.engine},
             base_models=BaseModels((self.base,), dict.fromkeys(names, self.base)),
             max_body_bytes=self.max_body_bytes,
@@ -71,6 +72,10 @@ class RelayServer:
         self._server.should_exit = True
         self._thread.join(timeout=30)
         self._socket.close()
+
+    def _find_model(self, project: str, name: str) -> Servable | None:
+        adapter = self.models.get((project, name))
+        return None if adapter is None else Servable(adapter.base_model, adapter)
 
     def _serve(self) -> None:
         self._loop.run_until_complete(self._server.serve(sockets=[self._socket]))

@@ -28,6 +28,7 @@ from server.chat.answer import AnswerRefused, AnswerUnusable, Naming, StreamRewr
 from server.chat.engine_errors import broken_off, describe_refusal, not_ready, not_servable, unknown_model
 from server.chat.request import ChatRequest, read_request
 from server.errors import ApiError, InvalidRequest, PayloadTooLarge
+from server.models.resolving import Servable
 
 PATH = "/v1/chat/completions"
 _STREAM_HEADERS = [
@@ -73,7 +74,7 @@ class ChatRelay:
     """The ASGI app. `authenticate` and `find_model` may block: they run in threads."""
 
     authenticate: Callable[[Iterable[tuple[bytes, bytes]]], Caller]  # of the request's headers; raises ApiError
-    find_model: Callable[[str, str], AdapterRef | None]  # (project id, `ft:` name); None: the project has none such
+    find_model: Callable[[str, str], Servable | None]  # (project id, name); None: nothing the project may use
     engines: Mapping[str, InferenceEngine]  # by the base model's own name
     base_models: BaseModels
     max_body_bytes: int
@@ -109,9 +110,8 @@ class ChatRelay:
     async def _resolve(self, request: ChatRequest, project_id: str) -> _Target:
         adapter: AdapterRef | None = None
         base = self.base_models.find(request.model)
-        if base is None:
-            adapter = await asyncio.to_thread(self.find_model, project_id, request.model)
-            base = self.base_models.find(adapter.base_model) if adapter is not None else None
+        if base is None and (found := await asyncio.to_thread(self.find_model, project_id, request.model)):
+            base, adapter = self.base_models.find(found.base_model), found.adapter
         if base is None:
             raise unknown_model(request.model)
         if request.uses_tools and base.tool_call_parser is None:

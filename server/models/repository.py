@@ -1,10 +1,11 @@
-"""All SQL about fine-tuned models. A deleted one keeps its row, so that its name is never used again."""
+"""All SQL about fine-tuned models and aliases. A deleted model keeps its row, so that its name is never used again."""
 
 from collections.abc import Iterable
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, delete, select
 
-from server.db.tables import FineTunedModelRow, JobRow
+from server.db.project_session import ProjectSession
+from server.db.tables import CheckpointPermissionRow, FineTunedModelRow, JobRow, ModelAliasRow
 
 
 def add_fine_tuned_model(
@@ -49,3 +50,27 @@ def list_directories_in_use(session: Session, among: Iterable[str]) -> set[str]:
         col(FineTunedModelRow.deleted_at).is_(None), col(FineTunedModelRow.directory).in_(list(among))
     )
     return set(session.exec(query))
+
+
+def delete_permissions(session: Session, name: str) -> None:
+    """Take back every permission to use a model."""
+    session.exec(delete(CheckpointPermissionRow).where(col(CheckpointPermissionRow.model_name) == name))
+
+
+def list_aliases(session: Session) -> list[ModelAliasRow]:
+    """Oldest first."""
+    return list(session.exec(select(ModelAliasRow).order_by(col(ModelAliasRow.id))))
+
+
+def find_alias(session: Session, name: str) -> ModelAliasRow | None:
+    return session.exec(select(ModelAliasRow).where(ModelAliasRow.name == name)).first()
+
+
+def set_alias(session: ProjectSession, name: str, target: str, *, now: float) -> ModelAliasRow:
+    """Make a name of the project's stand for a model, whatever it stood for before. Judges neither name."""
+    row = find_alias(session, name) or ModelAliasRow(
+        project_id=session.project_id, name=name, target=target, created_at=int(now)
+    )
+    row.target = target
+    session.add(row)
+    return row

@@ -10,6 +10,7 @@ from server.auth.dependencies import CallerDep, ProjectDb
 from server.db.tables import FineTunedModelRow
 from server.errors import Forbidden, NotFound, responses
 from server.models import service
+from server.models.resolving import find_model
 from server.models.schemas import DeleteModelResponse, ListModelsResponse, Model
 
 router = APIRouter(prefix="/v1/models", tags=["Models"])
@@ -19,17 +20,16 @@ _LOG = logging.getLogger("tunesmith.api")
 
 @router.get("", operation_id="listModels", responses=responses())
 def list_models(request: Request, caller: CallerDep, db: ProjectDb) -> ListModelsResponse:
-    """List the base models, under each of their names, and the project's fine-tuned models."""
-    with db.read() as session:
-        return ListModelsResponse(data=service.list_models(session, request.app.state.base_models, owner=caller.slug))
+    """List the base models under each of their names, the project's models, those shared with it, and its aliases."""
+    base_models = request.app.state.base_models
+    return ListModelsResponse(data=service.list_models(db.engine, base_models, db.project_id, owner=caller.slug))
 
 
 # Names may hold `/`: newer clients send it as %2F, older ones as it is.
 @router.get("/{model:path}", operation_id="retrieveModel", responses=responses(NotFound))
 def retrieve_model(model: str, request: Request, caller: CallerDep, db: ProjectDb) -> Model:
     """Describe a model."""
-    with db.read() as session:
-        return service.retrieve_model(session, request.app.state.base_models, model, owner=caller.slug)
+    return service.retrieve_model(db.engine, request.app.state.base_models, db.project_id, model, owner=caller.slug)
 
 
 @router.delete("/{model:path}", operation_id="deleteModel", responses=responses(Forbidden, NotFound))
@@ -39,7 +39,10 @@ async def delete_model(model: str, request: Request, db: ProjectDb) -> DeleteMod
 
     def close() -> FineTunedModelRow:
         with db.write() as session:
-            return service.close_model(session, state.base_models, model)
+            row = service.close_model(session, model)
+        if row is None:
+            raise service.describe_undeletable(find_model(db.engine, state.base_models, db.project_id, model), model)
+        return row
 
     def delete_files(row: FineTunedModelRow) -> None:
         with db.read() as session:
@@ -50,7 +53,7 @@ async def delete_model(model: str, request: Request, db: ProjectDb) -> DeleteMod
         if engine := state.engines.get(row.base_model):
             await engine.forget_adapter(row.name)
     except EngineError:
-        _LOG.warning("the engine did not forget %s; its files stay until the next start", row.name)
+        _LOG.warning("the engine did not forget %s; its files stay until it is back", row.name)
     else:
         await run_in_threadpool(delete_files, row)
     return DeleteModelResponse(id=model)

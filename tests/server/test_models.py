@@ -1,4 +1,5 @@
 import asyncio
+from functools import partial
 
 import httpx
 import openai
@@ -6,7 +7,7 @@ import pytest
 
 from inference.engine import AdapterRef
 from server.bootstrap import tidy_up
-from server.models.service import adapter_of, find_adapter
+from server.models.resolving import Servable, adapter_of, find_servable
 from tests.factories import make_model
 from tests.running_api import Api
 
@@ -99,11 +100,12 @@ def test_a_name_is_found_by_its_own_project_only(api: Api, stranger: openai.Open
     row = make_model(api.services, api.project_id)
     adapters = api.services.settings.adapters
     theirs = api.services.authenticator.authenticate([(b"Authorization", b"Bearer " + api.foreign_key.encode())])
+    find = partial(find_servable, api.database, api.services.base_models, adapters)
 
-    assert find_adapter(api.database, api.project_id, row.name, adapters=adapters) == AdapterRef(
-        row.name, "tunesmith-demo", adapters / row.directory, 8
+    assert find(api.project_id, row.name) == Servable(
+        "tunesmith-demo", AdapterRef(row.name, "tunesmith-demo", adapters / row.directory, 8)
     )
-    assert find_adapter(api.database, theirs.project_id, row.name, adapters=adapters) is None
+    assert find(theirs.project_id, row.name) is None
     assert row.name not in [model.id for model in stranger.models.list()]
 
 
