@@ -20,9 +20,11 @@ from server.bootstrap import Services, tidy_up
 from server.chat.relay import PATH as CHAT_PATH
 from server.chat.relay import ChatRelay
 from server.db.failures import describe_failure
-from server.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
+from server.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge, Unauthenticated
 from server.files import routes as files
 from server.fine_tuning import routes as fine_tuning
+from server.idempotency.once import Once
+from server.idempotency.running import RunningKeys
 from server.limits import JsonBodies
 from server.models import routes as models
 from server.models.resolving import find_servable
@@ -90,6 +92,7 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.blobs = services.blobs
     app.state.base_models = services.base_models
     app.state.engines = services.engines
+    app.state.running_keys = RunningKeys()
 
 
 async def _render_api_error(_request: Request, error: Any) -> JSONResponse:
@@ -97,13 +100,25 @@ async def _render_api_error(_request: Request, error: Any) -> JSONResponse:
 
 
 async def _render_finding(request: Request, error: Any) -> JSONResponse:
-    return await _render_api_error(request, describe(error.errors()))
+    return await _render_unless_unknown(request, describe(error.errors()))
 
 
 async def _render_http_exception(request: Request, error: Any) -> JSONResponse:
-    response = await _render_api_error(request, _api_error(request, error.status_code))
+    described = _api_error(request, error.status_code)
+    of_the_body = error.status_code in (400, 413)
+    render = _render_unless_unknown if of_the_body else _render_api_error
+    response = await render(request, described)
     response.headers.update(error.headers or {})
     return response
+
+
+async def _render_unless_unknown(request: Request, error: ApiError) -> JSONResponse:
+    """FastAPI reads a body before it asks who sends it; nobody without a key is told what is wrong with it."""
+    try:
+        await run_in_threadpool(request.app.state.authenticator.authenticate, request.scope["headers"])
+    except Unauthenticated as refusal:
+        error = refusal
+    return await _render_api_error(request, error)
 
 
 async def _render_database_failure(request: Request, error: Any) -> JSONResponse:
@@ -116,7 +131,11 @@ async def _render_database_failure(request: Request, error: Any) -> JSONResponse
 
 async def _render_fault(request: Request, _error: Any) -> JSONResponse:
     """The outermost layer logs the exception: Starlette raises it again after this answer."""
-    return await _render_api_error(request, server_fault(request.state.request_id))
+    fault: ApiError = server_fault(request.state.request_id)
+    once: Once | None = getattr(request.state, "once", None)
+    if once is not None and await run_in_threadpool(once.remember_fault, fault):
+        fault.should_retry = False
+    return await _render_api_error(request, fault)
 
 
 def _api_error(request: Request, status: int) -> ApiError:

@@ -10,6 +10,7 @@ ApiError
 ├── PayloadTooLarge     413
 ├── TooManyRequests     429
 ├── ServerFault         500
+│   └── PermanentFault
 ├── EngineUnavailable   503
 └── InsufficientStorage 507
 """
@@ -27,11 +28,12 @@ class ApiError(Exception):
     status: ClassVar[int]
     type: ClassVar[ErrorType] = ErrorType.INVALID_REQUEST
     retry_after_s: int | None = None  # sent as `retry-after`; the official clients obey it
+    should_retry: bool | None = None  # sent as `x-should-retry`; None: clients go by the status
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.param = param
+        self.message = _sendable(message)
+        self.param = None if param is None else _sendable(param)
         self.code = code
 
     def body(self) -> dict[str, Any]:
@@ -39,7 +41,9 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
     def headers(self) -> dict[str, str]:
-        return {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
+        retry_after = {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
+        should_retry = {} if self.should_retry is None else {"x-should-retry": str(self.should_retry).lower()}
+        return retry_after | should_retry
 
 
 class InvalidRequest(ApiError):
@@ -63,7 +67,10 @@ class MethodNotAllowed(ApiError):
 
 
 class Conflict(ApiError):
+    """Of a kind that sending again does not cure: the official clients would, three times."""
+
     status = 409
+    should_retry = False
 
 
 class PayloadTooLarge(ApiError):
@@ -79,6 +86,12 @@ class ServerFault(ApiError):
     type = ErrorType.SERVER
 
 
+class PermanentFault(ServerFault):
+    """A fault that the next try meets again."""
+
+    should_retry = False
+
+
 class EngineUnavailable(ApiError):
     status = 503
     type = ErrorType.SERVER
@@ -88,6 +101,7 @@ class EngineUnavailable(ApiError):
 class InsufficientStorage(ApiError):
     status = 507
     type = ErrorType.SERVER
+    should_retry = False
 
 
 class ErrorBody(BaseModel):
@@ -112,3 +126,8 @@ def responses(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
         error.status: {"model": ErrorResponse, "description": error.__name__} for error in every
     }
     return declared | {"default": {"model": ErrorResponse, "description": "Any other error"}}
+
+
+def _sendable(text: str) -> str:
+    """JSON can name half a character (a lone surrogate), which no answer can hold."""
+    return text.encode("utf-8", errors="replace").decode()

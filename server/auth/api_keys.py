@@ -14,6 +14,7 @@ from server.db.tables import ApiKeyRow, ProjectRow
 from server.ids import ProjectId, new_key_id, new_organization_id, new_project_id, slugify
 
 DEFAULT_PROJECT = "default"
+SETTINGS_KEY = "the API key of the settings"  # in the place of an id
 _PREFIX = "sk-tunesmith-"
 
 
@@ -39,7 +40,7 @@ def ensure_default_project(database: Engine, slug: str) -> Caller:
         project = _ensure_project(session, DEFAULT_PROJECT, slug)
         project.slug = slugify(slug)
         session.add(project)
-        return _caller(project, is_admin=False)
+        return _caller(project, is_admin=False, key_id=SETTINGS_KEY)
 
 
 def create_key(database: Engine, project_name: str = DEFAULT_PROJECT, *, is_admin: bool = False) -> NewKey:
@@ -91,14 +92,14 @@ def find_caller(database: Engine, key: bytes) -> Caller | None:
             .join(ProjectRow, col(ProjectRow.id) == col(ApiKeyRow.project_id))
             .where(ApiKeyRow.sha256 == _hash(key), col(ApiKeyRow.revoked_at).is_(None))
         ).first()
-    return _caller(found[1], is_admin=found[0].is_admin) if found else None
+    return _caller(found[1], is_admin=found[0].is_admin, key_id=found[0].id) if found else None
 
 
-def find_project(database: Engine, project_id: str, *, is_admin: bool) -> Caller | None:
-    """A caller in the project of this id; None if there is none."""
+def find_admin(database: Engine, project_id: str, *, key_id: str) -> Caller | None:
+    """The caller that the admin key of this id is in the project of that one; None if there is no such project."""
     with system_session(database) as session:
         project = session.get(ProjectRow, project_id)
-    return _caller(project, is_admin=is_admin) if project else None
+    return _caller(project, is_admin=True, key_id=key_id) if project else None
 
 
 def _ensure_project(session: Session, name: str, slug: str) -> ProjectRow:
@@ -115,8 +116,8 @@ def _ensure_project(session: Session, name: str, slug: str) -> ProjectRow:
     return project
 
 
-def _caller(project: ProjectRow, *, is_admin: bool) -> Caller:
-    return Caller(ProjectId(project.id), project.organization_id, project.slug, is_admin)
+def _caller(project: ProjectRow, *, is_admin: bool, key_id: str) -> Caller:
+    return Caller(ProjectId(project.id), project.organization_id, project.slug, is_admin, key_id)
 
 
 def _hash(key: bytes) -> str:

@@ -2,14 +2,15 @@
 
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine
 
-from server.auth.api_keys import find_caller, find_project
+from server.auth.api_keys import find_admin, find_caller
 from server.auth.caller import Caller
 from server.errors import Unauthenticated
 
+_SETTINGS_ADMIN_KEY = "the admin key of the settings"  # in the place of an id
 _NO_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
     "(i.e. Authorization: Bearer YOUR_KEY). You can make a key with `tunesmith keys create`."
@@ -47,17 +48,17 @@ class Authenticator:
         project_id = values.get(b"openai-project", b"").decode("latin-1").strip()
         if not caller.is_admin or not project_id:
             return caller
-        return self._as_admin_of(project_id)
+        return self._as_admin_of(project_id, caller.key_id)
 
     def _from_settings(self, key: bytes) -> Caller | None:
         """Both are compared whatever the first comparison says: the time tells nothing."""
         is_api_key, is_admin_key = _same(key, self.api_key), _same(key, self.admin_key)
         if is_admin_key:
-            return Caller(self.default.project_id, self.default.organization_id, self.default.slug, is_admin=True)
+            return replace(self.default, is_admin=True, key_id=_SETTINGS_ADMIN_KEY)
         return self.default if is_api_key else None
 
-    def _as_admin_of(self, project_id: str) -> Caller:
-        caller = find_project(self.database, project_id, is_admin=True)
+    def _as_admin_of(self, project_id: str, key_id: str) -> Caller:
+        caller = find_admin(self.database, project_id, key_id=key_id)
         if caller is None:
             raise Unauthenticated(
                 "The OpenAI-Project header names no project of this server. Leave it out to act in the default one.",

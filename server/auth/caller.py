@@ -11,3 +11,4 @@ class Caller:
     organization_id: str  # OpenAI's `organization_id` of a job
     slug: str  # the third segment of `ft:` names
     is_admin: bool
+    key_id: str  # of the API key; one of the settings has a name in its place

@@ -7,7 +7,7 @@ import orjson
 
 from inference.engine import EngineRefusal
 from server.base_models import BaseModelEntry
-from server.errors import ApiError, EngineUnavailable, InvalidRequest, NotFound, ServerFault
+from server.errors import ApiError, EngineUnavailable, InvalidRequest, NotFound, PermanentFault, ServerFault
 
 _OF_THE_PROMPT = frozenset({"input_text", "input_tokens"})
 _OF_THE_COMPLETION = frozenset({"max_tokens", "max_completion_tokens"})
@@ -29,8 +29,8 @@ def unknown_model(name: str) -> NotFound:
     )
 
 
-def not_servable(name: str) -> ServerFault:
-    return ServerFault(
+def not_servable(name: str) -> PermanentFault:
+    return PermanentFault(
         f"The model '{name}' cannot be served: its files are missing or damaged. Fine-tune it again, or restore them.",
         code="model_not_servable",
     )

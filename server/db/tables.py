@@ -244,4 +244,5 @@ class RememberedRequestRow(ProjectOwned, table=True):
     answer_status: int | None = None  # kept for requests with an idempotency key
     answer: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     is_original_seen: bool = True  # False: a retry came first, and the original may still arrive
+    last_retry: int = 0  # the highest count of tries, by the client, that this one has answered
     created_at: float = Field(index=True)  # unix seconds

@@ -1,24 +1,27 @@
 """/v1/files"""
 
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import StreamingResponse
-from sqlalchemy.exc import DBAPIError
+from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from server.auth.dependencies import ProjectDb
-from server.db.tables import FileRow
-from server.errors import InsufficientStorage, InvalidRequest, NotFound, PayloadTooLarge, responses
+from server.db.project_session import ProjectSession
+from server.errors import Conflict, InsufficientStorage, InvalidRequest, NotFound, PayloadTooLarge, responses
 from server.files import service
 from server.files.schemas import DeleteFileResponse, ListFilesResponse, OpenAIFile
-from server.files.upload import UploadForm, too_large
-from server.ids import new_file_id
+from server.files.upload import UploadForm, UploadRequest, too_large
+from server.idempotency.asked import Asked
+from server.idempotency.dependencies import OnceDep
+from server.idempotency.once import Answer, Once
+from server.ids import FileId, new_file_id
 from server.pagination import AfterQuery, LimitQuery
-from server.storage.blob_store import BlobKey, BlobStore, BlobStoreFull
+from server.storage.blob_store import BlobInfo, BlobKey, BlobStore, BlobStoreFull
 
 router = APIRouter(prefix="/v1/files", tags=["Files"])
 
@@ -39,10 +42,11 @@ _FORM = {
 @router.post(
     "",
     operation_id="createFile",
-    responses=responses(InvalidRequest, PayloadTooLarge, InsufficientStorage),
+    response_model=OpenAIFile,
+    responses=responses(InvalidRequest, Conflict, PayloadTooLarge, InsufficientStorage),
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
 )
-async def create_file(request: Request, db: ProjectDb) -> OpenAIFile:
+async def create_file(request: Request, once: OnceDep) -> Response:
     """Upload a file. Its content is looked at when a job uses it, not here."""
     state = request.app.state
     max_file_bytes = state.settings.max_file_bytes
@@ -52,25 +56,17 @@ async def create_file(request: Request, db: ProjectDb) -> OpenAIFile:
     blobs: BlobStore = state.blobs
     file_id = new_file_id()
     try:
-        with blobs.writer(BlobKey(file_id)) as writer:
+        with once.alone(), blobs.writer(BlobKey(file_id)) as writer:
             form = UploadForm(
                 request.headers.get("content-type", ""), max_file_bytes=max_file_bytes, write_file=writer.write
             )
             await _receive(request, form)
             asked = form.finish()
             blob = await run_in_threadpool(writer.commit)
+            answer = await run_in_threadpool(_make_visible, once, blobs, file_id, asked, blob)
     except BlobStoreFull as error:
         raise InsufficientStorage("The server has no space left for this file; nothing of it was kept.") from error
-
-    def make_visible() -> FileRow:
-        try:
-            with db.write() as session:
-                return service.create_file(session, file_id, asked, blob)
-        except DBAPIError:
-            blobs.delete(BlobKey(file_id))
-            raise
-
-    return OpenAIFile.from_row(await run_in_threadpool(make_visible))
+    return answer.render()
 
 
 @router.get("", operation_id="listFiles", responses=responses(InvalidRequest))
@@ -100,13 +96,22 @@ def retrieve_file(file_id: str, db: ProjectDb) -> OpenAIFile:
         return OpenAIFile.from_row(service.retrieve_file(session, file_id))
 
 
-@router.delete("/{file_id}", operation_id="deleteFile", responses=responses(NotFound))
-def delete_file(file_id: str, request: Request, db: ProjectDb) -> DeleteFileResponse:
+@router.delete(
+    "/{file_id}", operation_id="deleteFile", response_model=DeleteFileResponse, responses=responses(NotFound)
+)
+def delete_file(file_id: str, request: Request, once: OnceDep) -> Response:
     """Delete a file. Jobs that are using it go on with their own copy."""
-    with db.write() as session:
+
+    def delete(session: ProjectSession) -> DeleteFileResponse:
         service.delete_file(session, file_id)
+        return DeleteFileResponse(id=file_id)
+
+    def find(_session: ProjectSession, deleted_id: str) -> DeleteFileResponse:
+        return DeleteFileResponse(id=deleted_id)
+
+    answer = once.act(Asked("deleteFile", {"file_id": file_id}), do=delete, find=find)
     request.app.state.blobs.delete(BlobKey(file_id))
-    return DeleteFileResponse(id=file_id)
+    return answer.render()
 
 
 @router.get(
@@ -125,6 +130,27 @@ def download_file(file_id: str, request: Request, db: ProjectDb) -> StreamingRes
         media_type="application/octet-stream",
         headers={"content-length": str(row.bytes), "content-disposition": _attachment(row.filename)},
     )
+
+
+def _make_visible(once: Once, blobs: BlobStore, file_id: FileId, asked: UploadRequest, blob: BlobInfo) -> Answer:
+    """Give the blob its file, or delete it: a retry's content is there already."""
+
+    def make(session: ProjectSession) -> OpenAIFile:
+        return OpenAIFile.from_row(service.create_file(session, file_id, asked, blob))
+
+    def find(session: ProjectSession, first_id: str) -> OpenAIFile | None:
+        row = service.find_file(session, first_id)
+        return None if row is None else OpenAIFile.from_row(row)
+
+    content = dataclasses.asdict(asked) | dataclasses.asdict(blob)
+    is_new = False
+    try:
+        answer = once.create(Asked("createFile", content), make=make, find=find)
+        is_new = answer.is_new
+    finally:
+        if not is_new:
+            blobs.delete(BlobKey(file_id))
+    return answer
 
 
 async def _receive(request: Request, form: UploadForm) -> None:

@@ -53,9 +53,13 @@ def list_files(
     return build_page(rows, limit)
 
 
+def find_file(session: Session, file_id: str) -> FileRow | None:
+    return repository.find_file(session, file_id, now=time.time())
+
+
 def retrieve_file(session: Session, file_id: str) -> FileRow:
     """Raises: NotFound."""
-    row = repository.find_file(session, file_id, now=time.time())
+    row = find_file(session, file_id)
     if row is None:
         raise NotFound(f"No such File object: {file_id}", param="id")
     return row

@@ -4,10 +4,12 @@ import re
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
 
 from server.auth.dependencies import CallerDep, ProjectDb
-from server.errors import InvalidRequest, NotFound, responses
-from server.fine_tuning import service
+from server.db.project_session import ProjectSession
+from server.errors import Conflict, InvalidRequest, NotFound, PayloadTooLarge, responses
+from server.fine_tuning import repository, service
 from server.fine_tuning.schemas import (
     CreateFineTuningJobRequest,
     FineTuningJob,
@@ -18,6 +20,8 @@ from server.fine_tuning.schemas import (
     ListJobsResponse,
 )
 from server.fine_tuning.service import PageRequest
+from server.idempotency.asked import Asked
+from server.idempotency.dependencies import OnceDep
 from server.pagination import AfterQuery, LimitQuery
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["Fine-tuning"])
@@ -25,14 +29,26 @@ router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["Fine-tuning"])
 _METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
 
 
-@router.post("", operation_id="createFineTuningJob", responses=responses(InvalidRequest))
+@router.post(
+    "",
+    operation_id="createFineTuningJob",
+    response_model=FineTuningJob,
+    responses=responses(InvalidRequest, Conflict, PayloadTooLarge),
+)
 def create_fine_tuning_job(
-    body: CreateFineTuningJobRequest, request: Request, caller: CallerDep, db: ProjectDb
-) -> FineTuningJob:
+    body: CreateFineTuningJobRequest, request: Request, caller: CallerDep, once: OnceDep
+) -> Response:
     """Create a job that makes a fine-tuned model of a base model and a file of examples."""
-    with db.write() as session:
+
+    def make(session: ProjectSession) -> FineTuningJob:
         job = service.create_job(session, request.app.state.base_models, body)
-    return FineTuningJob.from_row(job, caller.organization_id)
+        return FineTuningJob.from_row(job, caller.organization_id)
+
+    def find(session: ProjectSession, job_id: str) -> FineTuningJob | None:
+        job = repository.find_job(session, job_id)
+        return None if job is None else FineTuningJob.from_row(job, caller.organization_id)
+
+    return once.create(Asked("createFineTuningJob", body), make=make, find=find).render()
 
 
 @router.get("", operation_id="listPaginatedFineTuningJobs", responses=responses(InvalidRequest))
@@ -62,13 +78,22 @@ def retrieve_fine_tuning_job(fine_tuning_job_id: str, caller: CallerDep, db: Pro
 
 
 @router.post(
-    "/{fine_tuning_job_id}/cancel", operation_id="cancelFineTuningJob", responses=responses(InvalidRequest, NotFound)
+    "/{fine_tuning_job_id}/cancel",
+    operation_id="cancelFineTuningJob",
+    response_model=FineTuningJob,
+    responses=responses(InvalidRequest, NotFound, Conflict),
 )
-def cancel_fine_tuning_job(fine_tuning_job_id: str, caller: CallerDep, db: ProjectDb) -> FineTuningJob:
+def cancel_fine_tuning_job(fine_tuning_job_id: str, caller: CallerDep, once: OnceDep) -> Response:
     """Cancel a job that has not ended."""
-    with db.write() as session:
-        job = service.cancel_job(session, fine_tuning_job_id)
-    return FineTuningJob.from_row(job, caller.organization_id)
+
+    def cancel(session: ProjectSession) -> FineTuningJob:
+        return FineTuningJob.from_row(service.cancel_job(session, fine_tuning_job_id), caller.organization_id)
+
+    def find(session: ProjectSession, job_id: str) -> FineTuningJob:
+        return FineTuningJob.from_row(service.retrieve_job(session, job_id), caller.organization_id)
+
+    asked = Asked("cancelFineTuningJob", {"fine_tuning_job_id": fine_tuning_job_id})
+    return once.act(asked, do=cancel, find=find).render()
 
 
 @router.get(

@@ -73,7 +73,7 @@ def test_keys_of_one_project_share_what_it_owns(api: Api) -> None:
         assert client.files.retrieve(row.id).id == row.id
 
 
-DEFAULT = Caller(ProjectId("proj_default"), "org-x", "personal", is_admin=False)
+DEFAULT = Caller(ProjectId("proj_default"), "org-x", "personal", is_admin=False, key_id="key_x")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,9 @@ def test_a_key_of_the_settings_is_valid_as_it_stands(api: Api, key: str, header:
     assert authenticator.authenticate([(b"authorization", header)]) == DEFAULT
 
     administrator = Authenticator(api.database, DEFAULT, api_key=None, admin_key=key)
-    assert administrator.authenticate([(b"authorization", header)]) == dataclasses.replace(DEFAULT, is_admin=True)
+    caller = administrator.authenticate([(b"authorization", header)])
+    assert caller == dataclasses.replace(DEFAULT, is_admin=True, key_id=caller.key_id)
+    assert caller.key_id != DEFAULT.key_id
 
 
 @pytest.mark.parametrize("header", [b"Bearer my api key", b"Bearer My API", b"Bearer My API Key2", b"Bearer ?"])

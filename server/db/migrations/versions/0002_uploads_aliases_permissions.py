@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.Column("answer_status", sa.Integer(), nullable=True),
         sa.Column("answer", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("is_original_seen", sa.Boolean(), nullable=False),
+        sa.Column("last_retry", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(
             ["project_id"],

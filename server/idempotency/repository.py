@@ -1,0 +1,39 @@
+"""All SQL about remembered requests."""
+
+from sqlmodel import col, delete, select
+
+from server.db.project_session import ProjectSession
+from server.db.tables import RememberedRequestRow
+
+_MOST_ALIKE = 100
+_FORGOTTEN_AT_ONCE = 100  # rows; they go as new ones come
+
+
+def find_by_key(session: ProjectSession, idempotency_key: str) -> RememberedRequestRow | None:
+    query = select(RememberedRequestRow).where(RememberedRequestRow.idempotency_key == idempotency_key)
+    return session.exec(query).first()
+
+
+def list_alike(
+    session: ProjectSession, *, key_id: str, operation: str, fingerprint: str, since: float
+) -> list[RememberedRequestRow]:
+    """The requests of this API key, without an idempotency key, that asked for the same. Newest first."""
+    query = (
+        select(RememberedRequestRow)
+        .where(
+            RememberedRequestRow.fingerprint == fingerprint,
+            RememberedRequestRow.key_id == key_id,
+            RememberedRequestRow.operation == operation,
+            RememberedRequestRow.created_at > since,
+            col(RememberedRequestRow.idempotency_key).is_(None),
+        )
+        .order_by(col(RememberedRequestRow.id).desc())
+    )
+    return list(session.exec(query.limit(_MOST_ALIKE)))
+
+
+def forget_old(session: ProjectSession, *, before: float) -> None:
+    """Delete the project's oldest rows, a bounded number of them."""
+    old = select(RememberedRequestRow.id).where(col(RememberedRequestRow.created_at) <= before)
+    oldest = old.order_by(col(RememberedRequestRow.created_at)).limit(_FORGOTTEN_AT_ONCE)
+    session.exec(delete(RememberedRequestRow).where(col(RememberedRequestRow.id).in_(list(session.exec(oldest)))))
