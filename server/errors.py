@@ -21,6 +21,8 @@ from pydantic import BaseModel
 
 from server.vocabulary import ErrorType
 
+_MOST_SHOWN = 2000  # characters
+
 
 class ApiError(Exception):
     """An error with a place in OpenAI's envelope. `message` is shown: it holds no client's content and no path."""
@@ -129,5 +131,6 @@ def responses(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
 
 
 def _sendable(text: str) -> str:
-    """JSON can name half a character (a lone surrogate), which no answer can hold."""
-    return text.encode("utf-8", errors="replace").decode()
+    """Cut what a client made too long to be shown; JSON can also name half a character, which no answer can hold."""
+    shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+    return shown.encode("utf-8", errors="replace").decode()

@@ -1,5 +1,6 @@
-"""Bounds on what a request may hold, before anything reads it."""
+"""What the body of a request may be, before anything reads it."""
 
+import orjson
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -7,7 +8,7 @@ MAX_JSON_BODY_BYTES = 1024 * 1024  # the largest request of the JSON routes has 
 
 
 class JsonBodies:
-    """Bounds every body, and takes it for JSON whatever its header says: curl -d calls it a form.
+    """Bounds every body that is read, and takes it for JSON whatever its header says: curl -d calls it a form.
 
     Routes that stream their body count for themselves and are left alone.
     """
@@ -20,16 +21,42 @@ class JsonBodies:
         if scope["type"] != "http" or (scope["method"], scope["path"]) in self._streaming:
             await self._app(scope, receive, send)
             return
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > MAX_JSON_BODY_BYTES:
-                raise HTTPException(413)  # the one exception that passes through FastAPI's reading of a body
-            return message
-
+        has_body = scope["method"] in ("POST", "PUT", "PATCH")
         headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
         as_json = [*headers, (b"content-type", b"application/json")]
-        await self._app({**scope, "headers": as_json}, counted, send)
+        await self._app({**scope, "headers": as_json}, _checked(receive) if has_body else receive, send)
+
+
+def _checked(receive: Receive) -> Receive:
+    """The body in one message; an HTTPException is what passes through FastAPI's reading of it."""
+    is_read = False
+
+    async def receive_whole() -> Message:
+        nonlocal is_read
+        if is_read:
+            return await receive()
+        is_read = True
+        body = bytearray()
+        more_body = True
+        while more_body:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return message
+            body += message.get("body", b"")
+            more_body = message.get("more_body", False)
+            if len(body) > MAX_JSON_BODY_BYTES:
+                raise HTTPException(413)
+        _check_json(bytes(body))
+        return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+    return receive_whole
+
+
+def _check_json(body: bytes) -> None:
+    """Refuse what Python's own parser lets through: NaN, half characters, other encodings than UTF-8, any depth."""
+    if not body:
+        return
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise HTTPException(400) from error

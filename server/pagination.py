@@ -30,5 +30,7 @@ def build_page(rows: Sequence[Row], limit: int) -> Page[Row]:
 
 def unknown_cursor(after: str) -> InvalidRequest:
     return InvalidRequest(
-        f"Invalid 'after': there is no object with the id '{after}' in this list.", param="after", code="invalid_value"
+        f"Invalid 'after': there is no object with the id '{after[:256]}' in this list.",
+        param="after",
+        code="invalid_value",
     )

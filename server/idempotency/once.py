@@ -91,7 +91,7 @@ class Once:
             return answer
 
     def remember_fault(self, error: ApiError) -> bool:
-        """Keep a fault of ours as the answer to the idempotency key: it may have had effects. False: there is no key."""
+        """Keep a fault of ours as the answer to the idempotency key: it may have had effects. False: it has none."""
         key = self._sending.idempotency_key
         if key is None or self._begun is None:
             return False

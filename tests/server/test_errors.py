@@ -11,6 +11,8 @@ import orjson
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from server import errors
+from server.idempotency.running import KeyInUse
 from server.request_ids import RequestIds
 from tests.running_api import Api
 
@@ -142,6 +144,33 @@ def test_a_fault_in_the_middle_of_an_answer_is_never_a_clean_end() -> None:
 
     with pytest.raises(RuntimeError):
         asyncio.run(_call(broken))
+
+
+@pytest.mark.parametrize(
+    ("error", "should_retry"),
+    [
+        (errors.InvalidRequest, None),
+        (errors.Conflict, "false"),
+        (KeyInUse, "true"),
+        (errors.TooManyRequests, None),
+        (errors.ServerFault, None),
+        (errors.PermanentFault, "false"),
+        (errors.EngineUnavailable, None),
+        (errors.InsufficientStorage, "false"),
+    ],
+)
+def test_clients_are_told_not_to_repeat_what_repeating_does_not_cure(
+    error: type[errors.ApiError], should_retry: str | None
+) -> None:
+    """They would repeat every 409, 429 and 5xx."""
+    assert error("x").headers().get("x-should-retry") == should_retry
+
+
+def test_what_a_client_made_up_is_shown_in_part_and_in_whole_characters() -> None:
+    shown = errors.NotFound("x" * 10_000 + "\ud800", param="\udfff")
+
+    assert len(shown.message) == 2001
+    assert shown.param == "?"
 
 
 async def _call(app: Any) -> list[Message]:
