@@ -1,0 +1,65 @@
+"""Whatever the document allows or forbids is sent to the API: no fault, and no answer that the document does not have.
+
+Every operation of the document is driven, a new one from the moment it is there.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import hypothesis
+import pytest
+import schemathesis
+import yaml
+from schemathesis.checks import CHECKS, load_all_checks
+
+from openapi import update
+from tests.factories import make_checkpoint, make_file, make_job, make_model
+from tests.running_api import Api
+
+DOCUMENT = yaml.safe_load(update.DOCUMENT.read_text("utf-8"))
+PUBLIC = {"/health", "/ready"}
+OPERATIONS = [(method.upper(), path) for path, operations in DOCUMENT["paths"].items() for method in operations]
+# The document says the form of a request. That an id is nobody's, or a field not this method's, it does not.
+load_all_checks()
+NOT_ASKED = CHECKS.get_by_names(["positive_data_acceptance"])
+schema = schemathesis.openapi.from_dict(DOCUMENT)
+
+# Where a made-up id would be nobody's, every other one is of an object there is.
+EXISTING: dict[str, Callable[[Api], str]] = {
+    "file_id": lambda api: make_file(api.services, api.project_id).id,
+    "fine_tuning_job_id": lambda api: (
+        make_checkpoint(api.services, make_job(api.services, api.project_id), 1, train_loss=0.5).job_id
+    ),
+    "model": lambda api: make_model(api.services, api.project_id).name,
+    "training_file": lambda api: make_file(api.services, api.project_id).id,
+    "validation_file": lambda api: make_file(api.services, api.project_id).id,
+}
+
+
+@schema.parametrize()
+@hypothesis.settings(max_examples=20)
+def test_the_api_does_what_its_document_says(case: Any, api: Api) -> None:
+    place_existing(case, api)
+    case.call_and_validate(
+        base_url=api.url.removesuffix("/v1"),
+        headers={"Authorization": f"Bearer {api.key}"},
+        excluded_checks=NOT_ASKED,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_an_operation_is_refused_without_a_key(api: Api, method: str, path: str) -> None:
+    answer = httpx.request(method, api.url.removesuffix("/v1") + path, json={})
+
+    assert (answer.status_code == 401) != (path in PUBLIC)
+
+
+def place_existing(case: Any, api: Api) -> None:
+    """Put ids of objects in the places of half of the made-up ones."""
+    for values in (case.path_parameters, case.body):
+        if isinstance(values, dict):
+            for name in values.keys() & EXISTING.keys():
+                if isinstance(values[name], str) and len(values[name]) % 2 == 0:
+                    values[name] = "gpt-4o-mini" if values is case.body and name == "model" else EXISTING[name](api)
