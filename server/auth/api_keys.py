@@ -95,11 +95,11 @@ def find_caller(database: Engine, key: bytes) -> Caller | None:
     return _caller(found[1], is_admin=found[0].is_admin, key_id=found[0].id) if found else None
 
 
-def find_admin(database: Engine, project_id: str, *, key_id: str) -> Caller | None:
-    """The caller that the admin key of this id is in the project of that one; None if there is no such project."""
+def find_project(database: Engine, project_id: str, *, is_admin: bool, key_id: str = "") -> Caller | None:
+    """What a key would be as a caller in the project of this id; None if there is no such project."""
     with system_session(database) as session:
         project = session.get(ProjectRow, project_id)
-    return _caller(project, is_admin=True, key_id=key_id) if project else None
+    return _caller(project, is_admin=is_admin, key_id=key_id) if project else None
 
 
 def _ensure_project(session: Session, name: str, slug: str) -> ProjectRow:

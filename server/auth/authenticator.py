@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine
 
-from server.auth.api_keys import find_admin, find_caller
+from server.auth.api_keys import find_caller, find_project
 from server.auth.caller import Caller
 from server.errors import Unauthenticated
 
@@ -58,7 +58,7 @@ class Authenticator:
         return self.default if is_api_key else None
 
     def _as_admin_of(self, project_id: str, key_id: str) -> Caller:
-        caller = find_admin(self.database, project_id, key_id=key_id)
+        caller = find_project(self.database, project_id, is_admin=True, key_id=key_id)
         if caller is None:
             raise Unauthenticated(
                 "The OpenAI-Project header names no project of this server. Leave it out to act in the default one.",
