@@ -1,23 +1,22 @@
 """/v1/files"""
 
 import dataclasses
-from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
 from server.auth.dependencies import ProjectDb
 from server.db.project_session import ProjectSession
 from server.errors import Conflict, InsufficientStorage, InvalidRequest, NotFound, PayloadTooLarge, responses
 from server.files import service
+from server.files.receiving import receive_body
 from server.files.schemas import DeleteFileResponse, ListFilesResponse, OpenAIFile
 from server.files.upload import UploadForm, UploadRequest, too_large
 from server.idempotency.asked import Asked
-from server.idempotency.dependencies import OnceDep
+from server.idempotency.dependencies import OnceDep, UnkeyedOnceDep
 from server.idempotency.once import Answer, Once
 from server.ids import FileId, new_file_id
 from server.pagination import AfterQuery, LimitQuery
@@ -25,7 +24,6 @@ from server.storage.blob_store import BlobInfo, BlobKey, BlobStore, BlobStoreFul
 
 router = APIRouter(prefix="/v1/files", tags=["Files"])
 
-_PIECE_BYTES = 1024 * 1024  # what goes to a thread at once
 _FORM_OVERHEAD_BYTES = 128 * 1024
 _FORM = {
     "type": "object",
@@ -60,7 +58,7 @@ async def create_file(request: Request, once: OnceDep) -> Response:
             form = UploadForm(
                 request.headers.get("content-type", ""), max_file_bytes=max_file_bytes, write_file=writer.write
             )
-            await _receive(request, form)
+            await receive_body(request, form.feed)
             asked = form.finish()
             blob = await run_in_threadpool(writer.commit)
             answer = await run_in_threadpool(_make_visible, once, blobs, file_id, asked, blob)
@@ -99,7 +97,7 @@ def retrieve_file(file_id: str, db: ProjectDb) -> OpenAIFile:
 @router.delete(
     "/{file_id}", operation_id="deleteFile", response_model=DeleteFileResponse, responses=responses(NotFound)
 )
-def delete_file(file_id: str, request: Request, once: OnceDep) -> Response:
+def delete_file(file_id: str, request: Request, once: UnkeyedOnceDep) -> Response:
     """Delete a file. Jobs that are using it go on with their own copy."""
 
     def delete(session: ProjectSession) -> DeleteFileResponse:
@@ -151,25 +149,6 @@ def _make_visible(once: Once, blobs: BlobStore, file_id: FileId, asked: UploadRe
         if not is_new:
             blobs.delete(BlobKey(file_id))
     return answer
-
-
-async def _receive(request: Request, form: UploadForm) -> None:
-    try:
-        async for piece in _pieces(request):
-            await run_in_threadpool(form.feed, piece)
-    except ClientDisconnect as error:
-        raise InvalidRequest("The upload broke off; nothing of it was kept.") from error
-
-
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    """The body in pieces worth a thread's while."""
-    gathered = bytearray()
-    async for chunk in request.stream():
-        gathered += chunk
-        if len(gathered) >= _PIECE_BYTES:
-            yield bytes(gathered)
-            gathered.clear()
-    yield bytes(gathered)
 
 
 def _attachment(filename: str) -> str:

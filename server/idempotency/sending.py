@@ -10,8 +10,7 @@ RETRY_WINDOW_S = 3600.0  # clients wait 600 s for an answer, and try a few times
 ORIGINAL_WINDOW_S = 60.0  # a request that its own retry overtook is this late at most
 KEY_WINDOW_S = 24 * 3600.0
 
-_HEADER = "idempotency-key"
-_MAX_KEY_LENGTH = 255
+MAX_KEY_LENGTH = 255
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,11 @@ class Sending:
         return bool(self.retry_count)
 
 
-def read_sending(headers: Mapping[str, str], *, method: str, key_id: str) -> Sending:
+def read_sending(headers: Mapping[str, str], *, key_id: str, idempotency_key: str | None) -> Sending:
     """Raises: InvalidRequest: an idempotency key that cannot be one."""
-    key = headers.get(_HEADER) if method == "POST" else None
-    if key is not None:
-        _check(key)
-    return Sending(key_id, key, _count(headers.get("x-stainless-retry-count")))
+    if idempotency_key is not None:
+        _check(idempotency_key)
+    return Sending(key_id, idempotency_key, _count(headers.get("x-stainless-retry-count")))
 
 
 def choose_first(sending: Sending, alike: Sequence[RememberedRequestRow], *, now: float) -> RememberedRequestRow | None:
@@ -58,9 +56,9 @@ def _check(key: str) -> None:
             param="Idempotency-Key",
             code="empty_string",
         )
-    if len(key) > _MAX_KEY_LENGTH:
+    if len(key) > MAX_KEY_LENGTH:
         raise InvalidRequest(
-            f"Invalid 'Idempotency-Key': string too long. Expected a string with maximum length {_MAX_KEY_LENGTH}, "
+            f"Invalid 'Idempotency-Key': string too long. Expected a string with maximum length {MAX_KEY_LENGTH}, "
             f"but got a string with length {len(key)} instead.",
             param="Idempotency-Key",
             code="string_above_max_length",
