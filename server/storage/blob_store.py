@@ -30,7 +30,7 @@ class BlobStoreFull(BlobStoreError):
 class BlobWriter(Protocol):
     """A blob on its way in. Nobody sees it before `commit`."""
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | memoryview) -> None:
         """Raises: BlobStoreFull."""
         ...
 

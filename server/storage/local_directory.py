@@ -28,14 +28,13 @@ class LocalDirectory:
 
     @contextmanager
     def writer(self, key: BlobKey) -> Iterator["_LocalWriter"]:
-        temporary = self._unfinished / f"{key}.{random_base62(8)}"
         destination = self._path(key)
-        try:
-            with _full_disk_named(), temporary.open("xb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # gone with this process: a sweep sees who still writes
+        with _full_disk_named(), self._begin(key) as file:
+            temporary = Path(file.name)
+            try:
                 yield _LocalWriter(file, temporary, destination)
-        finally:
-            temporary.unlink(missing_ok=True)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def put(self, key: BlobKey, chunks: Iterable[bytes]) -> BlobInfo:
         with self.writer(key) as writer:
@@ -72,6 +71,15 @@ class LocalDirectory:
         broken_off = sum(_delete_if_abandoned(path) for path in unfinished)
         return broken_off + sum(_delete_if_older(path, before) for path in unknown)
 
+    def _begin(self, key: BlobKey) -> BinaryIO:
+        """Make a file and lock it. The lock is gone with this process: a sweep sees who still writes."""
+        while True:
+            file = (self._unfinished / f"{key}.{random_base62(8)}").open("xb")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:  # else a sweep came in between
+                return file
+            file.close()
+
     def _path(self, key: BlobKey) -> Path:
         if not key.replace("-", "").replace("_", "").isalnum() or not key.isascii():
             raise ValueError("a blob's key is made of letters, digits, '_' and '-'")
@@ -86,13 +94,14 @@ class _LocalWriter:
         self._digest = hashlib.sha256()
         self._size_bytes = 0
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | memoryview) -> None:
         self._file.write(chunk)
         self._digest.update(chunk)
         self._size_bytes += len(chunk)
 
     def commit(self) -> BlobInfo:
         self._file.flush()
+        os.utime(self._file.fileno())  # a slow client's last byte may be old; a sweep goes by this
         os.fsync(self._file.fileno())
         self._temporary.replace(self._destination)
         sync_directory(self._destination.parent)
