@@ -28,6 +28,8 @@ def envelope(message: str, code: str | None = None) -> dict[str, Any]:
         ("GET", "/", 404, "Invalid URL (GET /)"),
         ("GET", "/v1/files/", 404, "Invalid URL (GET /v1/files/)"),
         ("GET", "/v1/files/a/b/c", 404, "Invalid URL (GET /v1/files/a/b/c)"),
+        ("GET", "/v1/models/", 404, "Invalid URL (GET /v1/models/)"),
+        ("DELETE", "/v1/models/", 404, "Invalid URL (DELETE /v1/models/)"),
         ("GET", "/docs", 404, "Invalid URL (GET /docs)"),
         ("GET", "/openapi.json", 404, "Invalid URL (GET /openapi.json)"),
         ("PUT", "/v1/files", 405, "Not allowed to PUT on /v1/files."),

@@ -15,7 +15,7 @@ from server.db.project_session import project_session
 from server.db.system_session import system_session
 from server.db.tables import JobRow, RememberedRequestRow
 from server.ids import random_base62
-from tests.factories import make_file, make_job
+from tests.factories import make_file, make_job, make_model
 from tests.running_api import Api
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -203,6 +203,15 @@ def test_a_retried_delete_is_answered_like_the_first(api: Api, http: httpx.Clien
     assert http.delete("/v1/files/file-x", headers=sent(1)).status_code == 404
     with api.http(api.foreign_key) as stranger:
         assert stranger.delete(f"/v1/files/{file_id}", headers=sent(1)).status_code == 404
+
+
+def test_a_retried_delete_of_a_model_is_answered_like_the_first(api: Api, http: httpx.Client) -> None:
+    name = make_model(api.services, api.project_id).name
+    deleted = {"id": name, "object": "model", "deleted": True}
+    assert http.delete(f"/v1/models/{name}", headers=sent(0)).json() == deleted
+
+    assert http.delete(f"/v1/models/{name}", headers=sent(1)).json() == deleted
+    assert http.delete(f"/v1/models/{name}", headers=sent(0)).status_code == 404
 
 
 def test_the_same_key_gets_the_same_answer(api: Api, http: httpx.Client, body: dict[str, Any]) -> None:
