@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: an API on loopback, and clients of two projects."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import hypothesis
@@ -9,7 +10,11 @@ import pytest
 
 from inference.fake_engine import FakeEngine
 from server.auth.api_keys import create_key
-from server.bootstrap import build_services
+from server.bootstrap import Services, build_services
+from server.launchers.in_memory import InMemoryLauncher
+from server.launchers.launcher import Launcher
+from tests.job_rig import MakeRig, Rig
+from tests.played_runs import PlayedTrainer
 from tests.running_api import Api, make_settings, serving
 
 # The same examples each time, in whatever time they take: a busy machine is not a fault.
@@ -48,3 +53,17 @@ def http(api: Api) -> Iterator[httpx.Client]:
     """What the official client would never send."""
     with api.http() as client:
         yield client
+
+
+@pytest.fixture
+def make_rig(tmp_path: Path) -> Iterator[MakeRig]:
+    made: list[Services] = []
+
+    def make(launcher: Launcher | None = None, **settings: object) -> Rig:
+        services = build_services(make_settings(tmp_path / "home", api_key="test key", **settings))
+        made.append(services)
+        return Rig(services, launcher or InMemoryLauncher(PlayedTrainer()))
+
+    yield make
+    for services in made:
+        services.database.dispose()

@@ -10,11 +10,11 @@ from sqlmodel import Session, col, select
 from server.db.system_session import SystemSession, system_session
 from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobEventRow, JobRow, ProjectRow
 from server.fine_tuning.lifecycle import is_terminal
-from server.vocabulary import TERMINAL_STATUSES, EventType
+from server.vocabulary import ACTIVE_STATUSES, EventType
 
 
 class LeaseLost(Exception):
-    """The job is another worker's by now, or has ended: what was to be written must not be."""
+    """The job is another worker's by now, or not what it was: what was to be written must not be."""
 
 
 def claim_all(engine: Engine) -> None:
@@ -25,21 +25,24 @@ def claim_all(engine: Engine) -> None:
 
 
 def jobs_that_need_a_worker(engine: Engine) -> Sequence[JobRow]:
-    """Those that have not ended, and ended ones whose run is not gone yet; oldest first."""
+    """Those that are on their way, and others whose run is not gone yet; oldest first."""
     with system_session(engine) as session:
         return session.exec(select(JobRow).where(_needs_a_worker()).order_by(col(JobRow.seq))).all()
 
 
 @contextmanager
-def owned(engine: Engine, job: JobRow, *, also_ended: bool = False) -> Iterator[tuple[SystemSession, JobRow]]:
+def owned(engine: Engine, job: JobRow, *, also_changed: bool = False) -> Iterator[tuple[SystemSession, JobRow]]:
     """Open a transaction on the job as it is now, for its owner.
 
     Raises:
-        LeaseLost: claimed by another worker since `job` was read; or ended, unless `also_ended`.
+        LeaseLost: claimed by another worker since `job` was read; or, unless `also_changed`, ended, or given
+            another status by a client (cancelled, paused, resumed).
     """
     with system_session(engine, write=True) as session:
         current = session.exec(select(JobRow).where(JobRow.id == job.id)).one_or_none()
-        if current is None or current.fence != job.fence or (is_terminal(current.status) and not also_ended):
+        if current is None or current.fence != job.fence:
+            raise LeaseLost(job.id)
+        if not also_changed and (current.status != job.status or is_terminal(current.status)):
             raise LeaseLost(job.id)
         yield session, current
 
@@ -81,6 +84,11 @@ def checkpoints_of(session: Session, job: JobRow) -> Sequence[CheckpointRow]:
     return session.exec(statement.order_by(col(CheckpointRow.step).desc())).all()
 
 
+def has_checkpoint(engine: Engine, job: JobRow, step: int) -> bool:
+    with system_session(engine) as session:
+        return any(row.step == step for row in checkpoints_of(session, job))
+
+
 def find_model(session: Session, name: str) -> FineTunedModelRow | None:
     return session.exec(select(FineTunedModelRow).where(FineTunedModelRow.name == name)).one_or_none()
 
@@ -99,4 +107,4 @@ def live_model_directories(engine: Engine) -> set[str]:
 
 
 def _needs_a_worker() -> ColumnElement[bool]:
-    return or_(col(JobRow.status).not_in(TERMINAL_STATUSES), col(JobRow.stage).is_not(None))
+    return or_(col(JobRow.status).in_(ACTIVE_STATUSES), col(JobRow.stage).is_not(None))

@@ -1,8 +1,11 @@
 """The life of a job, as pure functions: which status may follow which, what an event means, how a run ended.
 
 validating_files ──▶ queued ──▶ running ──▶ succeeded
-       │               │           │
-       └───────────────┴───────────┴──────▶ failed | cancelled
+       │              │    ▲       │
+       │              ▼    │       │
+       │              paused ◀─────┤
+       │                 │         │
+       └─────────────────┴─────────┴──────▶ failed | cancelled
 """
 
 from dataclasses import dataclass, field
@@ -28,8 +31,9 @@ _ASKED_TO_STOP = 143  # 128 + SIGTERM: it was asked before it could report anyth
 
 _NEXT = {
     JobStatus.VALIDATING_FILES: {JobStatus.QUEUED, JobStatus.FAILED, JobStatus.CANCELLED},
-    JobStatus.QUEUED: {JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELLED},
-    JobStatus.RUNNING: {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED},
+    JobStatus.QUEUED: {JobStatus.RUNNING, JobStatus.PAUSED, JobStatus.FAILED, JobStatus.CANCELLED},
+    JobStatus.RUNNING: {JobStatus.SUCCEEDED, JobStatus.PAUSED, JobStatus.FAILED, JobStatus.CANCELLED},
+    JobStatus.PAUSED: {JobStatus.QUEUED, JobStatus.FAILED, JobStatus.CANCELLED},
 }
 
 

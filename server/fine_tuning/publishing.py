@@ -55,7 +55,7 @@ def add_checkpoint(
     """Make a published checkpoint a model and list it; the oldest beyond the last three goes."""
     if any(row.step == saved.step for row in checkpoints_of(session, job)):
         return  # an earlier attempt has reported it
-    rank = _rank(job)
+    rank = rank_of(job)
     add_fine_tuned_model(session, job, name=str(name), directory=directory, rank=rank, now=now, step=saved.step)
     _list_checkpoint(session, job, {"step": saved.step, **metrics_data(saved.metrics)}, str(name), now)
     message = f"Checkpoint created at step {saved.step} with Snapshot ID: {name}"
@@ -73,7 +73,7 @@ def publish_result(services: WorkerServices, job: JobRow) -> None:
         raise ValueError("a job that has its result has a name for its model")
     run = services.run_directory(job)
     directory = publish_files(run.root / _result_of(run.events).adapter, services.settings.adapters, name)
-    adapter = AdapterRef(str(name), job.base_model, services.settings.adapters / directory, _rank(job))
+    adapter = AdapterRef(str(name), job.base_model, services.settings.adapters / directory, rank_of(job))
     try:
         services.adapters.verify(adapter)
     except AdapterRejected as error:
@@ -113,7 +113,7 @@ def _result_of(events: Path) -> Succeeded:
     return last
 
 
-def _rank(job: JobRow) -> int:
+def rank_of(job: JobRow) -> int:
     return int((job.training_settings or {})["lora_rank"])
 
 
@@ -148,6 +148,9 @@ def _succeed(services: WorkerServices, job: JobRow, adapter: AdapterRef, directo
 
 
 def _list_checkpoint(session: Session, job: JobRow, metrics: dict[str, Any], name: str, now: float) -> None:
+    for paused_at_the_end in [row for row in checkpoints_of(session, job) if row.step == metrics["step"]]:
+        session.delete(paused_at_the_end)  # its model stays, beside the job's own
+        session.flush()
     session.add(
         CheckpointRow(
             id=new_checkpoint_id(),

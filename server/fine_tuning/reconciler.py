@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from inference.engine import EngineUnavailable
 from server.db.tables import JobRow
-from server.fine_tuning import publishing, training, validating
+from server.fine_tuning import pausing, publishing, training, validating
 from server.fine_tuning.job_changes import fail
 from server.fine_tuning.leases import (
     LeaseLost,
@@ -26,7 +26,7 @@ from server.fine_tuning.lifecycle import Fail, is_terminal
 from server.fine_tuning.scheduler import QueuedJob, jobs_to_start
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.worker_services import WorkerServices
-from server.launchers.launcher import LaunchRequest, NoCapacity, RunHandle
+from server.launchers.launcher import NoCapacity, RunHandle
 from server.storage.blob_store import BlobStoreFull
 from server.vocabulary import JobErrorCode, JobStatus
 
@@ -46,6 +46,8 @@ _ACTS: Mapping[tuple[JobStatus, str | None], Callable[[WorkerServices, JobRow], 
     (JobStatus.RUNNING, Stage.TRAIN): training.follow,
     (JobStatus.RUNNING, Stage.RETRY): training.retry,
     (JobStatus.RUNNING, Stage.PUBLISH): publishing.publish_result,
+    (JobStatus.PAUSED, Stage.PAUSE): pausing.wind_down,
+    (JobStatus.QUEUED, Stage.PAUSE): pausing.wind_down,  # resumed before the run was stopped
 }
 
 
@@ -67,8 +69,9 @@ class Reconciler:
             self.tick()
         self._pool.shutdown(wait=True)
         for job in jobs_that_need_a_worker(self._services.database):
-            if job.stage == Stage.TRAIN:
-                self._stop_run(job, self._services.settings.stop_grace_s)
+            if job.run_handle is not None and job.stage in (Stage.TRAIN, Stage.PAUSE):
+                handle = RunHandle.from_json(job.run_handle)
+                self._services.launcher.stop(handle, self._services.settings.stop_grace_s)
 
     def take_over(self) -> None:
         """Become the owner of all jobs, and delete what a former worker left half-done."""
@@ -85,7 +88,7 @@ class Reconciler:
         starting = self._choose(jobs, now)
         for job in jobs:
             waits = self._not_before.get(job.id, 0.0) > now
-            if job.id not in self._acting and not waits and (job.status != JobStatus.QUEUED or job.id in starting):
+            if job.id not in self._acting and not waits and (not _waits_for_its_turn(job) or job.id in starting):
                 self._acting[job.id] = self._pool.submit(self._act_safely, job)
         if now >= self._purge_at and "" not in self._acting:
             self._purge_at = now + _PURGE_EVERY_S
@@ -101,9 +104,9 @@ class Reconciler:
         queued = [
             QueuedJob(job.id, job.project_id, job.seq, max(job.not_before, self._not_before.get(job.id, 0.0)))
             for job in jobs
-            if job.status == JobStatus.QUEUED and job.id not in self._acting
+            if _waits_for_its_turn(job) and job.id not in self._acting
         ]
-        starting = sum(1 for job in jobs if job.status == JobStatus.QUEUED and job.id in self._acting)
+        starting = sum(1 for job in jobs if _waits_for_its_turn(job) and job.id in self._acting)
         free = self._services.settings.max_running_jobs - len(running) - starting
         counts = Counter(job.project_id for job in running)
         return set(jobs_to_start(queued, dict(counts), free_slots=max(0, free), now=now))
@@ -129,22 +132,16 @@ class Reconciler:
 
     def _clean_up(self, job: JobRow) -> None:
         """After the end of a job: stop its run if there is one, delete all it held but its logs."""
-        if job.stage == Stage.LAUNCH and self._services.run_directory(job).spec.exists():
-            handle = self._services.launcher.launch(  # may run already; launching again finds it
-                LaunchRequest(self._services.run_directory(job).root, "train")
-            )
-            self._services.launcher.stop(handle, 0.0)
-        self._stop_run(job, 0.0)  # nothing it could still save is kept
+        may_run = job.run_handle is not None or job.stage in (Stage.LAUNCH, Stage.PAUSE)
+        handle = training.find_run(self._services, job) if may_run else None
+        if handle is not None:
+            self._services.launcher.stop(handle, 0.0)  # nothing it could still save is kept
         self._strip_runs(job.id)
         publishing.discard_pending(self._services, job)
-        with owned(self._services.database, job, also_ended=True) as (_, current):
+        with owned(self._services.database, job, also_changed=True) as (_, current):
             current.stage = None
             current.run_handle = None
             current.pending_model = None
-
-    def _stop_run(self, job: JobRow, grace_s: float) -> None:
-        if job.run_handle is not None:
-            self._services.launcher.stop(RunHandle.from_json(job.run_handle), grace_s)
 
     def _strip_runs(self, job_id: str) -> None:
         for attempt in (self._services.settings.runs / job_id).glob("*"):
@@ -183,6 +180,10 @@ class Reconciler:
             is_pending = any(f":{path.name}" in name for name in pending)
             if path.name not in known | deleted and not is_pending:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _waits_for_its_turn(job: JobRow) -> bool:
+    return job.status == JobStatus.QUEUED and job.stage == Stage.START
 
 
 def _is_of_the_machine(fault: Exception) -> bool:

@@ -96,6 +96,44 @@ def cancel_fine_tuning_job(fine_tuning_job_id: str, caller: CallerDep, once: Onc
     return once.act(asked, do=cancel, find=find).render()
 
 
+@router.post(
+    "/{fine_tuning_job_id}/pause",
+    operation_id="pauseFineTuningJob",
+    response_model=FineTuningJob,
+    responses=responses(InvalidRequest, NotFound, Conflict),
+)
+def pause_fine_tuning_job(fine_tuning_job_id: str, caller: CallerDep, once: OnceDep) -> Response:
+    """Pause a job that waits or runs. What it has learnt so far becomes a checkpoint that can be used as a model."""
+
+    def pause(session: ProjectSession) -> FineTuningJob:
+        return FineTuningJob.from_row(service.pause_job(session, fine_tuning_job_id), caller.organization_id)
+
+    def find(session: ProjectSession, job_id: str) -> FineTuningJob:
+        return FineTuningJob.from_row(service.retrieve_job(session, job_id), caller.organization_id)
+
+    asked = Asked("pauseFineTuningJob", {"fine_tuning_job_id": fine_tuning_job_id})
+    return once.act(asked, do=pause, find=find).render()
+
+
+@router.post(
+    "/{fine_tuning_job_id}/resume",
+    operation_id="resumeFineTuningJob",
+    response_model=FineTuningJob,
+    responses=responses(InvalidRequest, NotFound, Conflict),
+)
+def resume_fine_tuning_job(fine_tuning_job_id: str, caller: CallerDep, once: OnceDep) -> Response:
+    """Let a paused job go on."""
+
+    def resume(session: ProjectSession) -> FineTuningJob:
+        return FineTuningJob.from_row(service.resume_job(session, fine_tuning_job_id), caller.organization_id)
+
+    def find(session: ProjectSession, job_id: str) -> FineTuningJob:
+        return FineTuningJob.from_row(service.retrieve_job(session, job_id), caller.organization_id)
+
+    asked = Asked("resumeFineTuningJob", {"fine_tuning_job_id": fine_tuning_job_id})
+    return once.act(asked, do=resume, find=find).render()
+
+
 @router.get(
     "/{fine_tuning_job_id}/events", operation_id="listFineTuningEvents", responses=responses(InvalidRequest, NotFound)
 )

@@ -14,6 +14,7 @@ from server.fine_tuning import repository
 from server.fine_tuning.job_changes import add_event, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
+from server.fine_tuning.stages import Stage
 from server.ids import new_job_id
 from server.models.names import normalise_suffix, parse_model_name
 from server.pagination import Page, build_page, unknown_cursor
@@ -88,11 +89,53 @@ def cancel_job(session: ProjectSession, job_id: str) -> JobRow:
     if is_terminal(job.status):
         raise InvalidRequest(f'Cannot cancel a job {job_id} that already has status "{job.status}".')
     now = time.time()
+    if job.status is JobStatus.PAUSED:
+        job.stage = job.stage or Stage.CLEAN_UP  # what it kept in order to go on
     move(job, JobStatus.CANCELLED)
     job.finished_at = int(now)
     job.estimated_finish = None
     session.add(job)
     add_event(session, job, NewEvent("The job was cancelled"), now=now)
+    return job
+
+
+def pause_job(session: ProjectSession, job_id: str) -> JobRow:
+    """Pause a job that waits or runs. Its process, if it has one, is stopped soon after by the worker.
+
+    Raises:
+        NotFound: there is no such job.
+        InvalidRequest: it neither waits nor trains.
+    """
+    job = retrieve_job(session, job_id)
+    if job.status not in (JobStatus.QUEUED, JobStatus.RUNNING):
+        raise InvalidRequest(f'Cannot pause a job {job_id} that has status "{job.status}".')
+    if job.stage == Stage.PUBLISH:
+        raise InvalidRequest(f"Cannot pause a job {job_id} whose training has ended: it is about to succeed.")
+    if job.status == JobStatus.RUNNING:
+        job.stage = Stage.PAUSE
+    elif job.stage == Stage.START:
+        job.stage = None  # nothing of it runs
+    move(job, JobStatus.PAUSED)
+    job.estimated_finish = None
+    session.add(job)
+    add_event(session, job, NewEvent("The job was paused"), now=time.time())
+    return job
+
+
+def resume_job(session: ProjectSession, job_id: str) -> JobRow:
+    """Let a paused job wait for its turn again; it goes on from where it was.
+
+    Raises:
+        NotFound: there is no such job.
+        InvalidRequest: it is not paused.
+    """
+    job = retrieve_job(session, job_id)
+    if job.status is not JobStatus.PAUSED:
+        raise InvalidRequest(f'Cannot resume a job {job_id} that has status "{job.status}".')
+    move(job, JobStatus.QUEUED)
+    job.stage = job.stage or Stage.START  # while its run is still being stopped, that comes first
+    session.add(job)
+    add_event(session, job, NewEvent("The job was resumed"), now=time.time())
     return job
 
 

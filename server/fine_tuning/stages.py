@@ -12,5 +12,6 @@ class Stage(StrEnum):
     LAUNCH = "launch"  # the attempt's run is being staged and started
     TRAIN = "train"  # the run is going on
     RETRY = "retry"  # the run has ended too early; the next attempt starts when its back-off is over
+    PAUSE = "pause"  # the run is being stopped, and what it has is published
     PUBLISH = "publish"  # the run has its result
     CLEAN_UP = "clean_up"  # the job has ended; what it held can go

@@ -1,6 +1,8 @@
 """The worker's part from `queued` on: start an attempt, follow its events, say what its end means."""
 
 import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,7 +19,6 @@ from server.fine_tuning.lifecycle import (
     Retry,
     apply,
     conclude,
-    is_terminal,
 )
 from server.fine_tuning.publishing import add_checkpoint, name_model, publish_files
 from server.fine_tuning.stages import Stage
@@ -65,11 +66,12 @@ def launch(services: WorkerServices, job: JobRow) -> None:
             handle = services.launcher.launch(LaunchRequest(run.root, "train"))
         except LaunchRefused as error:
             failure = Fail(JobErrorCode.INTERNAL_ERROR, str(error))
-    with owned(services.database, job, also_ended=True) as (session, current):
+    with owned(services.database, job, also_changed=True) as (session, current):
         if handle is not None:
-            current.stage = Stage.TRAIN
             current.run_handle = handle.to_json()
-        elif failure is not None and not is_terminal(current.status):
+            if current.stage == Stage.LAUNCH:  # not paused meanwhile
+                current.stage = Stage.TRAIN
+        elif failure is not None and current.status == JobStatus.RUNNING:
             fail(session, current, failure, now=services.clock())
 
 
@@ -78,19 +80,52 @@ def follow(services: WorkerServices, job: JobRow) -> None:
     state: RunState = Lost()
     if job.run_handle is not None:
         state = services.launcher.poll(RunHandle.from_json(job.run_handle))  # before reading: its last words count
-    run = services.run_directory(job)
     try:
-        read = read_events(run.events, job.events_offset)
+        apply_new_events(services, job)
     except ValidationError:
         _stop(services, job)
         _conclude(services, job, Lost(), None)
         return
+    if not isinstance(state, Running):
+        _conclude(services, job, state, last_words(services.run_directory(job)))
+
+
+def apply_new_events(services: WorkerServices, job: JobRow) -> None:
+    """Apply what the job's run has reported since it was last looked at.
+
+    Raises:
+        pydantic.ValidationError: it has reported something that is no event.
+    """
+    run = services.run_directory(job)
+    read = read_events(run.events, job.events_offset)
     events = [event for event in read.events if event.seq > job.last_event_seq]
     published = [_publish_checkpoint(services, job, run, event) for event in events]
     if events:
         _apply(services, job, read, list(zip(events, published, strict=True)))
-    if not isinstance(state, Running):
-        _conclude(services, job, state, _last_words(run))
+
+
+def find_run(services: WorkerServices, job: JobRow) -> RunHandle | None:
+    """The job's run, also one that was started by a worker which died before it could say so; None if there is none."""
+    if job.run_handle is not None:
+        return RunHandle.from_json(job.run_handle)
+    run = services.run_directory(job)
+    if not run.spec.exists():
+        return None
+    return services.launcher.launch(LaunchRequest(run.root, "train"))  # launching again finds it
+
+
+@dataclass(frozen=True)
+class ReportedCheckpoint:
+    """A whole checkpoint that clients may hear of."""
+
+    directory: Path
+    event: CheckpointSaved
+
+
+def find_checkpoint(services: WorkerServices, job: JobRow, *, attempts: Iterable[int]) -> ReportedCheckpoint | None:
+    """The newest checkpoint of the first of these attempts that has one."""
+    found = (_find_checkpoint(services.run_directory(job, attempt)) for attempt in attempts)
+    return next((checkpoint for checkpoint in found if checkpoint is not None), None)
 
 
 def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | None:
@@ -102,23 +137,23 @@ def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | N
     if not _stage_files(services, job, run):
         message = "A file of the job was deleted before it could be trained on."
         return Fail(JobErrorCode.INVALID_TRAINING_FILE, message, "training_file")
-    earlier = (services.run_directory(job, attempt) for attempt in range(job.attempt - 1, 0, -1))
-    found = (_find_checkpoint(attempt) for attempt in earlier)
-    resume_from = next((checkpoint for checkpoint in found if checkpoint is not None), None)
+    checkpoint = find_checkpoint(services, job, attempts=range(job.attempt - 1, 0, -1))
+    resume_from = None if checkpoint is None else checkpoint.directory
     threads = services.settings.trainer_threads
     run.write_spec(training_spec.build(job, base, threads=threads, resume_from=resume_from))
     return None
 
 
-def _find_checkpoint(run: RunDirectory) -> Path | None:
+def _find_checkpoint(run: RunDirectory) -> ReportedCheckpoint | None:
     """The newest checkpoint to resume from that was reported: of one that was not, clients would never hear."""
     try:
         events = read_events(run.events).events
     except ValidationError:
         return None
-    reported = {run.root / event.directory for event in events if isinstance(event, CheckpointSaved)}
+    reported = {run.root / event.directory: event for event in events if isinstance(event, CheckpointSaved)}
     newest_first = reversed(list_checkpoints(run.checkpoints))
-    return next((path for path in newest_first if path in reported and is_complete(path)), None)
+    path = next((path for path in newest_first if path in reported and is_complete(path)), None)
+    return None if path is None else ReportedCheckpoint(path, reported[path])
 
 
 def _stage_files(services: WorkerServices, job: JobRow, run: RunDirectory) -> bool:
@@ -173,7 +208,8 @@ def _apply(
         current.events_offset = read.offset
 
 
-def _last_words(run: RunDirectory) -> Terminal | None:
+def last_words(run: RunDirectory) -> Terminal | None:
+    """The run's last event if it is one that ends it."""
     events = read_events(run.events).events
     last = events[-1] if events else None
     return last if isinstance(last, Succeeded | Failed | Interrupted) else None

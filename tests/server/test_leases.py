@@ -87,9 +87,20 @@ def test_the_owner_writes(services: Services, project_id: ProjectId) -> None:
 def test_a_write_starts_from_the_job_as_it_is_not_as_it_was_read(services: Services, project_id: ProjectId) -> None:
     job = make_job(services, project_id)
     with owned(services.database, job) as (_, current):
-        current.status = JobStatus.QUEUED
+        current.last_step = 3
     with owned(services.database, job) as (_, current):
-        assert current.status == JobStatus.QUEUED
+        assert current.last_step == 3
+
+
+@pytest.mark.parametrize("status", [JobStatus.PAUSED, JobStatus.QUEUED, JobStatus.CANCELLED])
+def test_a_job_that_a_client_gave_another_status_is_not_written_as_what_it_was(
+    services: Services, project_id: ProjectId, status: JobStatus
+) -> None:
+    job = make_job(services, project_id, status=JobStatus.RUNNING)
+    with owned(services.database, job) as (_, current):
+        current.status = status
+    with pytest.raises(LeaseLost), owned(services.database, job):
+        pass
 
 
 def test_a_former_owners_write_is_refused(services: Services, project_id: ProjectId) -> None:
@@ -107,7 +118,7 @@ def test_a_job_that_has_ended_is_written_only_by_who_says_so(
     job = make_job(services, project_id, status=status, stage="clean_up")
     with pytest.raises(LeaseLost), owned(services.database, job):
         pass
-    with owned(services.database, job, also_ended=True) as (_, current):
+    with owned(services.database, job, also_changed=True) as (_, current):
         current.stage = None
     assert stored(services, job).stage is None
 
@@ -115,7 +126,7 @@ def test_a_job_that_has_ended_is_written_only_by_who_says_so(
 def test_a_former_owner_does_not_clean_up_either(services: Services, project_id: ProjectId) -> None:
     job = make_job(services, project_id, status=JobStatus.FAILED, stage="clean_up")
     claim_all(services.database)
-    with pytest.raises(LeaseLost), owned(services.database, job, also_ended=True):
+    with pytest.raises(LeaseLost), owned(services.database, job, also_changed=True):
         pass
 
 

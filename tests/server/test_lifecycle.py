@@ -37,6 +37,7 @@ from trainer.contract.events import (
 )
 
 VALIDATING, QUEUED, RUNNING = JobStatus.VALIDATING_FILES, JobStatus.QUEUED, JobStatus.RUNNING
+PAUSED = JobStatus.PAUSED
 SUCCEEDED, FAILED, CANCELLED = JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED
 STEPS_OF_A_LIFE = {
     (VALIDATING, QUEUED),
@@ -48,6 +49,11 @@ STEPS_OF_A_LIFE = {
     (RUNNING, SUCCEEDED),
     (RUNNING, FAILED),
     (RUNNING, CANCELLED),
+    (QUEUED, PAUSED),
+    (RUNNING, PAUSED),
+    (PAUSED, QUEUED),
+    (PAUSED, FAILED),
+    (PAUSED, CANCELLED),
 }
 METRICS = Metrics(train_loss=1.5, train_mean_token_accuracy=0.25)
 
