@@ -16,14 +16,20 @@ class Asked:
     content: BaseModel | Mapping[str, object]  # what the request says, and what its path names
 
     def fingerprint(self) -> str:
-        """A sha256, hexadecimal. The order of keys and the writing of the request do not change it.
+        """A sha256, hexadecimal. The order of names does not change it, nor a default that is written out.
+
+        Nor does, therefore, a new field with a default: retries come when a server was restarted with a new version.
 
         Raises:
             InvalidRequest: objects in objects beyond what anybody means.
         """
         content = self.content
         try:
-            values = content.model_dump(mode="json") if isinstance(content, BaseModel) else dict(content)
+            values = (
+                content.model_dump(mode="json", exclude_defaults=True)
+                if isinstance(content, BaseModel)
+                else dict(content)
+            )
             text = json.dumps([self.operation, values], sort_keys=True)
         except (RecursionError, ValueError) as error:  # pydantic has a limit of its own
             raise InvalidRequest("The JSON body of your request is nested too deeply.") from error

@@ -73,7 +73,7 @@ def test_a_retried_create_of_a_job_gives_the_first_job_as_it_is_now(
 def test_a_null_is_the_same_as_nothing_in_a_retry(api: Api, http: httpx.Client, body: dict[str, Any]) -> None:
     first = create(http, body, sent(0))
 
-    assert create(http, body | {"seed": None}, sent(1)) == first
+    assert create(http, body | {"seed": None, "hyperparameters": None}, sent(1)) == first
 
 
 @pytest.mark.parametrize("headers", [{}, sent(0), {"x-stainless-retry-count": "no number"}])
