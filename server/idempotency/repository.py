@@ -1,6 +1,6 @@
 """All SQL about remembered requests."""
 
-from sqlmodel import col, delete, select
+from sqlmodel import Session, col, delete, select
 
 from server.db.project_session import ProjectSession
 from server.db.tables import RememberedRequestRow
@@ -32,8 +32,8 @@ def list_alike(
     return list(session.exec(query.limit(_MOST_ALIKE)))
 
 
-def forget_old(session: ProjectSession, *, before: float) -> None:
-    """Delete the project's oldest rows, a bounded number of them."""
+def forget_old(session: Session, *, before: float) -> None:
+    """Delete the oldest rows that the session sees, a bounded number of them."""
     old = select(RememberedRequestRow.id).where(col(RememberedRequestRow.created_at) <= before)
     oldest = old.order_by(col(RememberedRequestRow.created_at)).limit(_FORGOTTEN_AT_ONCE)
     session.exec(delete(RememberedRequestRow).where(col(RememberedRequestRow.id).in_(list(session.exec(oldest)))))

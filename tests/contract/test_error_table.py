@@ -58,6 +58,8 @@ ROWS: dict[str, tuple[str, str, dict[str, Any] | None, Expected]] = {
     ),
     "an unknown job": ("GET", f"{JOBS}/123", None, NO_JOB),
     "an unknown job to cancel": ("POST", f"{JOBS}/123/cancel", None, NO_JOB),
+    "an unknown job to pause": ("POST", f"{JOBS}/123/pause", None, NO_JOB),
+    "an unknown job to resume": ("POST", f"{JOBS}/123/resume", None, NO_JOB),
     "an unknown job's events": ("GET", f"{JOBS}/123/events", None, NO_JOB),
     "an unknown job's checkpoints": ("GET", f"{JOBS}/123/checkpoints", None, NO_JOB),
     "an unknown training file": (

@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from server import errors
 from server.idempotency.running import KeyInUse
 from server.request_ids import RequestIds
+from tests.factories import make_file
 from tests.running_api import Api
 
 
@@ -96,11 +97,23 @@ def test_every_answer_carries_openais_headers(api: Api, path: str) -> None:
     with api.http("wrong") as client:
         answer = client.get(path)
 
+    assert_openais_headers(answer, organization="personal")
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_streams_carry_openais_headers(api: Api, http: httpx.Client) -> None:
+    question = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+
+    assert_openais_headers(http.post("/v1/chat/completions", json=question), organization="mine")
+    file_id = make_file(api.services, api.project_id).id
+    assert_openais_headers(http.get(f"/v1/files/{file_id}/content"), organization="mine")
+
+
+def assert_openais_headers(answer: httpx.Response, *, organization: str) -> None:
     assert re.fullmatch(r"req_[0-9a-f]{32}", answer.headers["x-request-id"])
     assert answer.headers["openai-processing-ms"].isdigit()
     assert answer.headers["openai-version"] == "2020-10-01"
-    assert answer.headers["openai-organization"] == "personal"
-    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["openai-organization"] == organization
 
 
 def test_the_organization_is_the_callers(http: httpx.Client) -> None:

@@ -15,6 +15,7 @@ from server.db.project_session import project_session
 from server.db.system_session import system_session
 from server.db.tables import JobRow, RememberedRequestRow
 from server.ids import random_base62
+from server.vocabulary import JobStatus
 from tests.factories import make_file, make_job, make_model
 from tests.running_api import Api
 
@@ -185,12 +186,25 @@ def test_a_retried_upload_of_a_file_that_was_deleted_since_makes_it_again(http: 
     assert http.get(f"/v1/files/{again}/content").content == content
 
 
-def test_a_retried_cancel_is_answered_like_the_first(api: Api, http: httpx.Client) -> None:
-    job = make_job(api.services, api.project_id)
-    assert http.post(f"{JOBS}/{job.id}/cancel", headers=sent(0)).json()["status"] == "cancelled"
+@pytest.mark.parametrize(
+    ("action", "before", "after"),
+    [
+        ("cancel", JobStatus.VALIDATING_FILES, "cancelled"),
+        ("pause", JobStatus.QUEUED, "paused"),
+        ("resume", JobStatus.PAUSED, "queued"),
+    ],
+)
+def test_a_retried_action_is_answered_like_the_first(
+    api: Api, http: httpx.Client, action: str, before: JobStatus, after: str
+) -> None:
+    job = make_job(api.services, api.project_id, status=before)
+    url = f"{JOBS}/{job.id}/{action}"
+    assert http.post(url, headers=sent(0)).json()["status"] == after
 
-    assert http.post(f"{JOBS}/{job.id}/cancel", headers=sent(1)).json()["status"] == "cancelled"
-    assert http.post(f"{JOBS}/{job.id}/cancel", headers=sent(0)).status_code == 400
+    assert http.post(url, headers=sent(1)).json()["status"] == after
+    assert http.post(url, headers=sent(0)).status_code == 400
+    with api.http(api.foreign_key) as stranger:
+        assert stranger.post(url, headers=sent(1)).status_code == 404
 
 
 def test_a_retried_delete_is_answered_like_the_first(api: Api, http: httpx.Client) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from server.vocabulary import JobStatus
 from tests.factories import make_file, make_job
 from tests.running_api import Api
 
@@ -70,11 +71,11 @@ def test_the_last_of_two_equal_names_counts(api: Api, http: httpx.Client) -> Non
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"null", b"junk{", b"\xff", b"[1]"])
 def test_a_body_where_none_is_wanted_is_not_looked_at(api: Api, http: httpx.Client, body: bytes) -> None:
-    job = make_job(api.services, api.project_id)
+    job = make_job(api.services, api.project_id, status=JobStatus.QUEUED)
 
-    answer = http.post(f"{JOBS}/{job.id}/cancel", content=body, headers={"content-type": "application/json"})
-
-    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+    for action, status in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
+        answer = http.post(f"{JOBS}/{job.id}/{action}", content=body, headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json()["status"]) == (200, status)
 
 
 @pytest.mark.parametrize("query", ["limit=0", "unknown=1", "a[]=x&b%5B%5D=y", "%00=%FF", "limit[]=x", "metadata[]=x"])
