@@ -1,5 +1,6 @@
 """The API as one ASGI application: routers, layers, error handlers — wiring only."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -21,8 +22,10 @@ from server.limits import JsonBodies
 from server.models import routes as models
 from server.models.resolving import find_servable
 from server.request_ids import RequestIds
+from server.uploads import routes as uploads
+from server.uploads.joining import Completions
 
-_STREAMED_UPLOADS = frozenset({("POST", "/v1/files")})
+_STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts)")
 
 
 def create_app(services: Services) -> ASGIApp:
@@ -63,7 +66,7 @@ def create_rest_app(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     _share(app, services)
-    for module in (files, fine_tuning, models, health):
+    for module in (files, uploads, fine_tuning, models, health):
         app.include_router(module.router)
     answer_errors(app)
     return app
@@ -79,3 +82,4 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.base_models = services.base_models
     app.state.engines = services.engines
     app.state.running_keys = RunningKeys()
+    app.state.completions = Completions()

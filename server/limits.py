@@ -1,5 +1,7 @@
 """What the body of a request may be, before anything reads it."""
 
+import re
+
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,12 +15,12 @@ class JsonBodies:
     Routes that stream their body count for themselves and are left alone.
     """
 
-    def __init__(self, app: ASGIApp, *, streaming: frozenset[tuple[str, str]]) -> None:
+    def __init__(self, app: ASGIApp, *, streaming: re.Pattern[str]) -> None:
         self._app = app
-        self._streaming = streaming  # (method, path)
+        self._streaming = streaming  # the whole of "METHOD /path"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["method"], scope["path"]) in self._streaming:
+        if scope["type"] != "http" or self._streaming.fullmatch(f"{scope['method']} {scope['path']}"):
             await self._app(scope, receive, send)
             return
         has_body = scope["method"] in ("POST", "PUT", "PATCH")

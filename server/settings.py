@@ -30,7 +30,8 @@ class Settings:
     trainer_threads: int = 1  # CPU threads of a trainer; a run is reproducible for one number of them
     max_crashes: int = 3  # a job whose trainer dies this often has failed
     stop_grace_s: float = 5.0  # from asking a trainer to stop to killing it
-    max_file_bytes: int = 512 * 1024**2
+    max_file_bytes: int = 512 * 1024**2  # in one request
+    max_upload_bytes: int = 8 * 1024**3  # in parts
     max_chat_body_bytes: int = 16 * 1024**2
     max_loras: int = 4  # distinct adapters in one batch of the engine
     max_resident_adapters: int = 16  # adapters an engine holds; more are loaded on demand
@@ -120,6 +121,7 @@ def _check_amounts(settings: Settings) -> None:
         "trainer_threads",
         "max_crashes",
         "max_file_bytes",
+        "max_upload_bytes",
         "max_chat_body_bytes",
         "max_loras",
         "max_resident_adapters",

@@ -2,15 +2,16 @@
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from server.bootstrap import Services
 from server.db.project_session import project_session
 from server.db.system_session import system_session
-from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow
+from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow, UploadPartRow, UploadRow
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.fine_tuning.service import create_job
-from server.ids import ProjectId, new_checkpoint_id, new_file_id
+from server.ids import ProjectId, new_checkpoint_id, new_file_id, new_part_id, new_upload_id
 from server.models.names import new_model_name
 from server.models.repository import add_fine_tuned_model
 from server.storage.blob_store import BlobKey
@@ -44,6 +45,42 @@ def make_file(
     with project_session(services.database, project_id, write=True) as session:
         session.add(row)
     return row
+
+
+def make_upload(services: Services, project_id: ProjectId, parts: Sequence[bytes] = ()) -> UploadRow:
+    """A pending upload of these parts, which are all of it."""
+    now = int(time.time())
+    upload = UploadRow(
+        id=new_upload_id(),
+        project_id=project_id,
+        filename="training.jsonl",
+        purpose=FilePurpose.FINE_TUNE,
+        mime_type="text/jsonl",
+        bytes=sum(map(len, parts)) or 1,
+        created_at=now,
+        expires_at=now + 3600,
+    )
+    with project_session(services.database, project_id, write=True) as session:
+        session.add(upload)
+    for content in parts:
+        make_part(services, upload, content)
+    return upload
+
+
+def make_part(services: Services, upload: UploadRow, content: bytes = b"x") -> UploadPartRow:
+    part_id = new_part_id()
+    blob = services.blobs.put(BlobKey(part_id), [content])
+    part = UploadPartRow(
+        id=part_id,
+        project_id=upload.project_id,
+        upload_id=upload.id,
+        bytes=blob.size_bytes,
+        sha256=blob.sha256,
+        created_at=int(time.time()),
+    )
+    with project_session(services.database, ProjectId(upload.project_id), write=True) as session:
+        session.add(part)
+    return part
 
 
 def make_job(

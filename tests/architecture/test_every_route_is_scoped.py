@@ -13,12 +13,14 @@ from server.auth.dependencies import get_caller
 from server.files import routes as files
 from server.fine_tuning import routes as fine_tuning
 from server.models import routes as models
-from tests.factories import make_checkpoint, make_file, make_job, make_model
+from server.uploads import routes as uploads
+from tests.factories import make_checkpoint, make_file, make_job, make_model, make_upload
 from tests.running_api import Api
 
 PUBLIC = {"/health", "/ready"}
-MODULES = (files, fine_tuning, models, health)
+MODULES = (files, uploads, fine_tuning, models, health)
 ROUTES = [route for module in MODULES for route in module.router.routes if isinstance(route, APIRoute)]
+BODIES = {"/v1/uploads/{upload_id}/complete": {"part_ids": ["part_x"]}}  # of routes that look at the body first
 ROUTES_WITH_AN_ID = [(method, route.path) for route in ROUTES for method in route.methods if "{" in route.path]
 
 
@@ -43,6 +45,7 @@ def test_another_projects_id_is_as_unknown_as_one_that_never_was(api: Api, metho
     make_checkpoint(api.services, job, 10)
     ids = {
         "file_id": (make_file(api.services, api.project_id).id, "file-AAAAAAAAAAAAAAAAAAAAAA"),
+        "upload_id": (make_upload(api.services, api.project_id).id, "upload_" + "A" * 32),
         "fine_tuning_job_id": (job.id, "ftjob-AAAAAAAAAAAAAAAAAAAAAAAA"),
         "model:path": (make_model(api.services, api.project_id).name, "ft:tunesmith-demo:personal::AAAAAAAA"),
     }
@@ -50,7 +53,8 @@ def test_another_projects_id_is_as_unknown_as_one_that_never_was(api: Api, metho
     foreign, unknown = ids[parameter[0]]
     with api.http(api.foreign_key) as stranger:
         answers = [
-            (name, stranger.request(method, re.sub(r"{[^}]*}", name, path), json={})) for name in (foreign, unknown)
+            (name, stranger.request(method, re.sub(r"{[^}]*}", name, path), json=BODIES.get(path, {})))
+            for name in (foreign, unknown)
         ]
 
     (status, shown), (expected_status, expected) = (

@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 
 from openapi import update
 from server.app import create_rest_app
-from tests.factories import make_checkpoint, make_file, make_job, make_model
+from tests.factories import make_checkpoint, make_file, make_job, make_model, make_part, make_upload
 from tests.running_api import Api
 
 OPENAPI = Path(update.__file__).parent
@@ -53,6 +53,11 @@ def jobs_create(client: openai.OpenAI, api: Api) -> object:
 
 def chat(client: openai.OpenAI, _api: Api) -> object:
     return client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "Hello"}])
+
+
+def uploads_complete(client: openai.OpenAI, api: Api) -> object:
+    upload = make_upload(api.services, api.project_id)
+    return client.uploads.complete(upload.id, part_ids=[make_part(api.services, upload).id])
 
 
 Call = Callable[[openai.OpenAI, Api], object]
@@ -104,11 +109,17 @@ WALK: dict[str, Call | None] = {
         .get_final_completion()
     ),
     "chat.completions.update": None,
-    "uploads.cancel": None,
-    "uploads.complete": None,
-    "uploads.create": None,
-    "uploads.upload_file_chunked": None,
-    "uploads.parts.create": None,
+    "uploads.cancel": lambda client, api: client.uploads.cancel(make_upload(api.services, api.project_id).id),
+    "uploads.complete": uploads_complete,
+    "uploads.create": lambda client, _: client.uploads.create(
+        bytes=1, filename="training.jsonl", mime_type="text/jsonl", purpose="fine-tune"
+    ),
+    "uploads.upload_file_chunked": lambda client, _: client.uploads.upload_file_chunked(
+        file=b"{}", filename="training.jsonl", bytes=2, mime_type="text/jsonl", purpose="fine-tune"
+    ),
+    "uploads.parts.create": lambda client, api: client.uploads.parts.create(
+        make_upload(api.services, api.project_id).id, data=b"{}"
+    ),
 }
 RESOURCES = (
     "files",

@@ -14,7 +14,7 @@ import yaml
 from schemathesis.checks import CHECKS, load_all_checks
 
 from openapi import update
-from tests.factories import make_checkpoint, make_file, make_job, make_model
+from tests.factories import make_checkpoint, make_file, make_job, make_model, make_upload
 from tests.running_api import Api
 
 DOCUMENT = yaml.safe_load(update.DOCUMENT.read_text("utf-8"))
@@ -28,6 +28,7 @@ schema = schemathesis.openapi.from_dict(DOCUMENT)
 # Where a made-up id would be nobody's, every other one is of an object there is.
 EXISTING: dict[str, Callable[[Api], str]] = {
     "file_id": lambda api: make_file(api.services, api.project_id).id,
+    "upload_id": lambda api: make_upload(api.services, api.project_id).id,
     "fine_tuning_job_id": lambda api: (
         make_checkpoint(api.services, make_job(api.services, api.project_id), 1, train_loss=0.5).job_id
     ),
