@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints, publish_directory, seal, step_of
@@ -63,6 +64,22 @@ def resume(checkpoint: Path, state: TrainingState) -> None:
     adapter = load((checkpoint / ADAPTER / ADAPTER_WEIGHTS).read_bytes())
     set_peft_model_state_dict(state.model, adapter)
     state.load(torch.load(checkpoint / _STATE, weights_only=True, map_location="cpu"))
+
+
+def start_from(adapter: Path, model: Any) -> None:
+    """Give a fresh adapter the weights of another one of the same shape.
+
+    Raises:
+        TrainerError: it is not of the same shape, or its files are damaged.
+    """
+    try:
+        weights = load((adapter / ADAPTER_WEIGHTS).read_bytes())
+        expected = {name: tensor.shape for name, tensor in get_peft_model_state_dict(model).items()}
+        if {name: tensor.shape for name, tensor in weights.items()} != expected:
+            raise TrainerError("The fine-tuned model's adapter does not fit the base model as it is now.")
+        set_peft_model_state_dict(model, weights)
+    except (OSError, SafetensorError) as error:
+        raise TrainerError("The files of the fine-tuned model to start from are damaged.") from error
 
 
 def prune(run: RunDirectory, *, ends_epoch: Callable[[int], bool]) -> None:

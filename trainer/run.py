@@ -4,7 +4,7 @@ import torch
 
 from trainer.base_model import attach_lora, load_base_model
 from trainer.callbacks import StepCallback
-from trainer.checkpoints import publish_adapter, resume
+from trainer.checkpoints import publish_adapter, resume, start_from
 from trainer.contract.events import Started, Succeeded
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
@@ -36,6 +36,8 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     state = TrainingState(model, *supervised.build_optimizer(model, spec.method, order.total_steps))
     if spec.resume_from is not None:
         resume(spec.resume_from, state)
+    elif spec.start_from is not None:
+        start_from(spec.start_from, model)
 
     ongoing = OngoingRun(directory, spec, reporter, interruption, order, state)
     validation = Validation(validating.examples, ongoing) if validating else None

@@ -93,6 +93,12 @@ def find_model(session: Session, name: str) -> FineTunedModelRow | None:
     return session.exec(select(FineTunedModelRow).where(FineTunedModelRow.name == name)).one_or_none()
 
 
+def get_model(engine: Engine, name: str) -> FineTunedModelRow:
+    """A model of any project, deleted or not: whether a job may use it was decided when the job was made."""
+    with system_session(engine) as session:
+        return session.exec(select(FineTunedModelRow).where(FineTunedModelRow.name == name)).one()
+
+
 def models_to_purge(engine: Engine) -> Sequence[FineTunedModelRow]:
     """Deleted models: closed to requests, with files that may still be there."""
     with system_session(engine) as session:

@@ -24,13 +24,14 @@ from trainer.contract.events import CheckpointSaved, Succeeded
 from trainer.contract.run_directory import read_events
 
 KEPT_CHECKPOINTS = 3  # the newest, the final model's among them: OpenAI's number
-_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def name_model(services: WorkerServices, job: JobRow, step: int | None = None) -> FineTunedModelName:
     """Make a name for the job's model, or for its checkpoint at a step."""
     slug = get_project(services.database, job).slug
-    return new_model_name(job.requested_model, slug, job.suffix, step)
+    parent = parse_model_name(job.parent_model or "")
+    return new_model_name(job.requested_model if parent is None else parent.base, slug, job.suffix, step)
 
 
 def publish_files(source: Path, adapters: Path, name: FineTunedModelName) -> str:
@@ -43,7 +44,7 @@ def publish_files(source: Path, adapters: Path, name: FineTunedModelName) -> str
         staged = adapters / f"{name.unique}.tmp"
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
-        for file in _ADAPTER_FILES:
+        for file in ADAPTER_FILES:
             shutil.copyfile(source / file, staged / file)
         publish_directory(staged, final)
     return name.unique

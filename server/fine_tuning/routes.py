@@ -22,6 +22,7 @@ from server.fine_tuning.schemas import (
 from server.fine_tuning.service import PageRequest
 from server.idempotency.asked import Asked
 from server.idempotency.dependencies import OnceDep
+from server.models.resolving import find_model
 from server.pagination import AfterQuery, LimitQuery
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["Fine-tuning"])
@@ -38,10 +39,12 @@ _METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
 def create_fine_tuning_job(
     body: CreateFineTuningJobRequest, request: Request, caller: CallerDep, once: OnceDep
 ) -> Response:
-    """Create a job that makes a fine-tuned model of a base model and a file of examples."""
+    """Create a job that makes a fine-tuned model of a base model, or of a fine-tuned one, and a file of examples."""
+    base_models = request.app.state.base_models
+    model = find_model(request.app.state.database, base_models, caller.project_id, body.model)
 
     def make(session: ProjectSession) -> FineTuningJob:
-        job = service.create_job(session, request.app.state.base_models, body)
+        job = service.create_job(session, base_models, model, body)
         return FineTuningJob.from_row(job, caller.organization_id)
 
     def find(session: ProjectSession, job_id: str) -> FineTuningJob | None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from server.base_models import BaseModelEntry, BaseModels
+from server.base_models import BaseModels
 from server.db.project_session import ProjectSession
 from server.db.tables import CheckpointRow, JobEventRow, JobRow
 from server.errors import InvalidRequest, NotFound
@@ -16,7 +16,8 @@ from server.fine_tuning.lifecycle import NewEvent, is_terminal
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.fine_tuning.stages import Stage
 from server.ids import new_job_id
-from server.models.names import normalise_suffix, parse_model_name
+from server.models.names import normalise_suffix
+from server.models.resolving import UsableModel
 from server.pagination import Page, build_page, unknown_cursor
 from server.vocabulary import FilePurpose, JobStatus
 
@@ -27,13 +28,20 @@ class PageRequest:
     limit: int
 
 
-def create_job(session: ProjectSession, base_models: BaseModels, asked: CreateFineTuningJobRequest) -> JobRow:
-    """Make a job and its first event.
+def create_job(
+    session: ProjectSession, base_models: BaseModels, model: UsableModel | None, asked: CreateFineTuningJobRequest
+) -> JobRow:
+    """Make a job and its first event. `model` is what the name that was asked for means to the project.
 
     Raises:
         InvalidRequest: something that was asked for is not there, or is not offered.
     """
-    base = _base_model(base_models, asked.model)
+    if model is None or base_models.find(model.base_model) is None:
+        raise InvalidRequest(
+            f"Model {asked.model[:256]} is not available for fine-tuning or does not exist.",
+            param="model",
+            code="model_not_available",
+        )
     _refuse_what_is_not_offered(asked)
     for param in ("training_file", "validation_file"):
         _check_file(session, param, getattr(asked, param))
@@ -43,8 +51,9 @@ def create_job(session: ProjectSession, base_models: BaseModels, asked: CreateFi
         project_id=session.project_id,
         created_at=int(now),
         status=JobStatus.VALIDATING_FILES,
-        requested_model=asked.model,
-        base_model=base.name,
+        requested_model=asked.model if model.alias_of is None else model.alias_of,
+        base_model=model.base_model,
+        parent_model=None if model.row is None else model.row.name,
         training_file=asked.training_file,
         validation_file=asked.validation_file,
         suffix=None if asked.suffix is None else normalise_suffix(asked.suffix),
@@ -161,23 +170,6 @@ def list_checkpoints(session: ProjectSession, job_id: str, page: PageRequest) ->
         before_step = cursor.step
     rows = repository.list_checkpoints(session, job_id, before_step=before_step, limit=page.limit + 1)
     return build_page(rows, page.limit)
-
-
-def _base_model(base_models: BaseModels, name: str) -> BaseModelEntry:
-    base = base_models.find(name)
-    if base is not None:
-        return base
-    if parse_model_name(name) is not None:
-        raise InvalidRequest(
-            "Training a fine-tuned model further is not offered yet. Name one of the base models of GET /v1/models.",
-            param="model",
-            code="model_not_available",
-        )
-    raise InvalidRequest(
-        f"Model {name[:256]} is not available for fine-tuning or does not exist.",
-        param="model",
-        code="model_not_available",
-    )
 
 
 def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest) -> None:

@@ -137,10 +137,14 @@ def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | N
     if not _stage_files(services, job, run):
         message = "A file of the job was deleted before it could be trained on."
         return Fail(JobErrorCode.INVALID_TRAINING_FILE, message, "training_file")
+    if job.parent_model is not None:
+        shutil.copytree(services.check_directory(job).parent, run.parent)
     checkpoint = find_checkpoint(services, job, attempts=range(job.attempt - 1, 0, -1))
     resume_from = None if checkpoint is None else checkpoint.directory
     threads = services.settings.trainer_threads
-    run.write_spec(training_spec.build(job, base, threads=threads, resume_from=resume_from))
+    start_from = run.parent if job.parent_model is not None else None
+    spec = training_spec.build(job, base, threads=threads, start_from=start_from, resume_from=resume_from)
+    run.write_spec(spec)
     return None
 
 

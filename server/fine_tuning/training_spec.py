@@ -10,7 +10,9 @@ from trainer.contract.spec import BaseModelSource, LoraSettings, SupervisedMetho
 _CHECKPOINTS_PER_RUN = 20  # besides those of the epochs: at most 5 % of a run is lost with its process
 
 
-def build(job: JobRow, base: BaseModelEntry, *, threads: int, resume_from: Path | None) -> TrainingSpec:
+def build(
+    job: JobRow, base: BaseModelEntry, *, threads: int, start_from: Path | None, resume_from: Path | None
+) -> TrainingSpec:
     """Say what the job's current attempt is to do; its hyperparameters have been resolved."""
     if job.training_settings is None or job.total_steps is None:
         raise ValueError("the job's hyperparameters are not resolved")
@@ -32,6 +34,7 @@ def build(job: JobRow, base: BaseModelEntry, *, threads: int, resume_from: Path 
         context_length_tokens=base.context_length,
         checkpoint_every_steps=math.ceil(job.total_steps / _CHECKPOINTS_PER_RUN),
         threads=threads,
+        start_from=start_from,
         resume_from=resume_from,
     )
 

@@ -10,6 +10,7 @@ from server.fine_tuning.hyperparameters import BaseModelInfo, DatasetStats
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
 from server.fine_tuning.leases import find_files, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
+from server.fine_tuning.parent import read_lora, stage_parent
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.training_spec import source_of
 from server.fine_tuning.worker_services import WorkerServices
@@ -44,7 +45,8 @@ def validate(services: WorkerServices, job: JobRow) -> None:
     if base is None:
         _fail(services, job, base_not_offered(job))
         return
-    failure = _stage_files(services, job, run.training_file, run.validation_file)
+    failure = stage_parent(services, job, run.parent)
+    failure = failure or _stage_files(services, job, run.training_file, run.validation_file)
     failure = failure or find_fault(run.training_file, run.validation_file if job.validation_file else None)
     if failure is not None:
         _fail(services, job, failure)
@@ -162,10 +164,11 @@ def _queue(services: WorkerServices, job: JobRow, report: CheckReport) -> None:
         DatasetStats(n_examples=report.training.n_examples, n_tokens=report.training.n_tokens),
         BaseModelInfo(parameters=report.base_parameters or _UNKNOWN_SIZE, context_length=base.context_length),
     )
+    lora = {} if job.parent_model is None else read_lora(services.check_directory(job).parent)
     now = services.clock()
     with owned(services.database, job) as (session, current):
         current.hyperparameters = resolved.wire()
-        current.training_settings = asdict(resolved)
+        current.training_settings = asdict(resolved) | lora
         current.n_examples = report.training.n_examples
         current.total_steps = resolved.total_steps(report.training.n_examples)
         current.crashes = 0

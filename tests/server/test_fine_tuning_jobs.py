@@ -149,9 +149,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
         "model",
         "model_not_available",
     ),
-    "a fine-tuned model": (
+    "an unknown fine-tuned model": (
         {"model": "ft:tunesmith-demo:personal::Ajo5kvNY"},
-        "Training a fine-tuned model further is not offered yet. Name one of the base models of GET /v1/models.",
+        "Model ft:tunesmith-demo:personal::Ajo5kvNY is not available for fine-tuning or does not exist.",
         "model",
         "model_not_available",
     ),

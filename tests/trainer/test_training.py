@@ -73,6 +73,34 @@ def test_the_first_loss_is_the_mean_over_the_trained_tokens_of_the_batch(base: P
     assert first.trained_tokens == sum(len(example.input_ids_L) for example in batch)
 
 
+def test_a_run_that_starts_from_an_adapter_begins_where_that_one_ended(
+    base: Path, whole: RunDirectory, tmp_path: Path
+) -> None:
+    from trainer.order import StepOrder
+
+    lora = whole.read_spec().lora.model_copy(update={"dropout": 0.0})
+    run = another(whole, base, tmp_path / "run", lora=lora, start_from=whole.adapter)
+    assert finish(run) == 0, run.log.read_text()
+
+    training, _ = tokenized(whole)
+    spec = run.read_spec()
+    batch = [training.examples[i] for i in StepOrder(N_EXAMPLES, BATCH, EPOCHS, spec.seed).examples_of(1)]
+    loss, _ = mean_over_tokens(base, batch, adapter=whole.adapter)
+    assert progress(run)[0].metrics.train_loss == pytest.approx(loss, rel=1e-5)
+    assert progress(run)[-1].metrics.train_loss < progress(whole)[-1].metrics.train_loss
+    assert len(progress(run)) == TOTAL_STEPS
+
+
+def test_an_adapter_of_another_shape_is_no_start(base: Path, whole: RunDirectory, tmp_path: Path) -> None:
+    lora = whole.read_spec().lora
+    run = another(whole, base, tmp_path / "run", lora=lora.model_copy(update={"rank": 2 * lora.rank}))
+    run.write_spec(run.read_spec().model_copy(update={"start_from": whole.adapter}))
+    assert finish(run) == 1
+    last = events(run)[-1]
+    assert isinstance(last, Failed)
+    assert "does not fit" in last.message
+
+
 def test_the_full_validation_loss_equals_one_computed_one_example_at_a_time(base: Path, whole: RunDirectory) -> None:
     _, validation = tokenized(whole)
     loss, accuracy = mean_over_tokens(base, validation.examples, adapter=whole.adapter)

@@ -4,6 +4,7 @@
       spec.json          by the server, before launch; read once, never changed
       training.jsonl     staged by the server
       validation.jsonl   optional, likewise
+      parent/            optional, likewise: the adapter whose weights the training goes on from
       events.jsonl       appended by the trainer only
       checkpoints/step_000100/   complete when renamed into place
       adapter/           the result; complete when renamed into place
@@ -32,6 +33,7 @@ class RunDirectory:
         self.report = root / "report.json"
         self.training_file = root / "training.jsonl"
         self.validation_file = root / "validation.jsonl"
+        self.parent = root / "parent"
         self.events = root / "events.jsonl"
         self.checkpoints = root / "checkpoints"
         self.adapter = root / "adapter"

@@ -54,7 +54,8 @@ class TrainingSpec(Frozen):
     context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end
     checkpoint_every_steps: int = Field(ge=0)  # besides the one per epoch; 0: none besides
     threads: int = Field(ge=1)  # CPU threads; part of what makes a run reproducible
-    resume_from: Path | None = None  # a complete directory under checkpoints/ of an earlier attempt
+    start_from: Path | None = None  # an adapter's directory, whose weights the training goes on from
+    resume_from: Path | None = None  # a complete directory under checkpoints/ of an earlier attempt; goes first
 
 
 class CheckSpec(Frozen):
