@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -29,7 +30,9 @@ SEED = 20260106
 class ImpatientClient(openai.OpenAI):
     """The official client, but for the half seconds and more that it waits between its tries."""
 
-    def _calculate_retry_timeout(self, *_: object, **__: object) -> float:
+    def _calculate_retry_timeout(self, remaining_retries: int, options: Any, response_headers: Any = None) -> float:
+        if response_headers and "retry-after" in response_headers:
+            return super()._calculate_retry_timeout(remaining_retries, options, response_headers)
         return random.uniform(0.0, 0.1)
 
 
@@ -70,7 +73,7 @@ class ApiProcess:
         shutil.rmtree(self.home)
 
     def client(self, port: int) -> openai.OpenAI:
-        return ImpatientClient(base_url=f"http://127.0.0.1:{port}/v1", api_key=KEY, max_retries=5, timeout=60)
+        return ImpatientClient(base_url=f"http://127.0.0.1:{port}/v1", api_key=KEY, max_retries=5 + KILLS, timeout=60)
 
 
 @contextmanager
@@ -107,13 +110,16 @@ def storm(api: ApiProcess, meanwhile: Callable[[LosingProxy], None]) -> None:
 
 
 def ask(client: openai.OpenAI, intent: int, training_file: str) -> tuple[str, str]:
-    """Every other intent is a file, and every other a job. Its name, and the id that the client got."""
+    """Every other intent is a file, every other a job; half have a key of their own. The name, and the id it got."""
     name = str(intent)
+    headers = {"Idempotency-Key": name} if intent % 4 < 2 else {}
     if intent % 2 == 0:
-        return name, client.files.create(file=(name, content(intent)), purpose="fine-tune").id
-    return name, client.fine_tuning.jobs.create(
-        model="gpt-4o-mini", training_file=training_file, metadata={"intent": name}
-    ).id
+        file = client.files.create(file=(name, content(intent)), purpose="fine-tune", extra_headers=headers)
+        return name, file.id
+    job = client.fine_tuning.jobs.create(
+        model="gpt-4o-mini", training_file=training_file, metadata={"intent": name}, extra_headers=headers
+    )
+    return name, job.id
 
 
 def wait_for_requests(proxy: LosingProxy, count: int) -> None:
