@@ -20,7 +20,6 @@ from server.base_models import BaseModels, load_base_models
 from server.db.engine import open_database
 from server.db.migrate import migrate
 from server.db.system_session import system_session
-from server.files import repository as files
 from server.fine_tuning.adapter_check import AdapterCheck
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.local_process import LocalProcessLauncher
@@ -29,8 +28,7 @@ from server.models.service import delete_adapter_files
 from server.settings import Settings
 from server.storage.blob_store import BlobStore
 from server.storage.local_directory import LocalDirectory
-
-_ORPHAN_GRACE_S = 3600.0  # a blob without a row may be of an upload that is about to end
+from server.sweeper import Sweeper
 
 
 @dataclass(frozen=True)
@@ -133,12 +131,9 @@ def build_engines(settings: Settings, base_models: BaseModels) -> dict[str, Vllm
 
 def tidy_up(services: Services) -> None:
     """Delete what no row stands for any more: expired files, deleted models, uploads that broke off."""
-    now = time.time()
-    with system_session(services.database, write=True) as session:
-        for expired in files.list_expired(session, now=now):
-            session.delete(expired)
+    sweeper = Sweeper(services.database, services.blobs)
+    sweeper.sweep_expired()
+    sweeper.sweep_orphans()
     with system_session(services.database) as session:
-        known = files.list_file_ids(session)
         for deleted in models.list_deleted(session):
             delete_adapter_files(session, deleted, services.settings.adapters)
-    services.blobs.sweep(before=now - _ORPHAN_GRACE_S, is_known=known.__contains__)

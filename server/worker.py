@@ -1,12 +1,13 @@
-"""The worker process: the reconciler until it is told to stop."""
+"""The worker process: the reconciler, and beside it the sweeper, until it is told to stop."""
 
 import logging
 import signal
-from threading import Event
+from threading import Event, Thread
 
 from server.bootstrap import build_worker_services
 from server.fine_tuning.reconciler import Reconciler
 from server.settings import Settings
+from server.sweeper import Sweeper
 
 
 def run(settings: Settings) -> None:
@@ -15,4 +16,11 @@ def run(settings: Settings) -> None:
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Reconciler(build_worker_services(settings)).run(stop)
+    services = build_worker_services(settings)
+    sweeping = Thread(target=Sweeper(services.database, services.blobs).run, args=(stop,), name="sweeper")
+    sweeping.start()
+    try:
+        Reconciler(services).run(stop)
+    finally:
+        stop.set()
+        sweeping.join()

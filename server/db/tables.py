@@ -57,7 +57,7 @@ class FileRow(ProjectOwned, table=True):
     bytes: int
     sha256: str
     created_at: int  # unix seconds
-    expires_at: int | None = None
+    expires_at: int | None = Field(default=None, index=True)
 
 
 class UploadRow(ProjectOwned, table=True):

@@ -24,8 +24,8 @@ def list_files(
     return list(session.exec(query))
 
 
-def list_expired(session: Session, *, now: float) -> list[FileRow]:
-    return list(session.exec(select(FileRow).where(~_is_alive(now))))
+def list_expired(session: Session, *, now: float, limit: int) -> list[FileRow]:
+    return list(session.exec(select(FileRow).where(col(FileRow.expires_at) <= now).limit(limit)))
 
 
 def list_file_ids(session: Session) -> set[str]:

@@ -148,6 +148,7 @@ def upgrade() -> None:
     op.create_index("ix_checkpoint_permission_model_name", "checkpoint_permission", ["model_name"])
     op.create_index("ix_checkpoint_permission_project_id", "checkpoint_permission", ["project_id"])
     op.create_index("ix_checkpoint_permission_seq", "checkpoint_permission", ["seq"])
+    op.create_index("ix_file_expires_at", "file", ["expires_at"])
     op.create_index("ix_fine_tuned_model_deleted_at", "fine_tuned_model", ["deleted_at"])
     op.add_column("job", sa.Column("integrations", sa.JSON(none_as_null=True), nullable=True))
     op.add_column("job", sa.Column("parent_model", sa.String(), nullable=True))
