@@ -1,0 +1,68 @@
+"""Killed while it puts an upload together: the client, which tries again, gets the one file."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from server.db.engine import open_database
+from server.storage.local_directory import LocalDirectory
+from server.sweeper import Sweeper
+from tests.api_process import START_TIMEOUT_S, ApiProcess, api_process
+
+PARTS = [bytes([number]) * 16 * 1024**2 for number in range(4)]
+MD5 = hashlib.md5(b"".join(PARTS)).hexdigest()
+
+
+def is_joining(blobs: Path) -> bool:
+    return any((blobs / "tmp").glob("file-*"))
+
+
+def is_joined(blobs: Path) -> bool:
+    return any(blobs.glob("file-*"))
+
+
+def are_parts_going(blobs: Path) -> bool:
+    return len(list(blobs.glob("part_*"))) < len(PARTS)
+
+
+@pytest.mark.parametrize("moment", [is_joining, is_joined, are_parts_going], ids=lambda moment: moment.__name__)
+def test_a_completion_that_is_killed_gives_one_file(moment: Callable[[Path], bool]) -> None:
+    with api_process() as api, api.client(api.address[1]) as client, ThreadPoolExecutor(1) as thread:
+        upload = client.uploads.create(
+            bytes=sum(map(len, PARTS)), filename="training.jsonl", mime_type="text/jsonl", purpose="fine-tune"
+        )
+        part_ids = [client.uploads.parts.create(upload.id, data=part).id for part in PARTS]
+
+        completing = thread.submit(client.uploads.complete, upload.id, part_ids=part_ids, md5=MD5)
+        kill_at(api, moment)
+        completed = completing.result()
+
+        assert (completed.status, [completed.file]) == ("completed", client.files.list().data)
+        assert completed.file is not None
+        assert hashlib.md5(client.files.content(completed.file.id).read()).hexdigest() == MD5
+        sweep(api)
+        assert left(api) == [completed.file.id]
+
+
+def kill_at(api: ApiProcess, moment: Callable[[Path], bool]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not moment(api.home / "files"):
+        assert time.monotonic() < deadline
+    api.kill()
+    api.start()
+    api.wait_until_it_answers()
+
+
+def sweep(api: ApiProcess) -> None:
+    """What the worker does after a while."""
+    database = open_database(api.home / "tunesmith.db")
+    Sweeper(database, LocalDirectory(api.home / "files"), lambda: time.time() + 3601).sweep_orphans()
+    database.dispose()
+
+
+def left(api: ApiProcess) -> list[str]:
+    return [path.name for path in (api.home / "files").rglob("*") if path.is_file()]
