@@ -10,6 +10,8 @@ from sqlalchemy.exc import DBAPIError
 
 from server.db.system_session import system_session
 from server.files import repository as files
+from server.idempotency import repository as requests
+from server.idempotency.sending import KEY_WINDOW_S
 from server.storage.blob_store import BlobKey, BlobStore, BlobStoreError
 from server.uploads import repository as uploads
 from server.vocabulary import UploadStatus
@@ -42,8 +44,8 @@ class Sweeper:
             stop.wait(expired_every_s)
 
     def sweep_expired(self) -> None:
-        """Delete files and uploads whose time is over."""
-        for delete_some in (self._delete_files, self._expire_uploads, self._forget_uploads):
+        """Delete files, uploads and remembered requests whose time is over."""
+        for delete_some in (self._delete_files, self._expire_uploads, self._forget_uploads, self._forget_requests):
             while delete_some() == _ROWS_AT_ONCE:
                 pass
 
@@ -79,3 +81,7 @@ class Sweeper:
             for upload in old:
                 session.delete(upload)
         return len(old)
+
+    def _forget_requests(self) -> int:
+        with system_session(self._database, write=True) as session:
+            return requests.forget_old(session, before=self._clock() - KEY_WINDOW_S, limit=_ROWS_AT_ONCE)

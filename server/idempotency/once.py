@@ -144,9 +144,7 @@ class Once:
         return answer
 
     def _remember(self, session: ProjectSession, operation: str, fingerprint: str, answer: Answer) -> None:
-        now = time.time()
         is_keyed = self._sending.idempotency_key is not None
-        repository.forget_old(session, before=now - KEY_WINDOW_S)
         session.add(
             RememberedRequestRow(
                 project_id=session.project_id,
@@ -159,7 +157,7 @@ class Once:
                 answer=answer.body if is_keyed else None,
                 is_original_seen=not self._sending.is_retry,
                 last_retry=self._sending.retry_count or 0,
-                created_at=now,
+                created_at=time.time(),
             )
         )
 

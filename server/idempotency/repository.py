@@ -6,7 +6,6 @@ from server.db.project_session import ProjectSession
 from server.db.tables import RememberedRequestRow
 
 _MOST_ALIKE = 100
-_FORGOTTEN_AT_ONCE = 100  # rows; they go as new ones come
 
 
 def find_by_key(session: ProjectSession, idempotency_key: str) -> RememberedRequestRow | None:
@@ -32,8 +31,9 @@ def list_alike(
     return list(session.exec(query.limit(_MOST_ALIKE)))
 
 
-def forget_old(session: Session, *, before: float) -> None:
-    """Delete the oldest rows that the session sees, a bounded number of them."""
+def forget_old(session: Session, *, before: float, limit: int) -> int:
+    """Delete the oldest rows that the session sees. How many there were."""
     old = select(RememberedRequestRow.id).where(col(RememberedRequestRow.created_at) <= before)
-    oldest = old.order_by(col(RememberedRequestRow.created_at)).limit(_FORGOTTEN_AT_ONCE)
-    session.exec(delete(RememberedRequestRow).where(col(RememberedRequestRow.id).in_(list(session.exec(oldest)))))
+    ids = list(session.exec(old.order_by(col(RememberedRequestRow.created_at)).limit(limit)))
+    session.exec(delete(RememberedRequestRow).where(col(RememberedRequestRow.id).in_(ids)))
+    return len(ids)
