@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Column, Enum, UniqueConstraint
+from sqlalchemy import JSON, Column, Enum, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from server.vocabulary import EventLevel, EventType, FilePurpose, JobStatus, UploadStatus
@@ -49,7 +49,9 @@ class FileRow(ProjectOwned, table=True):
     """A file whose bytes are complete in the blob store. Its blob's key is its id."""
 
     __tablename__ = "file"
+    __table_args__ = (Index("ix_file_project_id_seq", "project_id", "seq"),)
 
+    project_id: str = Field(foreign_key="project.id")  # indexed with `seq`, the order of its lists
     id: str = Field(primary_key=True)
     seq: int = Field(default=0, index=True)  # order of creation; ties of `created_at` are broken by it
     filename: str
@@ -92,7 +94,12 @@ class UploadPartRow(ProjectOwned, table=True):
 
 class JobRow(ProjectOwned, table=True):
     __tablename__ = "job"
+    __table_args__ = (
+        Index("ix_job_project_id_seq", "project_id", "seq"),
+        Index("ix_job_stage", "stage", sqlite_where=text("stage IS NOT NULL")),
+    )
 
+    project_id: str = Field(foreign_key="project.id")  # indexed with `seq`, the order of its lists
     id: str = Field(primary_key=True)
     seq: int = Field(default=0, index=True)  # order of creation
     created_at: int
@@ -148,6 +155,7 @@ class JobRow(ProjectOwned, table=True):
 class JobEventRow(ProjectOwned, table=True):
     __tablename__ = "job_event"
 
+    project_id: str = Field(foreign_key="project.id")  # no index: events are found by their job
     seq: int | None = Field(default=None, primary_key=True)  # order of all events
     id: str = Field(unique=True)
     job_id: str = Field(foreign_key="job.id", index=True)
@@ -176,7 +184,9 @@ class FineTunedModelRow(ProjectOwned, table=True):
     """A servable name. Names are unique per weights and never reused, so a deleted one keeps its row."""
 
     __tablename__ = "fine_tuned_model"
+    __table_args__ = (Index("ix_fine_tuned_model_project_id_seq", "project_id", "seq"),)
 
+    project_id: str = Field(foreign_key="project.id")  # indexed with `seq`, the order of its lists
     name: str = Field(primary_key=True)
     seq: int = Field(default=0, index=True)
     job_id: str = Field(foreign_key="job.id", index=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Engine, or_
+from sqlalchemy import ColumnElement, Engine, union
 from sqlmodel import Session, col, select
 
 from server.db.system_session import SystemSession, system_session
@@ -102,7 +102,8 @@ def get_model(engine: Engine, name: str) -> FineTunedModelRow:
 def models_to_purge(engine: Engine) -> Sequence[FineTunedModelRow]:
     """Deleted models: closed to requests, with files that may still be there."""
     with system_session(engine) as session:
-        return session.exec(select(FineTunedModelRow).where(col(FineTunedModelRow.deleted_at).is_not(None))).all()
+        # not IS NOT NULL, for which SQLite would scan the models that are not deleted
+        return session.exec(select(FineTunedModelRow).where(col(FineTunedModelRow.deleted_at) > 0)).all()
 
 
 def live_model_directories(engine: Engine) -> set[str]:
@@ -113,4 +114,7 @@ def live_model_directories(engine: Engine) -> set[str]:
 
 
 def _needs_a_worker() -> ColumnElement[bool]:
-    return or_(col(JobRow.status).in_(ACTIVE_STATUSES), col(JobRow.stage).is_not(None))
+    """A union, because SQLite scans every job that ever was for the same words with OR between them."""
+    active = select(JobRow.id).where(col(JobRow.status).in_(ACTIVE_STATUSES))
+    busy = select(JobRow.id).where(col(JobRow.stage).is_not(None))
+    return col(JobRow.id).in_(union(active, busy))

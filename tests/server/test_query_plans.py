@@ -1,0 +1,94 @@
+"""What is asked all the time is answered from an index, however many rows there are: SQLite's own plans say so."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from server.auth.api_keys import find_caller
+from server.db.project_session import ProjectSession, project_session
+from server.files import repository as files
+from server.fine_tuning import repository as jobs
+from server.fine_tuning.leases import claim_all, jobs_that_need_a_worker, models_to_purge
+from server.models import repository as models
+from server.models.shared_models import find_meaning
+from tests.running_api import Api
+
+_OF_A_CLIENT: dict[str, tuple[Callable[[ProjectSession], Any], str]] = {
+    "a job": (lambda s: jobs.find_job(s, "j"), "sqlite_autoindex_job_1"),
+    "jobs": (lambda s: jobs.list_jobs(s, before_seq=None, limit=20, metadata={}), "ix_job_project_id_seq"),
+    "jobs, further on": (lambda s: jobs.list_jobs(s, before_seq=9, limit=20, metadata={}), "ix_job_project_id_seq"),
+    "jobs by metadata": (
+        lambda s: jobs.list_jobs(s, before_seq=None, limit=20, metadata={"k": "v"}),
+        "ix_job_project_id_seq",
+    ),
+    "events": (lambda s: jobs.list_events(s, "j", before_seq=None, limit=20), "ix_job_event_job_id"),
+    "events, further on": (lambda s: jobs.list_events(s, "j", before_seq=9, limit=20), "ix_job_event_job_id"),
+    "checkpoints": (
+        lambda s: jobs.list_checkpoints(s, "j", before_step=None, limit=10),
+        "sqlite_autoindex_checkpoint_2",
+    ),
+    "files": (
+        lambda s: files.list_files(s, after_seq=None, limit=20, ascending=False, purpose=None, now=1),
+        "ix_file_project_id_seq",
+    ),
+    "models": (models.list_models, "ix_fine_tuned_model_project_id_seq"),
+    "the model of a chat": (lambda s: models.find_model(s, "m"), "sqlite_autoindex_fine_tuned_model_1"),
+}
+
+_OF_THE_SERVICE: dict[str, tuple[Callable[[Engine], Any], str]] = {
+    "the caller of a key": (lambda database: find_caller(database, b"key"), "sqlite_autoindex_api_key_2"),
+    "the worker's poll": (jobs_that_need_a_worker, "ix_job_stage"),
+    "the worker's claim": (claim_all, "ix_job_stage"),
+    "models to purge": (models_to_purge, "ix_fine_tuned_model_deleted_at"),
+}
+
+
+@pytest.mark.parametrize("name", _OF_A_CLIENT)
+def test_a_clients_look_up_uses_its_index_and_sorts_nothing(api: Api, name: str) -> None:
+    ask, index = _OF_A_CLIENT[name]
+    with _plans(api.database) as plans, project_session(api.database, api.project_id) as session:
+        ask(session)
+    assert index in plans[0]
+    assert "TEMP B-TREE" not in plans[0]
+    assert not _scans(plans[0])
+
+
+@pytest.mark.parametrize("name", _OF_THE_SERVICE)
+def test_the_services_own_look_up_never_reads_all_rows(api: Api, name: str) -> None:
+    ask, index = _OF_THE_SERVICE[name]
+    with _plans(api.database) as plans:
+        ask(api.database)
+    assert index in plans[0]
+    assert not _scans(plans[0])
+
+
+def test_the_meaning_of_a_name_is_found_without_reading_all_rows(api: Api) -> None:
+    with _plans(api.database) as plans:
+        find_meaning(api.database, api.project_id, "m")
+    assert not _scans(plans[0])
+
+
+def _scans(plan: str) -> list[str]:
+    """The steps that read a whole table; json_each reads one row's metadata."""
+    return [step for step in plan.splitlines() if step.startswith("SCAN") and "VIRTUAL TABLE" not in step]
+
+
+@contextmanager
+def _plans(database: Engine) -> Iterator[list[str]]:
+    """Collects the plan of every query that is run inside."""
+    plans: list[str] = []
+
+    def explain(_: object, cursor: sqlite3.Cursor, statement: str, parameters: Any, *_rest: object) -> None:
+        if statement.startswith("SELECT"):
+            steps = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.append("\n".join(row[3] for row in steps))
+
+    event.listen(database, "before_cursor_execute", explain)
+    try:
+        yield plans
+    finally:
+        event.remove(database, "before_cursor_execute", explain)
