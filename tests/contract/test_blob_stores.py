@@ -5,7 +5,9 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -161,3 +163,32 @@ def test_a_sweep_leaves_a_write_that_is_going_on(store: BlobStore) -> None:
         writer.write(b"second")
         writer.commit()
     assert read(store, BlobKey("slow")) == b"first second"
+
+
+def test_a_write_that_took_long_is_as_young_as_its_end(tmp_path: Path) -> None:
+    store = LocalDirectory(tmp_path)
+    with store.writer(KEY) as writer:
+        writer.write(b"x" * 100_000)  # more than is held back until the commit
+        (unfinished,) = (tmp_path / "tmp").iterdir()
+        os.utime(unfinished, (0, 0))
+        writer.commit()
+
+    assert store.sweep(before=time.time() - 60, is_known=lambda _: False) == 0
+
+
+def test_sweeping_all_the_time_disturbs_no_write(store: BlobStore) -> None:
+    stop = Event()
+
+    def sweep() -> None:
+        while not stop.is_set():
+            store.sweep(before=0, is_known=lambda _: True)
+
+    with ThreadPoolExecutor(2) as pool:
+        sweeping = [pool.submit(sweep) for _ in range(2)]
+        try:
+            for number in range(300):
+                store.put(BlobKey(f"file-{number % 10}"), [b"content"])
+        finally:
+            stop.set()
+        for future in sweeping:
+            future.result()

@@ -11,7 +11,7 @@ from server.bootstrap import tidy_up
 from server.db.system_session import system_session
 from server.db.tables import FileRow
 from server.storage.blob_store import BlobKey, BlobMissing
-from server.vocabulary import FilePurpose
+from server.vocabulary import UPLOAD_PURPOSES, FilePurpose
 from tests.factories import make_file
 from tests.running_api import Api
 
@@ -70,6 +70,39 @@ def test_a_filename_is_a_label_only(client: openai.OpenAI, sent: str, label: str
     assert client.files.content(created.id).response.headers["content-disposition"] == header
 
 
+@pytest.mark.parametrize(
+    ("disposition", "label"),
+    [
+        ('filename=""', "upload"),
+        ("filename=plain.jsonl", "plain.jsonl"),
+        (r'filename="a\"b.jsonl"', 'a"b.jsonl'),
+        ('filename="größe.jsonl"', "größe.jsonl"),
+        ("filename*=UTF-8''gr%C3%B6%C3%9Fe.jsonl", "größe.jsonl"),
+        ("filename=\"gr__e.jsonl\"; FileName* = utf-8'de'gr%C3%B6%C3%9Fe.jsonl", "größe.jsonl"),
+        ("filename*=iso-8859-1''gr%F6%DFe.jsonl", "größe.jsonl"),
+        ("filename=\"; filename*=utf-8''x\"", "; filename*=utf-8''x"),
+        ("filename*=utf-8''..%2F..%2Fpasswd", "passwd"),
+    ],
+)
+def test_a_filename_may_be_written_in_many_ways(http: httpx.Client, disposition: str, label: str) -> None:
+    """The part says no content type, as no client has to."""
+    part = f'Content-Disposition: form-data; name="file"; {disposition}\r\n\r\n'.encode() + CONTENT
+
+    answer = http.post("/v1/files", content=form(part, PURPOSE), headers=FORM)
+
+    assert (answer.status_code, answer.json()["filename"]) == (200, label)
+
+
+@pytest.mark.parametrize("purpose", UPLOAD_PURPOSES)
+def test_every_purpose_is_kept_and_found_again(http: httpx.Client, purpose: FilePurpose) -> None:
+    created = http.post("/v1/files", content=form(field_part("purpose", purpose), FILE), headers=FORM).json()
+
+    listed = http.get("/v1/files", params={"purpose": purpose, "limit": 1}).json()
+    http.delete(f"/v1/files/{created['id']}")  # the official client, where it is strict, reads no list with `evals`
+    assert [created] == listed["data"]
+    assert created["purpose"] == purpose
+
+
 def test_the_purpose_may_come_after_the_file(http: httpx.Client) -> None:
     body = form(file_part(CONTENT), field_part("purpose", "fine-tune"))
 
@@ -88,12 +121,17 @@ def test_a_file_that_expires_says_when(client: openai.OpenAI) -> None:
     assert batch.expires_at == batch.created_at + 30 * 24 * 3600
 
 
-def test_an_expired_file_is_gone_and_its_bytes_go_at_the_next_start(client: openai.OpenAI, api: Api) -> None:
+def test_an_expired_file_is_gone_at_once_and_its_bytes_with_the_next_start(client: openai.OpenAI, api: Api) -> None:
     row = make_file(api.services, api.project_id, expires_at=int(time.time()) - 1)
 
-    with pytest.raises(openai.NotFoundError, match=f"No such File object: {row.id}"):
-        client.files.retrieve(row.id)
+    for act in (client.files.retrieve, client.files.content, client.files.delete):
+        with pytest.raises(openai.NotFoundError, match=f"No such File object: {row.id}"):
+            act(row.id)
     assert row.id not in [file.id for file in client.files.list()]
+    with pytest.raises(openai.BadRequestError, match="Invalid 'after'"):
+        client.files.list(after=row.id)
+    with pytest.raises(openai.BadRequestError, match=f"invalid training_file: {row.id}"):
+        client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=row.id)
 
     tidy_up(api.services)
     with system_session(api.database) as session:
@@ -196,7 +234,8 @@ def test_a_bad_upload_is_refused_by_name_and_leaves_nothing(api: Api, http: http
 
 
 def test_a_body_that_is_no_form_is_refused(http: httpx.Client) -> None:
-    for headers in ({"content-type": "application/json"}, {"content-type": "multipart/form-data"}, {}):
+    no_boundary, long_boundary = "multipart/form-data", "multipart/form-data; boundary=" + "b" * 300
+    for headers in ({}, *({"content-type": kind} for kind in ("", "application/json", no_boundary, long_boundary))):
         answer = http.post("/v1/files", content=b"{}", headers=headers)
         assert answer.status_code == 400
         assert "multipart/form-data with a boundary" in answer.json()["error"]["message"]
