@@ -1,4 +1,4 @@
-"""Killed while it puts an upload together: the client, which tries again, gets the one file."""
+"""An upload whose completion is killed becomes one file, and what has expired goes while the service runs."""
 
 import hashlib
 import time
@@ -6,12 +6,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import openai
 import pytest
 
 from server.db.engine import open_database
+from server.db.system_session import system_session
+from server.db.tables import FileRow, UploadRow
 from server.storage.local_directory import LocalDirectory
 from server.sweeper import Sweeper
 from tests.api_process import START_TIMEOUT_S, ApiProcess, api_process
+from tests.service import Service
 
 PARTS = [bytes([number]) * 16 * 1024**2 for number in range(4)]
 MD5 = hashlib.md5(b"".join(PARTS)).hexdigest()
@@ -46,6 +50,21 @@ def test_a_completion_that_is_killed_gives_one_file(moment: Callable[[Path], boo
         assert hashlib.md5(client.files.content(completed.file.id).read()).hexdigest() == MD5
         sweep(api)
         assert left(api) == [completed.file.id]
+
+
+def test_the_running_service_deletes_what_has_expired(service: Service, client: openai.OpenAI) -> None:
+    file = client.files.create(file=b"{}", purpose="fine-tune")
+    upload = client.uploads.create(bytes=2, filename="f", mime_type="text/jsonl", purpose="fine-tune")
+    part = client.uploads.parts.create(upload.id, data=b"{}")
+    database = open_database(service.home / "tunesmith.db")
+    with system_session(database, write=True) as session:  # what an hour does
+        session.get_one(FileRow, file.id).expires_at = 1
+        session.get_one(UploadRow, upload.id).expires_at = 1
+    database.dispose()
+
+    blobs = [service.home / "files" / key for key in (file.id, part.id)]
+    service.wait_for(lambda: not any(blob.exists() for blob in blobs), "the blobs to be gone", timeout_s=60)
+    assert client.uploads.cancel(upload.id).status == "expired"
 
 
 def kill_at(api: ApiProcess, moment: Callable[[Path], bool]) -> None:
