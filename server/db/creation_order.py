@@ -11,12 +11,15 @@ _NUMBERED = (FileRow, JobRow, FineTunedModelRow, CheckpointPermissionRow)
 
 
 def number_new_rows(session: Session, *_: Any) -> None:
-    """Listen to `before_flush`. Writers exclude each other, so max + 1 is free."""
+    """Listen to `before_flush`. Writers exclude each other, so max + 1 is free.
+
+    What was imported has a number of its own, below 0: it stands before everything that was made here.
+    """
     for table in _NUMBERED:
         fresh = [row for row in session.new if isinstance(row, table) and row.seq == 0]
         if not fresh:
             continue
         column = inspect(table).local_table.c.seq
         last = Session.connection(session).execute(select(func.coalesce(func.max(column), 0))).scalar_one()
-        for number, row in enumerate(fresh, start=last + 1):
+        for number, row in enumerate(fresh, start=max(last, 0) + 1):
             row.seq = number

@@ -123,6 +123,8 @@ class JobRow(ProjectOwned, table=True):
     parent_model: str | None = None  # the fine-tuned model whose adapter the training goes on from
     origin: str | None = None  # "openai": copied from there, and never run here
     rerun_of: str | None = None  # the imported job that this one repeats
+    # of an imported job, as its origin described it: what no column holds
+    imported: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
     # what it came to
     hyperparameters: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))  # resolved

@@ -13,6 +13,7 @@ from server.fine_tuning.leases import checkpoints_of, find_model, get_project, m
 from server.fine_tuning.lifecycle import Fail, NewEvent, metrics_data
 from server.fine_tuning.result_file import RESULT_FILENAME, step_metrics_csv
 from server.fine_tuning.stages import Stage
+from server.fine_tuning.succession import take_over_names
 from server.fine_tuning.worker_services import WorkerServices
 from server.ids import new_checkpoint_id, new_file_id
 from server.models.names import FineTunedModelName, new_model_name, parse_model_name
@@ -145,6 +146,8 @@ def _succeed(services: WorkerServices, job: JobRow, adapter: AdapterRef, directo
         current.stage = Stage.CLEAN_UP
         move(current, JobStatus.SUCCEEDED)
         add_event(session, current, NewEvent(f"New fine-tuned model created: {adapter.name}"), now=now)
+        for old, model in take_over_names(session, current, now=now):
+            add_event(session, current, NewEvent(f"{old} now stands for {model}"), now=now)
         add_event(session, current, NewEvent("The job has successfully completed"), now=now)
 
 

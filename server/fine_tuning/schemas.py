@@ -91,6 +91,14 @@ class Method(BaseModel):
     supervised: SupervisedMethod
 
 
+class ImportedMethod(BaseModel):
+    """OpenAI: FineTuneMethod, of a job that was run there by another method than ours. Holds what is told of it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Literal["dpo", "reinforcement"]
+
+
 class FineTuningJob(BaseModel):
     """OpenAI: FineTuningJob."""
 
@@ -111,7 +119,7 @@ class FineTuningJob(BaseModel):
     integrations: list[Any]
     seed: int
     estimated_finish: int | None
-    method: Method
+    method: Method | ImportedMethod
     metadata: dict[str, str] | None
     user_provided_suffix: str | None
     usage_metrics: None = None
@@ -121,6 +129,7 @@ class FineTuningJob(BaseModel):
     @classmethod
     def from_row(cls, row: JobRow, organization_id: str) -> Self:
         hyperparameters = JobHyperparameters.model_validate(row.hyperparameters or row.requested_hyperparameters)
+        imported = row.imported or {}
         return cls(
             id=row.id,
             created_at=row.created_at,
@@ -129,16 +138,16 @@ class FineTuningJob(BaseModel):
             finished_at=row.finished_at,
             hyperparameters=hyperparameters,
             model=row.requested_model,
-            organization_id=organization_id,
-            result_files=[row.result_file] if row.result_file else [],
+            organization_id=imported.get("organization_id", organization_id),
+            result_files=imported.get("result_files", [row.result_file] if row.result_file else []),
             status=row.status,
             trained_tokens=row.trained_tokens,
             training_file=row.training_file,
             validation_file=row.validation_file,
-            integrations=[],
+            integrations=row.integrations or [],
             seed=row.seed,
             estimated_finish=row.estimated_finish,
-            method=Method(type="supervised", supervised=SupervisedMethod(hyperparameters=hyperparameters)),
+            method=_method(row, hyperparameters),
             metadata=row.job_metadata,
             user_provided_suffix=row.user_provided_suffix,
         )
@@ -209,6 +218,12 @@ class ListCheckpointsResponse(BaseModel):
     first_id: str | None
     last_id: str | None
     has_more: bool
+
+
+def _method(row: JobRow, hyperparameters: JobHyperparameters) -> Method | ImportedMethod:
+    if row.method == "supervised":
+        return Method(type="supervised", supervised=SupervisedMethod(hyperparameters=hyperparameters))
+    return ImportedMethod.model_validate((row.imported or {}).get("method", {"type": row.method}))
 
 
 def _error(row: JobRow) -> JobError | None:

@@ -62,14 +62,25 @@ def list_aliases(session: Session) -> list[ModelAliasRow]:
     return list(session.exec(select(ModelAliasRow).order_by(col(ModelAliasRow.id))))
 
 
-def find_alias(session: Session, name: str) -> ModelAliasRow | None:
-    return session.exec(select(ModelAliasRow).where(ModelAliasRow.name == name)).first()
+def find_alias(session: ProjectSession, name: str) -> ModelAliasRow | None:
+    return find_alias_of(session, session.project_id, name)
+
+
+def find_alias_of(session: Session, project_id: str, name: str) -> ModelAliasRow | None:
+    """In whichever session."""
+    query = select(ModelAliasRow).where(ModelAliasRow.project_id == project_id, ModelAliasRow.name == name)
+    return session.exec(query).first()
 
 
 def set_alias(session: ProjectSession, name: str, target: str, *, now: float) -> ModelAliasRow:
     """Make a name of the project's stand for a model, whatever it stood for before. Judges neither name."""
-    row = find_alias(session, name) or ModelAliasRow(
-        project_id=session.project_id, name=name, target=target, created_at=int(now)
+    return set_alias_of(session, session.project_id, name, target, now=now)
+
+
+def set_alias_of(session: Session, project_id: str, name: str, target: str, *, now: float) -> ModelAliasRow:
+    """In whichever session."""
+    row = find_alias_of(session, project_id, name) or ModelAliasRow(
+        project_id=project_id, name=name, target=target, created_at=int(now)
     )
     row.target = target
     session.add(row)

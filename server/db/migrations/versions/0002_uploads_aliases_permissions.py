@@ -154,6 +154,7 @@ def upgrade() -> None:
     op.add_column("job", sa.Column("parent_model", sa.String(), nullable=True))
     op.add_column("job", sa.Column("origin", sa.String(), nullable=True))
     op.add_column("job", sa.Column("rerun_of", sa.String(), nullable=True))
+    op.add_column("job", sa.Column("imported", sa.JSON(none_as_null=True), nullable=True))
     op.add_column("project", sa.Column("wandb_api_key", sa.String(), nullable=True))
     op.drop_index("ix_file_project_id", "file")
     op.create_index("ix_file_project_id_seq", "file", ["project_id", "seq"])
