@@ -14,16 +14,20 @@ from server.auth.authenticator import Authenticator
 from server.bootstrap import Services, tidy_up
 from server.chat.relay import PATH as CHAT_PATH
 from server.chat.relay import ChatRelay
+from server.checkpoint_permissions import routes as checkpoint_permissions
 from server.error_answers import answer_errors
 from server.files import routes as files
 from server.fine_tuning import routes as fine_tuning
 from server.idempotency.running import RunningKeys
 from server.limits import JsonBodies
+from server.models import alias_routes as model_aliases
 from server.models import routes as models
 from server.models.resolving import find_servable
 from server.request_ids import RequestIds
 from server.uploads import routes as uploads
 from server.uploads.joining import Completions
+
+ROUTERS = (files, uploads, fine_tuning, checkpoint_permissions, models, model_aliases, health)
 
 _STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts)")
 
@@ -66,7 +70,7 @@ def create_rest_app(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     _share(app, services)
-    for module in (files, uploads, fine_tuning, models, health):
+    for module in ROUTERS:
         app.include_router(module.router)
     answer_errors(app)
     return app

@@ -97,11 +97,16 @@ def make_job(
 
 
 def make_model(
-    services: Services, project_id: ProjectId, *, step: int | None = None, directory: str | None = None
+    services: Services,
+    project_id: ProjectId,
+    *,
+    name: str | None = None,
+    step: int | None = None,
+    directory: str | None = None,
 ) -> FineTunedModelRow:
     """A fine-tuned model of a new job, with an adapter's directory of its own unless one is given."""
     job = make_job(services, project_id, status=JobStatus.SUCCEEDED)
-    name = str(new_model_name("tunesmith-demo", "personal", None, step))
+    name = name or str(new_model_name("tunesmith-demo", "personal", None, step))
     directory = directory or job.id
     (services.settings.adapters / directory).mkdir(parents=True, exist_ok=True)
     with system_session(services.database, write=True) as session:

@@ -8,20 +8,33 @@ import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from server import health
+from server.app import ROUTERS
 from server.auth.dependencies import get_caller
-from server.files import routes as files
-from server.fine_tuning import routes as fine_tuning
-from server.models import routes as models
-from server.uploads import routes as uploads
+from server.models.alias_routes import require_admin
 from tests.factories import make_checkpoint, make_file, make_job, make_model, make_upload
 from tests.running_api import Api
 
 PUBLIC = {"/health", "/ready"}
-MODULES = (files, uploads, fine_tuning, models, health)
-ROUTES = [route for module in MODULES for route in module.router.routes if isinstance(route, APIRoute)]
-BODIES = {"/v1/uploads/{upload_id}/complete": {"part_ids": ["part_x"]}}  # of routes that look at the body first
-ROUTES_WITH_AN_ID = [(method, route.path) for route in ROUTES for method in route.methods if "{" in route.path]
+ROUTES = [route for module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)]
+_PERMISSIONS = "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions"
+BODIES: dict[str, dict[str, list[str]]] = {  # of routes that look at the body first
+    "/v1/uploads/{upload_id}/complete": {"part_ids": ["part_x"]},
+    _PERMISSIONS: {"project_ids": ["proj_x"]},
+}
+
+
+def _dependencies(dependant: Dependant) -> Iterator[object]:
+    for dependency in dependant.dependencies:
+        yield dependency.call
+        yield from _dependencies(dependency)
+
+
+ROUTES_WITH_AN_ID = [
+    (method, route.path)
+    for route in ROUTES
+    if "{" in route.path and require_admin not in _dependencies(route.dependant)
+    for method in route.methods
+]
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{sorted(route.methods)} {route.path}")
@@ -47,6 +60,10 @@ def test_another_projects_id_is_as_unknown_as_one_that_never_was(api: Api, metho
         "file_id": (make_file(api.services, api.project_id).id, "file-AAAAAAAAAAAAAAAAAAAAAA"),
         "upload_id": (make_upload(api.services, api.project_id).id, "upload_" + "A" * 32),
         "fine_tuning_job_id": (job.id, "ftjob-AAAAAAAAAAAAAAAAAAAAAAAA"),
+        "fine_tuned_model_checkpoint:path": (
+            make_model(api.services, api.project_id).name,
+            "ft:tunesmith-demo:personal::AAAAAAAA",
+        ),
         "model:path": (make_model(api.services, api.project_id).name, "ft:tunesmith-demo:personal::AAAAAAAA"),
     }
     parameter = re.findall(r"{([^}]*)}", path)
@@ -85,12 +102,6 @@ def test_another_projects_id_is_no_cursor(api: Api, path: str) -> None:
         answers = [stranger.get(path, params={"after": after}).text.replace(after, "ID") for after in (foreign, "x")]
 
     assert answers[0] == answers[1]
-
-
-def _dependencies(dependant: Dependant) -> Iterator[object]:
-    for dependency in dependant.dependencies:
-        yield dependency.call
-        yield from _dependencies(dependency)
 
 
 def _ids(listed: dict[str, list[dict[str, str]]]) -> set[str]:
