@@ -75,6 +75,10 @@ def _run(asked: argparse.Namespace, settings: Settings) -> int:
             from server.commands import keys
 
             return keys.run(asked, settings)
+        case "import":
+            from server.commands import importing
+
+            return importing.run(asked, settings)
         case _:
             from server.commands import jobs
 

@@ -57,11 +57,15 @@ def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | 
     return Services(
         settings=settings,
         database=database,
-        blobs=LocalDirectory(settings.blobs),
+        blobs=build_blobs(settings),
         base_models=base_models,
         authenticator=Authenticator(database, default, settings.api_key, settings.admin_key),
         engines=engines or {},
     )
+
+
+def build_blobs(settings: Settings) -> BlobStore:
+    return LocalDirectory(settings.blobs)
 
 
 def build_api_services(settings: Settings) -> Services:

@@ -63,6 +63,11 @@ class Settings:
         return self.home / "adapters"
 
     @property
+    def imports(self) -> Path:
+        """What an import keeps, by project: what has no place among files and jobs."""
+        return self.home / "imports"
+
+    @property
     def logs(self) -> Path:
         return self.home / "logs"
 

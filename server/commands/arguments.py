@@ -22,6 +22,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     serve.add_argument("--port", type=_port, help="the port to listen on (TUNESMITH_PORT, or 8000); 0 takes a free one")
     _add_keys(commands.add_parser("keys", help="make, list and revoke API keys"), home)
     _add_jobs(commands.add_parser("jobs", help="look after fine-tuning jobs"), home)
+    _add_import(commands.add_parser("import", help="copy an account from elsewhere"), home)
 
     api = commands.add_parser("api")  # these two are started by `serve`, which hands them their settings
     api.add_argument("--listen-fd", type=int, required=True)
@@ -54,6 +55,28 @@ def _add_jobs(jobs: argparse.ArgumentParser, home: argparse.ArgumentParser) -> N
             action.add_argument("--follow", action="store_true", help="go on until the job ends")
 
 
+def _add_import(importing: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
+    sources = importing.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    openai = sources.add_parser(
+        "openai",
+        parents=[home],
+        help="files, jobs with their events, checkpoints and results, stored completions and evals",
+        epilog="Reads OPENAI_API_KEY, and OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID where they are set. "
+        "Run it again at any time: it goes on where it was, and copies nothing twice.",
+    )
+    openai.add_argument("--project", type=_project, default="default", help="the project to copy into (default)")
+    openai.add_argument(
+        "--archive", type=_directory, metavar="DIR", help="where stored completions and evals go (HOME/imports/PROJECT)"
+    )
+    openai.add_argument(
+        "--rerun",
+        type=_directory,
+        metavar="TABLE",
+        help='make the jobs that succeeded again on local bases, by a TOML file of lines like "gpt-4o-mini" = "BASE"',
+    )
+    openai.add_argument("--offline", action="store_true", help="ask the account for nothing; only --rerun what is here")
+
+
 class _Version(argparse.Action):
     """Looks the version up only when it is asked for."""
 
@@ -71,7 +94,7 @@ class _Version(argparse.Action):
 
 def _directory(text: str) -> Path:
     if not text.strip():
-        raise argparse.ArgumentTypeError("must name a directory")
+        raise argparse.ArgumentTypeError("must name a path")
     return Path(text).expanduser().absolute()
 
 
