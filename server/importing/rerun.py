@@ -65,13 +65,17 @@ class Rerun:
                 repeated = create_job(session, self.base_models, model, asked)
                 repeated.rerun_of = job.id
         except ValidationError as error:
-            field = ".".join(str(part) for part in error.errors()[0]["loc"])
-            self.section.add_not_copied(job.id, f"its {field} is none that jobs can have here")
+            self.section.add_not_copied(job.id, f"its {_field(error)} is none that a job can have here")
         except InvalidRequest as error:
             self.section.add_not_copied(job.id, str(error))
         else:
             self.section.add()
             self.section.say(f"{job.id} is repeated on {name} as {repeated.id}")
+
+
+def _field(error: ValidationError) -> str:
+    """The name of the field at fault, without the types that were tried for it."""
+    return ".".join(part for part in map(str, error.errors()[0]["loc"]) if part.isidentifier() and part != "int")
 
 
 def build_request(job: JobRow, model: str) -> CreateFineTuningJobRequest:

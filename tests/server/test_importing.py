@@ -1,6 +1,5 @@
 """`tunesmith import openai`, from a second Tunesmith and from a stub that answers as OpenAI does."""
 
-import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +19,7 @@ from server.importing.account_import import import_lock
 from server.vocabulary import FilePurpose, JobStatus
 from tests.factories import make_checkpoint, make_file, make_job
 from tests.running_api import Api, make_settings, serving
-from tests.stub_account import KEY, Fault, StubAccount
-
-CSV = b"step,train_loss\n1,0.5\n"
-FT_NAME = "ft:gpt-4o-mini-2024-07-18:acme:shop:AAAAAAAA"
-TRAINING = b'{"messages":[{"role":"user","content":"a secret"},{"role":"assistant","content":"b"}]}\n' * 10
+from tests.stub_account import CSV, FT_NAME, KEY, TRAINING, Fault, StubAccount, make_account, told_job
 
 
 @pytest.fixture
@@ -46,57 +41,9 @@ def client(services: Services) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture
 def account() -> Iterator[StubAccount]:
-    account = StubAccount(
-        lists={
-            "/files": [told_file("file-train"), told_file("file-result", "fine-tune-results"), told_file("file-c")],
-            "/fine_tuning/jobs": [told_job("ftjob-2", status="failed"), told_job("ftjob-1")],
-            "/fine_tuning/jobs/ftjob-1/events": [told_event(f"ftevent-{n}", n) for n in (3, 2, 1)],
-            "/fine_tuning/jobs/ftjob-1/checkpoints": [told_checkpoint("ftckpt_1", 10)],
-            "/fine_tuning/jobs/ftjob-2/events": [],
-            "/fine_tuning/jobs/ftjob-2/checkpoints": [],
-        },
-        contents={"file-train": TRAINING, "file-result": base64.b64encode(CSV), "file-c": b"c"},
-    )
+    account = make_account()
     with account.serving():
         yield account
-
-
-def told_file(file_id: str, purpose: str = "fine-tune", **fields: Any) -> dict[str, Any]:
-    return {
-        "id": file_id,
-        "filename": f"{file_id}.x",
-        "purpose": purpose,
-        "bytes": 1,
-        "created_at": 1700000000,
-    } | fields
-
-
-def told_job(job_id: str, **fields: Any) -> dict[str, Any]:
-    return {
-        "id": job_id,
-        "created_at": 1700000000,
-        "finished_at": 1700000100,
-        "model": "gpt-4o-mini-2024-07-18",
-        "fine_tuned_model": FT_NAME if fields.get("status", "succeeded") == "succeeded" else None,
-        "organization_id": "org-theirs",
-        "status": "succeeded",
-        "training_file": "file-train",
-        "result_files": ["file-result"],
-        "hyperparameters": {"n_epochs": 2, "batch_size": 5, "learning_rate_multiplier": 1.8},
-        "error": {},
-        "seed": 7,
-        "user_provided_suffix": "shop",
-        "trained_tokens": 1700,
-    } | fields
-
-
-def told_event(event_id: str, at: int) -> dict[str, Any]:
-    return {"id": event_id, "created_at": 1700000000 + at, "level": "info", "message": f"event {at}", "data": {}}
-
-
-def told_checkpoint(checkpoint_id: str, step: int) -> dict[str, Any]:
-    name = {"fine_tuned_model_checkpoint": FT_NAME, "step_number": step, "metrics": {"step": step, "train_loss": 0.5}}
-    return {"id": checkpoint_id, "created_at": 1700000100, **name}
 
 
 @pytest.fixture
