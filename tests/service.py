@@ -155,12 +155,12 @@ class Service:
     def wait_until_ready(self) -> None:
         self.wait_for(self.is_ready, "/ready to answer 200", timeout_s=START_TIMEOUT_S)
 
-    def tunesmith(self, *arguments: str) -> str:
+    def tunesmith(self, *arguments: str, **environment: str) -> str:
         """Run another command of `tunesmith` on the same home; what it printed."""
         done = subprocess.run(
             [sys.executable, "-m", "server", *arguments],
             cwd=ROOT,
-            env=self._environment() | {"TUNESMITH_HOME": str(self.home)},
+            env=self._environment() | environment | {"TUNESMITH_HOME": str(self.home)},
             capture_output=True,
             text=True,
             timeout=60,
