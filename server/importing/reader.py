@@ -43,11 +43,16 @@ class AccountReader:
     def __init__(self, account: Account, *, pause: Callable[[float], None] = time.sleep) -> None:
         self._account = account
         self._pause = pause
-        self._client = httpx.Client(
-            headers={**account.headers(), "User-Agent": "tunesmith-import"},
-            timeout=_TIMEOUT_S,
-            verify=ssl.create_default_context(),
-        )
+        try:
+            self._client = httpx.Client(
+                headers={**account.headers(), "User-Agent": "tunesmith-import"},
+                timeout=_TIMEOUT_S,
+                verify=ssl.create_default_context(),
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:  # whose words may hold a proxy's password
+            raise ImportFailed(
+                "the proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY cannot be used; use an HTTP proxy"
+            ) from error
         self._faults = 0
 
     def close(self) -> None:
