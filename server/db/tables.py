@@ -120,6 +120,8 @@ class JobRow(ProjectOwned, table=True):
     job_metadata: dict[str, str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
     integrations: list[dict[str, Any]] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    # how the data is to be treated before training, as the client asked (schemas.DataOptions)
+    data_options: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     parent_model: str | None = None  # the fine-tuned model whose adapter the training goes on from
     origin: str | None = None  # "openai": copied from there, and never run here
     rerun_of: str | None = None  # the imported job that this one repeats
@@ -152,6 +154,17 @@ class JobRow(ProjectOwned, table=True):
     last_step: int = 0  # highest step reported to the client, over all attempts
     started: bool = False  # "Fine-tuning job started" was said
     not_before: float = 0.0  # unix seconds; back-off after a crash
+
+
+class JobReportRow(ProjectOwned, table=True):
+    """What is too large for every list of jobs: of the data, of the estimate and of what was measured."""
+
+    __tablename__ = "job_report"
+
+    job_id: str = Field(foreign_key="job.id", primary_key=True)
+    data_gate: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    estimate: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    measured: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
 
 class JobEventRow(ProjectOwned, table=True):
