@@ -75,6 +75,10 @@ def _run(asked: argparse.Namespace, settings: Settings) -> int:
             from server.commands import keys
 
             return keys.run(asked, settings)
+        case "projects":
+            from server.commands import projects
+
+            return projects.run(asked, settings)
         case "import":
             from server.commands import importing
 

@@ -39,6 +39,8 @@ class Settings:
     engine_gpu_share: float = 0.45  # of the GPU's memory; the rest is the trainer's
     engine_kv_cache_gib: int = 1  # of main memory, on a CPU
     engine_start_timeout_s: float = 600.0
+    wandb_mode: str = "online"  # "offline": jobs that ask for it are logged to files
+    wandb_base_url: str = "https://api.wandb.ai"  # of Weights & Biases
     log_level: str = "info"
 
     def environment(self) -> dict[str, str]:
@@ -66,6 +68,11 @@ class Settings:
     def imports(self) -> Path:
         """What an import keeps, by project: what has no place among files and jobs."""
         return self.home / "imports"
+
+    @property
+    def wandb(self) -> Path:
+        """What is logged at Weights & Biases, by job."""
+        return self.home / "wandb"
 
     @property
     def logs(self) -> Path:
@@ -144,6 +151,10 @@ def _check(settings: Settings) -> None:
     _check_amounts(settings)
     if settings.log_level.lower() not in ("debug", "info", "warning", "error"):
         raise SettingsInvalid("TUNESMITH_LOG_LEVEL: must be debug, info, warning or error")
+    if settings.wandb_mode not in ("online", "offline"):
+        raise SettingsInvalid("TUNESMITH_WANDB_MODE: must be online or offline")
+    if not settings.wandb_base_url.startswith(("https://", "http://")):
+        raise SettingsInvalid("TUNESMITH_WANDB_BASE_URL: must begin with https:// or http://")
     if not 0 <= settings.port <= 65535:
         raise SettingsInvalid("TUNESMITH_PORT: must be between 0 and 65535")
     if not 0.05 <= settings.engine_gpu_share <= 0.95:

@@ -1,4 +1,4 @@
-"""The worker process: the reconciler, and beside it the sweeper, until it is told to stop."""
+"""The worker process: the reconciler, and beside it the sweeper and the integrations, until it is told to stop."""
 
 import logging
 import signal
@@ -6,6 +6,7 @@ from threading import Event, Thread
 
 from server.bootstrap import build_worker_services
 from server.fine_tuning.reconciler import Reconciler
+from server.integrations.follower import IntegrationFollower
 from server.settings import Settings
 from server.sweeper import Sweeper
 
@@ -17,10 +18,15 @@ def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     services = build_worker_services(settings)
-    sweeping = Thread(target=Sweeper(services.database, services.blobs).run, args=(stop,), name="sweeper")
-    sweeping.start()
+    beside = [
+        Thread(target=Sweeper(services.database, services.blobs).run, args=(stop,), name="sweeper"),
+        Thread(target=IntegrationFollower(services.database, settings).run, args=(stop,), name="integrations"),
+    ]
+    for thread in beside:
+        thread.start()
     try:
         Reconciler(services).run(stop)
     finally:
         stop.set()
-        sweeping.join()
+        for thread in beside:
+            thread.join()

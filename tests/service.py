@@ -35,6 +35,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
     "worker": ("-m", "server", "worker"),
     "trainer": ("-m", "trainer"),
     "engine": ("-m", "inference.vllm.cpu_server"),
+    "integration": ("-m", "server.integrations.wandb_process"),
 }
 
 
@@ -47,7 +48,9 @@ class Service:
     """One `tunesmith serve` on a home of its own. Every process it starts carries a mark in its environment."""
 
     home: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp")) / "home")
-    environment: dict[str, str] = field(default_factory=lambda: {"TUNESMITH_API_KEY": KEY})
+    environment: dict[str, str] = field(
+        default_factory=lambda: {"TUNESMITH_API_KEY": KEY, "TUNESMITH_WANDB_MODE": "offline"}
+    )
     base_url: str = ""
     _mark: str = field(default_factory=lambda: secrets.token_hex(16))
     _parent: subprocess.Popen[bytes] | None = None

@@ -21,6 +21,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     serve.add_argument("--host", type=_host, help="the address to listen on (TUNESMITH_HOST, or 127.0.0.1)")
     serve.add_argument("--port", type=_port, help="the port to listen on (TUNESMITH_PORT, or 8000); 0 takes a free one")
     _add_keys(commands.add_parser("keys", help="make, list and revoke API keys"), home)
+    _add_projects(commands.add_parser("projects", help="look after projects"), home)
     _add_jobs(commands.add_parser("jobs", help="look after fine-tuning jobs"), home)
     _add_import(commands.add_parser("import", help="copy an account from elsewhere"), home)
 
@@ -38,6 +39,14 @@ def _add_keys(keys: argparse.ArgumentParser, home: argparse.ArgumentParser) -> N
     actions.add_parser("list", parents=[home], help="show every key by its ends")
     revoke = actions.add_parser("revoke", parents=[home], help="make a key invalid at once")
     revoke.add_argument("key_id", metavar="KEY_ID", help="as `tunesmith keys list` shows it")
+
+
+def _add_projects(projects: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
+    actions = projects.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", parents=[home], help="show every project with its id")
+    wandb = actions.add_parser("wandb-key", parents=[home], help="set the project's API key of Weights & Biases")
+    wandb.add_argument("project", type=_project, metavar="PROJECT", help="its name; the key is read from the input")
+    wandb.add_argument("--remove", action="store_true", help="have none from now on")
 
 
 def _add_jobs(jobs: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:

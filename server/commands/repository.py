@@ -46,3 +46,23 @@ def find_news(database: Engine, job_id: str, *, after_seq: int) -> JobNews | Non
     with system_session(database) as session:
         job = session.get(JobRow, job_id)
         return None if job is None else JobNews(job, session.exec(statement.order_by(col(JobEventRow.seq))).all())
+
+
+def list_projects(database: Engine) -> Sequence[ProjectRow]:
+    """By name."""
+    with system_session(database) as session:
+        return session.exec(select(ProjectRow).order_by(col(ProjectRow.name))).all()
+
+
+def set_wandb_key(database: Engine, project: str, key: str | None) -> bool:
+    """Set the API key under which a project's jobs are logged at Weights & Biases; None takes it away.
+
+    False if there is no such project.
+    """
+    with system_session(database, write=True) as session:
+        row = session.exec(select(ProjectRow).where(ProjectRow.name == project)).first()
+        if row is None:
+            return False
+        row.wandb_api_key = key
+        session.add(row)
+        return True

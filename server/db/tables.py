@@ -239,7 +239,7 @@ class CheckpointPermissionRow(ProjectOwned, table=True):
 
 
 class IntegrationRow(ProjectOwned, table=True):
-    """How far a job's events have been passed on to a service outside."""
+    """Whether a job's metrics have been passed on to a service outside."""
 
     __tablename__ = "integration"
     __table_args__ = (UniqueConstraint("job_id", "position"),)
@@ -248,9 +248,8 @@ class IntegrationRow(ProjectOwned, table=True):
     job_id: str = Field(foreign_key="job.id", index=True)
     position: int  # in the job's `integrations`
     type: str  # "wandb"
-    last_event_seq: int = 0  # the highest event that is passed on
-    is_finished: bool = Field(default=False, index=True)
-    failures: int = 0  # in a row
+    is_finished: bool = Field(default=False, index=True)  # all of it, or it was given up
+    failures: int = 0
     not_before: float = 0.0  # unix seconds; back-off after a failure
 
 

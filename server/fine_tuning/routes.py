@@ -22,6 +22,7 @@ from server.fine_tuning.schemas import (
 from server.fine_tuning.service import PageRequest
 from server.idempotency.asked import Asked
 from server.idempotency.dependencies import OnceDep
+from server.integrations import service as integrations
 from server.models.resolving import find_model
 from server.pagination import AfterQuery, LimitQuery
 
@@ -40,10 +41,11 @@ def create_fine_tuning_job(
     body: CreateFineTuningJobRequest, request: Request, caller: CallerDep, once: OnceDep
 ) -> Response:
     """Create a job that makes a fine-tuned model of a base model, or of a fine-tuned one, and a file of examples."""
-    base_models = request.app.state.base_models
+    base_models, settings = request.app.state.base_models, request.app.state.settings
     model = find_model(request.app.state.database, base_models, caller.project_id, body.model)
 
     def make(session: ProjectSession) -> FineTuningJob:
+        integrations.check(session, body.integrations or [], needs_key=settings.wandb_mode == "online")
         job = service.create_job(session, base_models, model, body)
         return FineTuningJob.from_row(job, caller.organization_id)
 

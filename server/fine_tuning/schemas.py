@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.db.tables import CheckpointRow, JobEventRow, JobRow
+from server.integrations.schemas import MAX_INTEGRATIONS, IntegrationRequest
 from server.vocabulary import EventLevel, EventType, JobStatus
 
 Auto = Literal["auto"]
@@ -52,7 +53,7 @@ class CreateFineTuningJobRequest(_Request):
     hyperparameters: Hyperparameters | None = None  # deprecated upstream, and what many programs send
     suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     validation_file: str | None = None
-    integrations: list[Any] | None = None
+    integrations: Annotated[list[IntegrationRequest], Field(max_length=MAX_INTEGRATIONS)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     method: MethodRequest | None = None
     metadata: Metadata | None = None

@@ -16,6 +16,7 @@ from server.fine_tuning.lifecycle import NewEvent, is_terminal
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.fine_tuning.stages import Stage
 from server.ids import new_job_id
+from server.integrations import service as integrations
 from server.models.names import normalise_suffix
 from server.models.resolving import UsableModel
 from server.pagination import Page, build_page, unknown_cursor
@@ -63,7 +64,9 @@ def create_job(
         requested_hyperparameters=asked.asked_hyperparameters().model_dump(),
         job_metadata=asked.metadata,
     )
+    job.integrations = integrations.shown(job.id, asked.integrations or []) or None
     session.add(job)
+    integrations.add(session, job, asked.integrations or [])
     add_event(session, job, NewEvent(f"Created fine-tuning job: {job.id}"), now=now)
     return job
 
@@ -177,12 +180,6 @@ def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest) -> None:
         raise InvalidRequest(
             f"The method '{asked.method.type}' is not offered yet. Use 'supervised'.",
             param="method.type",
-            code="unsupported_value",
-        )
-    if asked.integrations:
-        raise InvalidRequest(
-            "Integrations are not offered yet. Leave 'integrations' out; the job's events carry all metrics.",
-            param="integrations",
             code="unsupported_value",
         )
 

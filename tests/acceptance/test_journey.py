@@ -26,6 +26,7 @@ from tests.acceptance.jobs import (
     wait_until_ended,
 )
 from tests.service import Service
+from tests.wandb_files import history, read_records
 
 ALIAS = "gpt-4o-mini-2024-07-18"
 N_EXAMPLES = 300
@@ -221,8 +222,10 @@ def test_another_project_sees_nothing_of_it(stranger: openai.OpenAI, journey: Jo
 def test_code_that_asks_for_an_alias_gets_it_everywhere_and_a_deleted_model_is_gone(
     service: Service, client: openai.OpenAI
 ) -> None:
-    job = create_job(client, small_file(12), model=ALIAS, n_epochs=1, batch_size=4)
+    wandb: Any = {"type": "wandb", "wandb": {"project": "support"}}
+    job = create_job(client, small_file(12), model=ALIAS, n_epochs=1, batch_size=4, integrations=[wandb])
     job = wait_until_ended(service, client, job)
+    _assert_logged(service, client, job)
     assert (job.status, job.model) == ("succeeded", ALIAS)
     name = job.fine_tuned_model
     assert name is not None
@@ -238,6 +241,22 @@ def test_code_that_asks_for_an_alias_gets_it_everywhere_and_a_deleted_model_is_g
     assert name not in {model.id for model in client.models.list()}
     assert service.is_ready()
     ask(client, ALIAS, TASK.held_out[0])
+
+
+def _assert_logged(service: Service, client: openai.OpenAI, job: FineTuningJob) -> None:
+    """Every step is a step of the job's run at Weights & Biases, which is written to files here."""
+    assert job.integrations is not None
+    assert [(item.type, item.wandb.project) for item in job.integrations] == [("wandb", "support")]
+    directory = service.home / "wandb" / f"{job.id}-0"
+    service.wait_for(lambda: not service.processes("integration") and directory.is_dir(), "the run to be logged")
+    records = read_records(directory)
+    logged = [
+        {name: float(value) for name, value in step.items() if not name.startswith("_")} for step in history(records)
+    ]
+    steps = [{name: value for name, value in data.items() if name != "step"} for data in metrics_of(client, job.id)]
+    assert logged == steps
+    (end,) = [record.exit for record in records if record.WhichOneof("record_type") == "exit"]
+    assert end.exit_code == 0
 
 
 def _name(checkpoint: FineTuningJobCheckpoint) -> str:

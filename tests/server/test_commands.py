@@ -51,6 +51,53 @@ def run(services: Services, *words: str) -> int:
     return main([*words, "--home", str(services.settings.home)])
 
 
+def test_projects_are_listed_with_what_they_have(services: Services, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(services, "keys", "create", "--project", "Blue Team") == 0
+    capsys.readouterr()
+    assert run(services, "projects", "list") == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines[1:]] == ["Blue", "default"]
+    assert all(line.split()[0].startswith("proj_") for line in lines[1:])
+    assert "set" not in lines[2].split()
+
+
+def test_a_projects_wandb_key_is_read_from_the_input_and_never_shown(
+    services: Services, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("the secret\n"))
+    assert run(services, "projects", "wandb-key", "default") == 0
+    assert run(services, "projects", "list") == 0
+    printed = capsys.readouterr()
+    assert "the secret" not in printed.out + printed.err
+    assert printed.out.splitlines()[-1].endswith("set")
+
+    assert run(services, "projects", "wandb-key", "default", "--remove") == 0
+    assert run(services, "projects", "list") == 0
+    assert not capsys.readouterr().out.splitlines()[-1].endswith("set")
+
+
+@pytest.mark.parametrize(
+    ("words", "typed", "complaint"),
+    [
+        (("wandb-key", "default"), "", "no key came in"),
+        (("wandb-key", "default"), "k\x00y\n", "no key came in"),
+        (("wandb-key", "nobody"), "key\n", "there is no project nobody"),
+    ],
+)
+def test_a_wandb_key_that_cannot_be_set_is_one_line_on_stderr(
+    words: tuple[str, ...],
+    typed: str,
+    complaint: str,
+    services: Services,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    assert run(services, "projects", *words) == 1
+    assert complaint in capsys.readouterr().err
+
+
 def test_a_created_key_is_all_there_is_on_stdout_and_opens_its_project(
     services: Services, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -247,9 +247,22 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
     ),
     "an integration": (
         {"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]},
-        "Integrations are not offered yet. Leave 'integrations' out; the job's events carry all metrics.",
+        "The project has no API key of Weights & Biases. The operator sets it with `tunesmith projects wandb-key`; "
+        "without it, leave 'integrations' out: the job's events carry all metrics.",
         "integrations",
-        "unsupported_value",
+        "integration_not_enabled",
+    ),
+    "an unknown integration": (
+        {"integrations": [{"type": "mlflow", "wandb": {"project": "p"}}]},
+        "Invalid value: 'mlflow'. Supported values are: 'wandb'.",
+        "integrations[0].type",
+        "invalid_value",
+    ),
+    "an integration without its settings": (
+        {"integrations": [{"type": "wandb"}]},
+        "Missing required parameter: 'integrations[0].wandb'.",
+        "integrations[0].wandb",
+        "missing_required_parameter",
     ),
     "much metadata": (
         {"metadata": {str(n): "" for n in range(17)}},
