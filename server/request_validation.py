@@ -114,6 +114,11 @@ def _out_of_bounds(finding: Finding, param: str | None) -> InvalidRequest:
         case "too_long":
             text = f"too many entries. Expected at most {context['max_length']}"
             text, code = f"{text}, but got {len(value)}", "above_max_length"
+        case "string_pattern_mismatch":
+            text = "string does not match pattern. Expected a string that matches the pattern"
+            return InvalidRequest(
+                f"Invalid '{param}': {text} '{context['pattern']}'.", param=param, code="invalid_value"
+            )
         case _:
             return InvalidRequest(f"Invalid value for '{param}'.", param=param, code="invalid_value")
     return InvalidRequest(f"Invalid '{param}': {text} instead.", param=param, code=code)

@@ -14,7 +14,7 @@ class _Request(BaseModel):
 class WandbSettings(_Request):
     """OpenAI: CreateFineTuningJobRequest.integrations.wandb; the bounds are those of Weights & Biases."""
 
-    project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:\x00-\x1f]+$")]
+    project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")]
     name: Annotated[str, Field(min_length=1, max_length=128)] | None = None  # shown for the run; None: the job's id
     entity: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
     tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=50)] | None = None

@@ -53,5 +53,5 @@ def end(job: JobRow) -> dict[str, Any]:
 def environment(inherited: Mapping[str, str], directory: Path, api_key: str | None) -> dict[str, str]:
     """The process's: no key but the project's, and no home in which the library would find the operator's."""
     kept = {name: value for name, value in inherited.items() if not name.startswith(_LEFT_OUT)}
-    own = {"HOME": os.fspath(directory), "NETRC": os.devnull}
+    own = {"HOME": os.fspath(directory), "NETRC": os.devnull, "WANDB_ERROR_REPORTING": "false"}
     return kept | own | ({} if api_key is None else {"WANDB_API_KEY": api_key})

@@ -252,6 +252,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
         "integrations",
         "integration_not_enabled",
     ),
+    "an integration's project that cannot be one": (
+        {"integrations": [{"type": "wandb", "wandb": {"project": "a/b"}}]},
+        "Invalid 'integrations[0].wandb.project': string does not match pattern. "
+        r"Expected a string that matches the pattern '^[^/\\#?%:]+$'.",
+        "integrations[0].wandb.project",
+        "invalid_value",
+    ),
     "an unknown integration": (
         {"integrations": [{"type": "mlflow", "wandb": {"project": "p"}}]},
         "Invalid value: 'mlflow'. Supported values are: 'wandb'.",

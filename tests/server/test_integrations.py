@@ -114,7 +114,13 @@ def test_a_run_is_named_and_described_after_its_job(services: Services, project_
 def test_the_process_gets_no_key_but_the_projects(tmp_path: Path) -> None:
     inherited = {"PATH": "/bin", "WANDB_API_KEY": "operator's", "TUNESMITH_ADMIN_KEY": "a", "OPENAI_API_KEY": "b"}
     given = wandb_run.environment(inherited, tmp_path, "project's")
-    assert given == {"PATH": "/bin", "WANDB_API_KEY": "project's", "HOME": str(tmp_path), "NETRC": "/dev/null"}
+    assert given == {
+        "PATH": "/bin",
+        "WANDB_API_KEY": "project's",
+        "HOME": str(tmp_path),
+        "NETRC": "/dev/null",
+        "WANDB_ERROR_REPORTING": "false",
+    }
     assert "WANDB_API_KEY" not in wandb_run.environment(inherited, tmp_path, None)
 
 
