@@ -8,6 +8,7 @@ from server.launchers.launcher import Exited, LaunchRequest, Lost
 from tests.adapter_files import write_adapter
 from trainer.contract.checkpoint import ADAPTER, publish_directory, seal, step_of
 from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Metrics, Progress, Started, Succeeded
+from trainer.contract.examples import format_of
 from trainer.contract.report import CheckFailure, CheckReport, FileReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
@@ -106,6 +107,7 @@ def report_of(directory: RunDirectory) -> CheckReport:
     """What the trainer says of files it can use."""
     n_examples = len(directory.training_file.read_bytes().splitlines())
     file = FileReport(
+        format=format_of(directory.training_file),
         n_examples=n_examples,
         n_tokens=20 * n_examples,
         n_trained_tokens=5 * n_examples,

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from trainer.contract.examples import ChatExample, read_examples
+from trainer.contract.examples import ChatExample, format_of, read_examples
+from trainer.contract.formats.names import FileFormat
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import FileReport
 from trainer.contract.run_directory import RunDirectory
@@ -36,6 +37,7 @@ class TokenizedExample:
 class TokenizedFile:
     """The examples of a file that can be trained on, in the file's order."""
 
+    format: FileFormat
     examples: list[TokenizedExample] = field(default_factory=list)
     longest_tokens: int = 0
     truncated_lines: list[int] = field(default_factory=list)
@@ -43,6 +45,7 @@ class TokenizedFile:
 
     def report(self) -> FileReport:
         return FileReport(
+            format=self.format,
             n_examples=len(self.examples),
             n_tokens=sum(len(example.input_ids_L) for example in self.examples),
             n_trained_tokens=sum(example.n_trained_tokens for example in self.examples),
@@ -69,7 +72,7 @@ def tokenize_files(
 
 
 def _tokenize(path: Path, tokenizer: ChatTokenizer, context_length_tokens: int, kind: str) -> TokenizedFile:
-    file = TokenizedFile()
+    file = TokenizedFile(_format_of(path, kind))
     for batch in _batches(_read(path, kind)):
         renderings = [_render(example, tokenizer, kind) for example in batch]
         for example, (ids_L, mask_L) in zip(batch, tokenizer.encode(renderings), strict=True):
@@ -85,12 +88,22 @@ def _tokenize(path: Path, tokenizer: ChatTokenizer, context_length_tokens: int, 
     return file
 
 
+def _format_of(path: Path, kind: str) -> FileFormat:
+    try:
+        return format_of(path)
+    except ExampleInvalid as error:
+        raise _unusable(error, kind) from error
+
+
 def _read(path: Path, kind: str) -> Iterator[ChatExample]:
     try:
         yield from read_examples(path)
     except ExampleInvalid as error:
-        is_validation_file = kind == "validation"
-        raise FileUnusable(error.job_message(is_validation_file=is_validation_file), param=f"{kind}_file") from error
+        raise _unusable(error, kind) from error
+
+
+def _unusable(error: ExampleInvalid, kind: str) -> FileUnusable:
+    return FileUnusable(error.job_message(is_validation_file=kind == "validation"), param=f"{kind}_file")
 
 
 def _render(example: ChatExample, tokenizer: ChatTokenizer, kind: str) -> Rendering:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from trainer.contract.checkpoint import ADAPTER, publish_directory, seal, step_of
 from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Metrics, Progress, Started, Succeeded
-from trainer.contract.examples import read_examples
+from trainer.contract.examples import format_of, read_examples
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import CheckFailure, CheckReport, FileReport
 from trainer.contract.run_directory import RunDirectory
@@ -106,6 +106,7 @@ def _check(run: RunDirectory) -> int:
 def _report(path: Path) -> FileReport:
     n_examples = sum(1 for _ in read_examples(path))
     return FileReport(
+        format=format_of(path),
         n_examples=n_examples,
         n_tokens=n_examples * _TOKENS_PER_EXAMPLE,
         n_trained_tokens=n_examples * _TOKENS_PER_EXAMPLE // 4,

@@ -17,8 +17,8 @@ from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import Exited, LaunchRequest, RunHandle, Running
 from server.storage.blob_store import BlobKey
 from server.vocabulary import EventLevel, JobErrorCode, JobStatus
-from trainer.contract.examples import MIN_EXAMPLES, read_examples, too_few_examples
-from trainer.contract.invalid import ExampleInvalid
+from trainer.contract.examples import MIN_EXAMPLES, too_few_examples
+from trainer.contract.faults import find_faults
 from trainer.contract.report import CheckReport, FileReport
 from trainer.contract.spec import CheckSpec
 
@@ -77,20 +77,15 @@ def follow_check(services: WorkerServices, job: JobRow) -> None:
 
 
 def find_fault(training: Path, validation: Path | None) -> Fail | None:
-    """The first reason why a job cannot train on these files; None if there is none. Memory stays constant."""
-    try:
-        n_examples = sum(1 for _ in read_examples(training))
-    except ExampleInvalid as error:
-        return Fail(JobErrorCode.INVALID_TRAINING_FILE, error.job_message(), "training_file")
-    if n_examples < MIN_EXAMPLES:
-        return Fail(JobErrorCode.INVALID_N_EXAMPLES, too_few_examples(n_examples), "training_file")
-    if validation is None:
-        return None
-    try:
-        for _ in read_examples(validation):
-            pass
-    except ExampleInvalid as error:
-        message = error.job_message(is_validation_file=True)
+    """Why a job cannot train on these files, the first reason in full; None if it can. Memory stays constant."""
+    found = find_faults(training, _LINES_NAMED)
+    if found.faults:
+        return Fail(JobErrorCode.INVALID_TRAINING_FILE, found.job_message(), "training_file")
+    if found.n_examples < MIN_EXAMPLES:
+        return Fail(JobErrorCode.INVALID_N_EXAMPLES, too_few_examples(found.n_examples), "training_file")
+    found = find_faults(validation, _LINES_NAMED) if validation else found
+    if found.faults:
+        message = found.job_message(is_validation_file=True)
         return Fail(JobErrorCode.INVALID_VALIDATION_FILE, message, "validation_file")
     return None
 

@@ -71,8 +71,9 @@ CASES = {
     ),
     "white space alone": Case(b" \n\r\n\t", FILE_FAULT + "The file is empty."),
     "another format": Case(
-        lines(*({"prompt": CANARY, "completion": CANARY} for _ in range(10))),
-        FILE_FAULT + 'Line 1, key "messages": Prompt/completion pairs train completion models only',
+        lines(*({"prompt": CANARY, "chosen": CANARY, "rejected": CANARY} for _ in range(10))),
+        FILE_FAULT + 'Line 1, key "messages": This is a preference example, for the method dpo, but the method of the '
+        "job is supervised",
     ),
     "a bad validation file": Case(
         lines(*GOOD),

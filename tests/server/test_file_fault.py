@@ -8,6 +8,7 @@ import pytest
 from server.fine_tuning.lifecycle import Fail
 from server.fine_tuning.validating import find_fault, warnings
 from server.vocabulary import EventLevel, JobErrorCode
+from trainer.contract.formats.names import FileFormat
 from trainer.contract.report import CheckReport, FileReport
 
 GOOD = {"messages": [{"role": "user", "content": "zebra"}, {"role": "assistant", "content": "horse"}]}
@@ -129,6 +130,35 @@ def test_one_example_is_enough_to_validate_on(tmp_path: Path) -> None:
     assert fault(tmp_path, TEN, LINE) is None
 
 
+def test_the_message_says_how_many_lines_are_wrong_and_which(tmp_path: Path) -> None:
+    no_answer = example({"role": "user", "content": "zebra"}) + b"\n"
+    found = fault(tmp_path, LINE * 2 + no_answer + LINE + b"\n" + b"{'zebra': 1}\n" + no_answer)
+    assert found is not None
+    assert found.message == (
+        INVALID.format("training")
+        + 'Invalid file format. Line 3, key "messages": At least one message must be from the assistant. '
+        "2 more lines are wrong: 6, 7."
+    )
+    many = fault(tmp_path, TEN, no_answer * 30)
+    assert many is not None
+    assert many.message.endswith(f"29 more lines are wrong: {', '.join(map(str, range(2, 21)))} and 10 more.")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "a", "completion": "b"},
+        {"instruction": "a", "input": "b", "output": "c"},
+        {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+        {"system": "a", "messages": GOOD["messages"]},
+    ],
+    ids=["prompt/completion", "Alpaca", "ShareGPT", "Anthropic"],
+)
+def test_whatever_holds_conversations_can_be_trained_on(tmp_path: Path, row: dict[str, object]) -> None:
+    line = json.dumps(row).encode() + b"\n"
+    assert fault(tmp_path, line * 10, LINE) is None
+
+
 def test_the_training_file_is_named_first_when_both_are_bad(tmp_path: Path) -> None:
     found = fault(tmp_path, b"", b"")
     assert found is not None
@@ -137,6 +167,7 @@ def test_the_training_file_is_named_first_when_both_are_bad(tmp_path: Path) -> N
 
 def report_of(*, truncated: tuple[int, ...] = (), dropped: tuple[int, ...] = ()) -> FileReport:
     return FileReport(
+        format=FileFormat.CHAT,
         n_examples=10,
         n_tokens=200,
         n_trained_tokens=50,

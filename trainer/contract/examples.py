@@ -1,4 +1,4 @@
-"""What a valid line of a chat training file is; server and trainer read files with nothing else.
+"""What a valid line of a data file is; server and trainer read files with nothing else.
 
 OpenAI's words are used where they are known; each message adds the line and what to do.
 """
@@ -6,17 +6,18 @@ OpenAI's words are used where they are known; each message adds the line and wha
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import orjson
-
-from trainer.contract.invalid import ExampleInvalid, FieldInvalid
+from trainer.contract.foreign_files import ONE_PER_LINE
+from trainer.contract.formats.contents import Content, Conversation, Judgement, Preference, Text
+from trainer.contract.formats.names import EVERY, SUPERVISED, FileFormat
+from trainer.contract.formats.rows import choose_format, placed, read_row
+from trainer.contract.invalid import FieldInvalid, FileInvalid
 from trainer.contract.lines import numbered_lines
-from trainer.contract.messages import JsonObject, read_functions, read_message, read_tools
+from trainer.contract.messages import JsonObject
+from trainer.contract.row_objects import read_object
 
 MIN_EXAMPLES = 10
-_MAX_DEPTH = 100  # of nested JSON; templates and JSON writers recurse
-_ONE_PER_LINE = "Write one JSON object per line (JSON Lines)."
+EMPTY = f"The file is empty. {ONE_PER_LINE}"
 
 
 @dataclass(frozen=True)
@@ -25,25 +26,75 @@ class ChatExample:
 
     line: int  # from 1
     messages: tuple[JsonObject, ...]  # content is always a string
-    trained: tuple[bool, ...]  # of each message: an assistant's, and not of weight 0
+    trained: tuple[bool, ...]  # of each message: an assistant's, and to be trained on
     tools: tuple[JsonObject, ...] | None
 
 
+@dataclass(frozen=True)
+class TextExample:
+    line: int  # from 1
+    text: str
+
+
+@dataclass(frozen=True)
+class PreferenceExample:
+    line: int  # from 1
+    messages: tuple[JsonObject, ...]  # the prompt
+    tools: tuple[JsonObject, ...] | None
+    preferred: JsonObject  # an assistant message
+    non_preferred: JsonObject  # an assistant message
+
+
+@dataclass(frozen=True)
+class KtoExample:
+    line: int  # from 1
+    messages: tuple[JsonObject, ...]  # the prompt
+    tools: tuple[JsonObject, ...] | None
+    completion: JsonObject  # an assistant message
+    is_desirable: bool
+
+
+Example = ChatExample | TextExample | PreferenceExample | KtoExample
+
+
 def read_examples(source: Path | Iterable[bytes]) -> Iterator[ChatExample]:
-    """Yield the examples of a file, a line at a time; memory does not grow with the file.
+    """Yield the examples of a file for supervised training, a line at a time; memory does not grow with the file.
 
     Raises:
         ExampleInvalid: at the first line that is wrong, or at the end if there was no line.
     """
-    number = 0
-    for number, (line_number, line) in enumerate(numbered_lines(source), start=1):
-        value = _read_json(line, line_number, is_first=number == 1)
+    for example in read_file(source, SUPERVISED):
+        if isinstance(example, ChatExample):  # whatever is in one of these formats is
+            yield example
+
+
+def read_file(source: Path | Iterable[bytes], allowed: frozenset[FileFormat] = EVERY) -> Iterator[Example]:
+    """Yield the examples of a file in one of the formats allowed, likewise.
+
+    Raises:
+        ExampleInvalid: at the first line that is wrong, or at the end if there was no line.
+    """
+    held = None
+    for number, (line, data) in enumerate(numbered_lines(source), start=1):
+        row = read_object(data, line, is_first=number == 1)
+        held = held or choose_format(row, line, allowed)
         try:
-            yield _read_example(value, line_number)
+            yield _example(line, read_row(row, line, held))
         except FieldInvalid as error:
-            raise _placed(error, line_number, number) from None
-    if number == 0:
-        raise ExampleInvalid(None, None, f"The file is empty. {_ONE_PER_LINE}")
+            raise placed(error, line, number) from None
+    if held is None:
+        raise FileInvalid(None, None, EMPTY)
+
+
+def format_of(source: Path | Iterable[bytes]) -> FileFormat:
+    """The format of a file, by its first line.
+
+    Raises:
+        ExampleInvalid: it is in none.
+    """
+    for line, data in numbered_lines(source):
+        return choose_format(read_object(data, line, is_first=True), line, EVERY)
+    raise FileInvalid(None, None, EMPTY)
 
 
 def too_few_examples(n_examples: int) -> str:
@@ -51,93 +102,13 @@ def too_few_examples(n_examples: int) -> str:
     return f"Training file has {n_examples} example(s), but must have at least {MIN_EXAMPLES} examples"
 
 
-def _read_example(value: JsonObject, line: int) -> ChatExample:
-    if "messages" not in value:
-        raise _unexpected_format(value, line)
-    messages = value["messages"]
-    if not isinstance(messages, list) or not messages:
-        raise FieldInvalid("messages", "There must be a list of at least one message.")
-    read = [read_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
-    if all(message["role"] != "assistant" for message, _ in read):
-        raise FieldInvalid("messages", "At least one message must be from the assistant.")
-    if not isinstance(value.get("parallel_tool_calls"), bool | None):
-        raise FieldInvalid("parallel_tool_calls", "This must be true or false.")
-    return ChatExample(line, tuple(m for m, _ in read), tuple(t for _, t in read), _read_tools(value))
-
-
-def _read_tools(value: JsonObject) -> tuple[JsonObject, ...] | None:
-    if value.get("tools"):
-        return tuple(read_tools(value["tools"], "tools"))
-    if value.get("functions"):
-        return tuple(read_functions(value["functions"], "functions"))
-    return None
-
-
-def _unexpected_format(value: JsonObject, line: int) -> ExampleInvalid:
-    if "prompt" in value and "completion" in value:
-        reason = "Prompt/completion pairs train completion models only; this service trains chat models."
-        return ExampleInvalid(line, "messages", f"{reason} Write each pair as two messages.")
-    if "input" in value and {"preferred_output", "preferred_completion"} & value.keys():
-        reason = "This is a preference example, but the method of the job is supervised."
-        return ExampleInvalid(line, "messages", f'{reason} Give "messages".')
-    known = "Unexpected file format, expected either prompt/completion pairs or chat messages."
-    remedy = f'Line {line} has no key "messages".'
-    if "conversations" in value:
-        remedy += ' Rename "conversations" to "messages", "from" to "role" and "value" to "content".'
-    return ExampleInvalid(line, "messages", remedy, text=f"{known} {remedy}")
-
-
-def _placed(error: FieldInvalid, line: int, number: int) -> ExampleInvalid:
-    text = None
-    if error.missing_role_of_message is not None:
-        place = f"Example {number}, message {error.missing_role_of_message}"
-        text = (
-            f"Invalid file format. {place} Discriminator 'role' is missing in value "
-            f"(line {line}). Give each message a role."
-        )
-    return ExampleInvalid(line, error.field, error.reason, text=text)
-
-
-def _read_json(line: bytes, number: int, *, is_first: bool) -> JsonObject:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise ExampleInvalid(number, None, _diagnose(line, error, is_first=is_first)) from None
-    if isinstance(value, list) and is_first:
-        raise ExampleInvalid(number, None, f"The file is a JSON array. {_ONE_PER_LINE}")
-    if not isinstance(value, dict):
-        raise ExampleInvalid(number, None, f"The line is not a JSON object. {_ONE_PER_LINE}")
-    if _is_deeper(value, _MAX_DEPTH):
-        raise ExampleInvalid(number, None, f"The line is nested more than {_MAX_DEPTH} levels deep.")
-    return value
-
-
-def _diagnose(line: bytes, error: orjson.JSONDecodeError, *, is_first: bool) -> str:
-    try:
-        line.decode()
-    except UnicodeDecodeError as undecodable:
-        return f"The line is not UTF-8 (byte {undecodable.start + 1}). Save the file as UTF-8."
-    if is_first and line.startswith(b"["):
-        return f"The file looks like a JSON array. {_ONE_PER_LINE}"
-    if is_first and line.startswith(b"{") and error.msg == "unexpected end of data":
-        return f"The file looks like pretty-printed JSON, an object over several lines. {_ONE_PER_LINE}"
-    if error.msg == "depth limit exceeded":
-        return f"The line is nested more than {_MAX_DEPTH} levels deep."
-    if line[error.pos : error.pos + 3] in (b"NaN", b"Inf", b"-In"):
-        return f"The line is not valid JSON (character {error.pos + 1}): NaN and Infinity are not JSON."
-    return f"The line is not valid JSON (character {error.pos + 1}). {_ONE_PER_LINE}"
-
-
-def _is_deeper(value: Any, limit: int) -> bool:
-    """Whether lists and objects are nested more than `limit` deep; by levels, so that nothing recurses."""
-    level = [value]
-    for _ in range(limit):
-        level = [child for node in level for child in _children(node)]
-        if not level:
-            return False
-    return True
-
-
-def _children(node: Any) -> Iterable[Any]:
-    values = node.values() if isinstance(node, dict) else node
-    return (value for value in values if isinstance(value, dict | list))
+def _example(line: int, content: Content) -> Example:
+    match content:
+        case Conversation():
+            return ChatExample(line, *content)
+        case Text():
+            return TextExample(line, *content)
+        case Preference():
+            return PreferenceExample(line, *content)
+        case Judgement():
+            return KtoExample(line, *content)

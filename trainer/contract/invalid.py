@@ -12,7 +12,7 @@ class FieldInvalid(Exception):
 
 
 class ExampleInvalid(Exception):
-    """A data file cannot be used, and this is the first reason.
+    """A data file cannot be used, and this is one reason.
 
     `str()` of it names line, field and remedy; `job_message` puts OpenAI's words for a failed job before it.
     """
@@ -27,6 +27,10 @@ class ExampleInvalid(Exception):
         """OpenAI's message of a job that fails for it."""
         kind = "validation" if is_validation_file else "training"
         return f"The job failed due to an invalid {kind} file. {self}"
+
+
+class FileInvalid(ExampleInvalid):
+    """The same of a file that is of another kind altogether: further lines would say nothing more."""
 
 
 def _text(line: int | None, field: str | None, reason: str) -> str:

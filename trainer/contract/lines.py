@@ -2,13 +2,14 @@
 
 import codecs
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
-from trainer.contract.invalid import ExampleInvalid
+from trainer.contract.foreign_files import HEAD_BYTES, refuse_foreign_file
+from trainer.contract.invalid import FileInvalid
 
 MAX_LINE_BYTES = 8 * 1024**2
-_CHUNK_BYTES = 1024**2
-_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_CHUNK_BYTES = 256 * 1024  # a cache holds it; more are parsed more slowly
 
 
 def numbered_lines(source: Path | Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -17,17 +18,36 @@ def numbered_lines(source: Path | Iterable[bytes]) -> Iterator[tuple[int, bytes]
     A byte order mark at the very start, carriage returns and a missing last newline are accepted.
 
     Raises:
-        ExampleInvalid: a line is longer than `MAX_LINE_BYTES`, or the file is UTF-16.
+        FileInvalid: a line is longer than `MAX_LINE_BYTES`, or the file is no text in UTF-8.
     """
-    number = 0
-    for number, line in enumerate(_split(_chunks(source)), start=1):
-        if number == 1:
-            if line.startswith(_UTF16_MARKS):
-                raise ExampleInvalid(1, None, "The file is not UTF-8 but UTF-16. Save it as UTF-8.")
-            line = line.removeprefix(codecs.BOM_UTF8)
-        line = line.strip(b" \t\r\n")
-        if line:
-            yield number, line
+    for first, lines in line_blocks(source):
+        for number, line in enumerate(lines, start=first):
+            if line := line.strip(b" \t\r\n"):
+                yield number, line
+
+
+def line_blocks(source: Path | Iterable[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield lines as they stand but for their newlines, several at a time, with the number of the first.
+
+    Raises:
+        FileInvalid: a line is longer than `MAX_LINE_BYTES`, or the file is no text in UTF-8.
+    """
+    number, rest = 1, bytearray()
+    for chunk in _without_mark(_chunks(source)):
+        lines = chunk.split(b"\n")
+        rest += lines[0]
+        _refuse_too_long(rest, number)
+        if len(lines) > 1:
+            lines[0] = bytes(rest)
+            rest = bytearray(lines.pop())
+            if len(chunk) > MAX_LINE_BYTES:
+                for i, line in enumerate(lines):
+                    _refuse_too_long(line, number + i)
+            yield number, lines
+            number += len(lines)
+            _refuse_too_long(rest, number)
+    if rest:
+        yield number, [bytes(rest)]
 
 
 def _chunks(source: Path | Iterable[bytes]) -> Iterator[bytes]:
@@ -39,25 +59,20 @@ def _chunks(source: Path | Iterable[bytes]) -> Iterator[bytes]:
             yield chunk
 
 
-def _split(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut at newlines; hold at most one line and one chunk."""
-    number, rest = 1, bytearray()
+def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The bytes after the mark that some editors put at the start, once it is known that they can be JSON Lines."""
+    head = b""
     for chunk in chunks:
-        first, *others = chunk.split(b"\n")
-        rest += first
-        _refuse_too_long(rest, number)
-        for line in others:
-            yield bytes(rest)
-            number += 1
-            rest = bytearray(line)
-            _refuse_too_long(rest, number)
-    if rest:
-        yield bytes(rest)
+        head += chunk
+        if len(head) >= HEAD_BYTES:
+            break
+    refuse_foreign_file(head)
+    return chain([head.removeprefix(codecs.BOM_UTF8)], chunks)
 
 
-def _refuse_too_long(line: bytearray, number: int) -> None:
+def _refuse_too_long(line: bytes | bytearray, number: int) -> None:
     if len(line) > MAX_LINE_BYTES:
-        raise ExampleInvalid(
+        raise FileInvalid(
             number,
             None,
             f"The line is longer than {MAX_LINE_BYTES // 1024**2} MiB. "

@@ -88,7 +88,7 @@ def _is_foreign(role: object) -> bool:
 def _refuse_unknown_keys(message: JsonObject, at: str) -> None:
     for key, value in message.items():
         if key not in _KEYS and not (key in _IGNORED_KEYS and not value):
-            raise FieldInvalid(f"{at}.{_shown(key)}", f"Unknown key; a message can have {', '.join(sorted(_KEYS))}.")
+            raise FieldInvalid(f"{at}.{shown(key)}", f"Unknown key; a message can have {', '.join(sorted(_KEYS))}.")
 
 
 def _read_assistant(message: JsonObject, at: str) -> JsonObject:
@@ -208,7 +208,7 @@ def _read_list(value: object, at: str) -> Sequence[object]:
     return value
 
 
-def _shown(key: object) -> str:
+def shown(key: object) -> str:
     """A key as it may be shown: keys of a data file are names, but a long one may be text."""
     text = str(key)
     return text if text.isidentifier() and len(text) <= 32 else "(unknown)"

@@ -1,12 +1,14 @@
 """What the trainer says of the data files before any training (`report.json`)."""
 
 from trainer.contract.events import FailureCode
+from trainer.contract.formats.names import FileFormat
 from trainer.contract.spec import Frozen
 
 
 class FileReport(Frozen):
     """One file, rendered and tokenised with the base model's own template. Line numbers count from 1."""
 
+    format: FileFormat  # of the file as it was uploaded
     n_examples: int  # that will be trained on or evaluated
     n_tokens: int  # of those examples, after cutting
     n_trained_tokens: int  # inside the loss mask

@@ -1,0 +1,165 @@
+"""What most lines of each format look like, for msgspec: whatever is of these shapes is valid by `formats` too.
+
+Unknown keys are forbidden everywhere, so that nothing is passed over unread: bytes that are skipped are not checked.
+"""
+
+from typing import Annotated, Any, Literal
+
+import orjson
+from msgspec import Meta, Struct, field
+
+Schema = dict[str, Any]  # how deep it is nested is for the caller to see
+
+
+class Arguments:
+    """Marks a string that holds a JSON object."""
+
+
+def check_arguments(_: type, value: Any) -> Arguments:
+    """msgspec's `dec_hook`. Raises ValueError, which msgspec turns into its own error."""
+    if isinstance(value, str) and isinstance(orjson.loads(value or "{}"), dict):
+        return _ARGUMENTS
+    raise ValueError
+
+
+_ARGUMENTS = Arguments()
+
+
+class _Shape(Struct, forbid_unknown_fields=True, gc=False):
+    """Fields that are null are as good as absent."""
+
+
+class TextPart(_Shape, tag_field="type", tag="text"):
+    text: str
+
+
+Words = str | Annotated[list[TextPart], Meta(min_length=1)]
+Filled = Annotated[str, Meta(min_length=1)]
+
+
+class Function(_Shape):
+    name: str
+    description: str | None = None
+    parameters: Schema | None = None
+    strict: bool | None = None
+
+
+class Tool(_Shape, tag_field="type", tag="function"):
+    function: Function
+
+
+class Called(_Shape):
+    name: str
+    arguments: Arguments
+
+
+class Call(_Shape, tag_field="type", tag="function"):
+    id: str
+    function: Called
+
+
+class Asking(_Shape, tag_field="role", tag="user"):
+    content: Words
+    name: str | None = None
+
+
+class SystemPrompt(Asking, tag_field="role", tag="system"):
+    pass
+
+
+class DeveloperPrompt(Asking, tag_field="role", tag="developer"):
+    pass
+
+
+class Answer(_Shape, tag_field="role", tag="assistant"):
+    content: Words | None = None
+    tool_calls: Annotated[list[Call], Meta(min_length=1)] | None = None
+    name: str | None = None
+    weight: Literal[0, 1, None] = None
+    refusal: None = None
+    function_call: None = None
+
+
+class Result(_Shape, tag_field="role", tag="tool"):
+    content: Words
+    tool_call_id: str
+    name: str | None = None
+
+
+Tools = Annotated[list[Tool], Meta(min_length=1, max_length=128)]
+
+
+class ChatRow(_Shape):
+    messages: Annotated[list[Answer | Asking | SystemPrompt | DeveloperPrompt | Result], Meta(min_length=1)]
+    tools: Tools | None = None
+    parallel_tool_calls: bool | None = None
+
+
+class PairRow(_Shape):
+    prompt: str
+    completion: str
+    system: str | None = None
+
+
+class AlpacaRow(_Shape):
+    instruction: Filled
+    output: str
+    input: str | None = None
+    system: str | None = None
+
+
+class Turn(_Shape):
+    speaker: Literal["human", "gpt", "system", "user", "assistant", "tool"] = field(name="from")
+    value: str
+
+
+class ShareGptRow(_Shape):
+    conversations: Annotated[list[Turn], Meta(min_length=1)]
+
+
+class ToolUse(_Shape, tag_field="type", tag="tool_use"):
+    id: str
+    name: str
+    input: Schema
+
+
+class ToolResult(_Shape, tag_field="type", tag="tool_result"):
+    tool_use_id: str
+    content: Words | None = None
+    is_error: bool | None = None
+
+
+class AnthropicUser(_Shape, tag_field="role", tag="user"):
+    content: str | Annotated[list[TextPart | ToolResult], Meta(min_length=1)]
+
+
+class AnthropicAnswer(_Shape, tag_field="role", tag="assistant"):
+    content: str | Annotated[list[TextPart | ToolUse], Meta(min_length=1)]
+
+
+class AnthropicTool(_Shape):
+    name: str
+    input_schema: Schema
+    description: str | None = None
+
+
+class AnthropicRow(_Shape):
+    messages: Annotated[list[AnthropicAnswer | AnthropicUser], Meta(min_length=1)]
+    system: Words | None = None
+    tools: Annotated[list[AnthropicTool], Meta(min_length=1, max_length=128)] | None = None
+
+
+class TextRow(_Shape):
+    text: Filled
+
+
+class PreferenceRow(_Shape):
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+class KtoRow(_Shape):
+    prompt: str
+    completion: str
+    label: bool
