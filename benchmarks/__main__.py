@@ -5,9 +5,9 @@ A ratio says the same on a slow machine and on a busy one; the times beside it d
 
 import sys
 
-from benchmarks import decisions, lists, uploads
+from benchmarks import decisions, lists, uploads, validation
 
-BENCHMARKS = {"decisions": decisions.main, "uploads": uploads.main, "lists": lists.main}
+BENCHMARKS = {"decisions": decisions.main, "uploads": uploads.main, "lists": lists.main, "validation": validation.main}
 
 
 def main(names: list[str]) -> int:

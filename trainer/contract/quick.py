@@ -58,17 +58,20 @@ def _is_sharegpt(line: bytes) -> bool:
 
 
 def _is_anthropic(line: bytes) -> bool:
-    is_answered = False
-    for message in _anthropic(line).messages:
+    row = _anthropic(line)
+    is_answered, has_free_json = False, row.tools is not None
+    for message in row.messages:
+        has_blocks = type(message.content) is list
         if type(message) is shapes.AnthropicAnswer:
             is_answered = True
-        elif type(message.content) is list and not _has_results_first(message.content):
+            has_free_json = has_free_json or has_blocks
+        elif has_blocks and not _has_results_first(message.content):
             return False
-    return is_answered and _is_shallow(line)
+    return is_answered and (not has_free_json or _is_shallow(line))
 
 
 def _has_results_first(blocks: list[Any]) -> bool:
-    kinds = [type(block) is shapes.TextPart for block in blocks]
+    kinds = [type(block) is shapes.TextBlock for block in blocks]
     return kinds == sorted(kinds)
 
 

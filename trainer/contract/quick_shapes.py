@@ -29,7 +29,8 @@ class _Shape(Struct, forbid_unknown_fields=True, gc=False):
     """Fields that are null are as good as absent."""
 
 
-class TextPart(_Shape, tag_field="type", tag="text"):
+class TextPart(_Shape):
+    type: Literal["text"]  # a tag would be optional where there is nothing to tell apart
     text: str
 
 
@@ -44,7 +45,8 @@ class Function(_Shape):
     strict: bool | None = None
 
 
-class Tool(_Shape, tag_field="type", tag="function"):
+class Tool(_Shape):
+    type: Literal["function"]
     function: Function
 
 
@@ -53,8 +55,9 @@ class Called(_Shape):
     arguments: Arguments
 
 
-class Call(_Shape, tag_field="type", tag="function"):
+class Call(_Shape):
     id: str
+    type: Literal["function"]
     function: Called
 
 
@@ -117,6 +120,10 @@ class ShareGptRow(_Shape):
     conversations: Annotated[list[Turn], Meta(min_length=1)]
 
 
+class TextBlock(_Shape, tag_field="type", tag="text"):
+    text: str
+
+
 class ToolUse(_Shape, tag_field="type", tag="tool_use"):
     id: str
     name: str
@@ -130,11 +137,11 @@ class ToolResult(_Shape, tag_field="type", tag="tool_result"):
 
 
 class AnthropicUser(_Shape, tag_field="role", tag="user"):
-    content: str | Annotated[list[TextPart | ToolResult], Meta(min_length=1)]
+    content: str | Annotated[list[TextBlock | ToolResult], Meta(min_length=1)]
 
 
 class AnthropicAnswer(_Shape, tag_field="role", tag="assistant"):
-    content: str | Annotated[list[TextPart | ToolUse], Meta(min_length=1)]
+    content: str | Annotated[list[TextBlock | ToolUse], Meta(min_length=1)]
 
 
 class AnthropicTool(_Shape):

@@ -72,7 +72,7 @@ def read_row(row: JsonObject, line: int, held: FileFormat) -> Content:
 def placed(error: FieldInvalid, line: int, number: int) -> ExampleInvalid:
     """Say on which line, which is the `number`th example, the field is wrong."""
     text = None
-    if error.missing_role_of_message is not None:
+    if error.missing_role_of_message is not None and str(error.field).startswith("messages["):
         place = f"Example {number}, message {error.missing_role_of_message}"
         text = (
             f"Invalid file format. {place} Discriminator 'role' is missing in value "
