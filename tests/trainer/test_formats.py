@@ -319,7 +319,7 @@ def test_what_is_for_another_method_is_refused_by_name_where_the_method_is_super
 
 
 def test_a_reader_of_one_format_names_the_ones_it_wants() -> None:
-    with pytest.raises(ExampleInvalid, match="The file holds chat messages, but plain text are wanted"):
+    with pytest.raises(ExampleInvalid, match="The file holds chat messages; wanted: plain text"):
         list(read_file([json_lines([CHAT])], frozenset({FileFormat.TEXT})))
     assert SUPERVISED < EVERY
 

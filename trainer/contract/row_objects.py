@@ -11,6 +11,7 @@ from trainer.contract.invalid import ExampleInvalid, FileInvalid
 from trainer.contract.messages import JsonObject
 
 MAX_DEPTH = 100  # of nested JSON; templates and JSON writers recurse
+_TOO_DEEP = f"The line is nested more than {MAX_DEPTH} levels deep."
 
 
 def read_object(line: bytes, number: int, *, is_first: bool) -> JsonObject:
@@ -33,9 +34,6 @@ def read_object(line: bytes, number: int, *, is_first: bool) -> JsonObject:
     if line.count(b"[") + line.count(b"{") > MAX_DEPTH and is_deeper(value, MAX_DEPTH):
         raise ExampleInvalid(number, None, _TOO_DEEP)
     return value
-
-
-_TOO_DEEP = f"The line is nested more than {MAX_DEPTH} levels deep."
 
 
 def _name_file(line: bytes, error: orjson.JSONDecodeError) -> str | None:

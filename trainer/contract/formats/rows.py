@@ -64,7 +64,7 @@ def read_row(row: JsonObject, line: int, held: FileFormat) -> Content:
     if found is None and held is FileFormat.CHAT:
         known = f'Line {line} has no key "messages".{_renaming(row)}'
         raise ExampleInvalid(line, "messages", known, text=f"{_UNEXPECTED} {known}")
-    if found in (None, held) or (held, found) in _PLAINER:
+    if found is None or found is held or (held, found) in _PLAINER:
         return READERS[held](row)
     raise _mixed(row, line, held, found)
 
@@ -81,10 +81,9 @@ def placed(error: FieldInvalid, line: int, number: int) -> ExampleInvalid:
     return ExampleInvalid(line, error.field, error.reason, text=text)
 
 
-def _mixed(row: JsonObject, line: int, held: FileFormat, found: FileFormat | None) -> ExampleInvalid:
-    words = found.spoken if found else "of no known format"
+def _mixed(row: JsonObject, line: int, held: FileFormat, found: FileFormat) -> ExampleInvalid:
     missing = f' Line {line} has no key "messages".' if held is FileFormat.CHAT and "messages" not in row else ""
-    reason = f"It holds {words}, but the file began with {held.spoken}. "
+    reason = f"It holds {found.spoken}, but the file began with {held.spoken}. "
     if (held, found) == (FileFormat.CHAT, FileFormat.ANTHROPIC):
         reason += 'In a file of Anthropic messages give the first line a "system", which may be empty.'
     else:
@@ -95,7 +94,7 @@ def _mixed(row: JsonObject, line: int, held: FileFormat, found: FileFormat | Non
 def _not_allowed(found: FileFormat, line: int, allowed: frozenset[FileFormat]) -> FileInvalid:
     if allowed != SUPERVISED:
         wanted = " or ".join(sorted(one.spoken for one in allowed))
-        return FileInvalid(line, None, f"The file holds {found.spoken}, but {wanted} are wanted. Give another file.")
+        return FileInvalid(line, None, f"The file holds {found.spoken}; wanted: {wanted}. Give another file.")
     reason = (
         f"This is {_FOR_OTHER_METHODS[found]}, but the method of the job is supervised, the only one that is offered. "
         'Give "messages", or "prompt" and "completion" alone.'
