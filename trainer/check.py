@@ -1,11 +1,23 @@
-"""`python -m trainer check`: how do these files tokenise, and how large is the base model? No torch, no weights."""
+"""`python -m trainer check`: what is in these files, how do they tokenise? No torch, no weights."""
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from trainer.base_model import count_parameters
-from trainer.contract.report import CheckReport
+from trainer.contract.examples import ChatExample, read_examples
+from trainer.contract.invalid import ExampleInvalid
+from trainer.contract.report import CheckReport, FileKind, FileReport
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import CheckSpec
-from trainer.dataset import tokenize_files
-from trainer.tokenizer import load_chat_tokenizer
+from trainer.contract.spec import CheckSpec, PiiPolicy
+from trainer.dataset import nothing_left, tokenize_in_batches
+from trainer.gate.gate import Gate
+from trainer.gate.row import Row, prompt_of
+from trainer.gate.sample import sample
+from trainer.gate.signatures import common_shingles
+from trainer.pii.examples import PiiTally, redact, scan
+from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
 
 def check(run_directory: RunDirectory, spec: CheckSpec) -> CheckReport:
@@ -16,9 +28,59 @@ def check(run_directory: RunDirectory, spec: CheckSpec) -> CheckReport:
     """
     tokenizer = load_chat_tokenizer(spec.base_model)
     n_parameters = count_parameters(spec.base_model)
-    training, validation = tokenize_files(run_directory, tokenizer, context_length_tokens=spec.context_length_tokens)
-    return CheckReport(
-        training=training.report(),
-        validation=validation.report() if validation else None,
-        base_parameters=n_parameters,
-    )
+    return look_through(run_directory, spec, tokenizer).model_copy(update={"base_parameters": n_parameters})
+
+
+def look_through(run_directory: RunDirectory, spec: CheckSpec, tokenizer: ChatTokenizer) -> CheckReport:
+    """Put both files through the data gate.
+
+    Raises:
+        FileUnusable: a line is wrong, or no example is left.
+    """
+    with TemporaryDirectory(prefix="gate-", dir=run_directory.root) as scratch:
+        gate = Gate(
+            Path(scratch),
+            stop_ids=tokenizer.stop_ids,
+            limit_tokens=spec.context_length_tokens,
+            common=_common_to_prompts(run_directory.training_file),
+            pii=spec.pii,
+        )
+        with closing(gate):
+            training = _pass_through(gate, run_directory.training_file, "training", spec, tokenizer)
+            validation = None
+            if run_directory.validation_file.exists():
+                validation = _pass_through(gate, run_directory.validation_file, "validation", spec, tokenizer)
+            return CheckReport(training=training, validation=validation, findings=gate.findings())
+
+
+def _pass_through(gate: Gate, path: Path, kind: FileKind, spec: CheckSpec, tokenizer: ChatTokenizer) -> FileReport:
+    limit_tokens = spec.context_length_tokens
+    prepare = _preparation(spec.pii, gate.tally(kind))
+    for batch in tokenize_in_batches(path, tokenizer, kind, prepare=prepare):
+        gate.add(kind, [Row(whole.example, whole.input_ids_L, whole.trained_L, limit_tokens) for whole in batch])
+    report = gate.report(kind)
+    if report.n_examples == 0:
+        raise nothing_left(kind, len(report.dropped_lines), limit_tokens, report.longest_tokens)
+    return report
+
+
+def _preparation(policy: PiiPolicy, tally: PiiTally) -> Callable[[ChatExample], ChatExample] | None:
+    def count(example: ChatExample) -> ChatExample:
+        scan(example, tally)
+        return example
+
+    match policy:
+        case "off":
+            return None
+        case "redact":
+            return lambda example: redact(example, tally)
+        case _:
+            return count
+
+
+def _common_to_prompts(path: Path) -> frozenset[str]:
+    """What most of the prompts share; of a file that cannot be read to its end, nothing."""
+    try:
+        return common_shingles([prompt_of(example) for example in sample(read_examples(path))])
+    except ExampleInvalid:
+        return frozenset()  # is said by the reading that tokenises

@@ -3,7 +3,7 @@
 Shapes: L length of one example in tokens.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,9 +14,10 @@ import numpy.typing as npt
 from trainer.contract.examples import ChatExample, format_of, read_examples
 from trainer.contract.formats.names import FileFormat
 from trainer.contract.invalid import ExampleInvalid
-from trainer.contract.report import FileReport
+from trainer.contract.report import FileKind, FileReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.failures import FileUnusable
+from trainer.pii.examples import redact
 from trainer.rendering import Rendering, TemplateRefused
 from trainer.tokenizer import ChatTokenizer
 
@@ -56,7 +57,7 @@ class TokenizedFile:
 
 
 def tokenize_files(
-    directory: RunDirectory, tokenizer: ChatTokenizer, *, context_length_tokens: int
+    directory: RunDirectory, tokenizer: ChatTokenizer, *, context_length_tokens: int, redacts: bool = False
 ) -> tuple[TokenizedFile, TokenizedFile | None]:
     """Tokenise the training file and the validation file, if there is one.
 
@@ -65,48 +66,83 @@ def tokenize_files(
     Raises:
         FileUnusable: a line is wrong, or no example is left.
     """
-    training = _tokenize(directory.training_file, tokenizer, context_length_tokens, "training")
+
+    def tokenize(path: Path, kind: FileKind) -> TokenizedFile:
+        file = TokenizedFile(read_format(path, kind))
+        for batch in tokenize_in_batches(path, tokenizer, kind, prepare=redact if redacts else None):
+            for tokenized in batch:
+                _add(file, tokenized, context_length_tokens)
+        if not file.examples:
+            raise nothing_left(kind, len(file.dropped_lines), context_length_tokens, file.longest_tokens)
+        return file
+
+    training = tokenize(directory.training_file, "training")
     if not directory.validation_file.exists():
         return training, None
-    return training, _tokenize(directory.validation_file, tokenizer, context_length_tokens, "validation")
+    return training, tokenize(directory.validation_file, "validation")
 
 
-def _tokenize(path: Path, tokenizer: ChatTokenizer, context_length_tokens: int, kind: str) -> TokenizedFile:
-    file = TokenizedFile(_format_of(path, kind))
-    for batch in _batches(_read(path, kind)):
+@dataclass(frozen=True)
+class WholeExample:
+    """An example and its tokens, before anything is cut."""
+
+    example: ChatExample
+    input_ids_L: npt.NDArray[np.int32]
+    trained_L: npt.NDArray[np.bool_]
+
+
+def tokenize_in_batches(
+    path: Path,
+    tokenizer: ChatTokenizer,
+    kind: FileKind,
+    *,
+    prepare: Callable[[ChatExample], ChatExample] | None = None,
+) -> Iterator[list[WholeExample]]:
+    """Yield all examples of a file, some at a time; `prepare` changes each before it is rendered.
+
+    Raises:
+        FileUnusable: a line is wrong.
+    """
+    examples = _read(path, kind)
+    for batch in _batches(examples if prepare is None else map(prepare, examples)):
         renderings = [_render(example, tokenizer, kind) for example in batch]
+        tokenized = []
         for example, (ids_L, mask_L) in zip(batch, tokenizer.encode(renderings), strict=True):
-            _add(file, example.line, ids_L, mask_L, context_length_tokens)
-    if not file.examples:
-        n_lines = len(file.dropped_lines)
-        raise FileUnusable(
-            f"The job failed due to an invalid {kind} file. None of its {n_lines} example(s) can be used: within the "
-            f"context of {context_length_tokens} tokens (the longest has {file.longest_tokens}) no assistant message "
-            "with a weight other than 0 begins. Shorten what comes before the answers.",
-            param=f"{kind}_file",
-        )
-    return file
+            mask_L[:1] = False
+            tokenized.append(WholeExample(example, ids_L, mask_L))
+        yield tokenized
 
 
-def _format_of(path: Path, kind: str) -> FileFormat:
+def nothing_left(kind: FileKind, n_lines: int, context_length_tokens: int, longest_tokens: int) -> FileUnusable:
+    """Why a file cannot be used of which every example is dropped."""
+    return FileUnusable(
+        f"The job failed due to an invalid {kind} file. None of its {n_lines} example(s) can be used: within the "
+        f"context of {context_length_tokens} tokens (the longest has {longest_tokens}) no assistant message "
+        "with a weight other than 0 begins. Shorten what comes before the answers.",
+        param=f"{kind}_file",
+    )
+
+
+def read_format(path: Path, kind: FileKind) -> FileFormat:
+    """Raises: FileUnusable: the file is in no format that is known."""
     try:
         return format_of(path)
     except ExampleInvalid as error:
         raise _unusable(error, kind) from error
 
 
-def _read(path: Path, kind: str) -> Iterator[ChatExample]:
+def _read(path: Path, kind: FileKind) -> Iterator[ChatExample]:
     try:
         yield from read_examples(path)
     except ExampleInvalid as error:
         raise _unusable(error, kind) from error
 
 
-def _unusable(error: ExampleInvalid, kind: str) -> FileUnusable:
+def _unusable(error: ExampleInvalid, kind: FileKind) -> FileUnusable:
     return FileUnusable(error.job_message(is_validation_file=kind == "validation"), param=f"{kind}_file")
 
 
-def _render(example: ChatExample, tokenizer: ChatTokenizer, kind: str) -> Rendering:
+def _render(example: ChatExample, tokenizer: ChatTokenizer, kind: FileKind) -> Rendering:
     try:
         return tokenizer.renderer.render(example)
     except TemplateRefused as error:
@@ -117,17 +153,14 @@ def _render(example: ChatExample, tokenizer: ChatTokenizer, kind: str) -> Render
         ) from error
 
 
-def _add(
-    file: TokenizedFile, line: int, ids_L: npt.NDArray[np.int32], mask_L: npt.NDArray[np.bool_], limit_tokens: int
-) -> None:
-    mask_L[:1] = False
-    file.longest_tokens = max(file.longest_tokens, len(ids_L))
-    example = TokenizedExample(ids_L[:limit_tokens].copy(), mask_L[:limit_tokens].copy())
+def _add(file: TokenizedFile, whole: WholeExample, limit_tokens: int) -> None:
+    file.longest_tokens = max(file.longest_tokens, len(whole.input_ids_L))
+    example = TokenizedExample(whole.input_ids_L[:limit_tokens].copy(), whole.trained_L[:limit_tokens].copy())
     if example.n_trained_tokens == 0:
-        file.dropped_lines.append(line)
+        file.dropped_lines.append(whole.example.line)
         return
-    if mask_L[limit_tokens:].any():
-        file.truncated_lines.append(line)
+    if whole.trained_L[limit_tokens:].any():
+        file.truncated_lines.append(whole.example.line)
     file.examples.append(example)
 
 

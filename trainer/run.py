@@ -28,7 +28,9 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     """
     torch.set_num_threads(spec.threads)
     chat = load_chat_tokenizer(spec.base_model)
-    training, validating = tokenize_files(directory, chat, context_length_tokens=spec.context_length_tokens)
+    training, validating = tokenize_files(
+        directory, chat, context_length_tokens=spec.context_length_tokens, redacts=spec.pii == "redact"
+    )
     order = StepOrder(len(training.examples), spec.method.batch_size, spec.method.n_epochs, spec.seed)
 
     base = load_base_model(spec.base_model, "cuda" if torch.cuda.is_available() else "cpu")

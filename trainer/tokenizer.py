@@ -25,6 +25,7 @@ class ChatTokenizer:
 
     renderer: Renderer
     tokenizer: Any
+    stop_ids: frozenset[int]  # of the tokens that end a turn
 
     def encode(self, renderings: list[Rendering]) -> list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
         """For each: token ids, and whether each token is trained on (it overlaps a span)."""
@@ -54,11 +55,12 @@ def load_chat_tokenizer(source: BaseModelSource) -> ChatTokenizer:
     if not tokenizer.is_fast:
         raise BaseModelUnavailable("The tokenizer of the base model has no fast form (tokenizer.json).")
     stops = [tokenizer.eos_token, *(tokenizer.convert_ids_to_tokens(token) for token in generation_stops)]
+    stop_ids = [tokenizer.eos_token_id, *generation_stops]
     special_tokens = dict(tokenizer.special_tokens_map)
     renderer = choose_renderer(
         _templates(source, tokenizer), special_tokens, tuple(stop for stop in stops if isinstance(stop, str))
     )
-    return ChatTokenizer(renderer, tokenizer)
+    return ChatTokenizer(renderer, tokenizer, frozenset(stop for stop in stop_ids if stop is not None))
 
 
 def _load_tokenizer(source: BaseModelSource) -> Any:

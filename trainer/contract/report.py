@@ -1,8 +1,72 @@
 """What the trainer says of the data files before any training (`report.json`)."""
 
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
 from trainer.contract.events import FailureCode
 from trainer.contract.formats.names import FileFormat
 from trainer.contract.spec import Frozen
+
+MAX_LINES_NAMED = 20  # of a longer list of lines the rest is counted
+MAX_CLASSES_NAMED = 20
+
+FileKind = Literal["training", "validation"]
+
+
+class Severity(StrEnum):
+    """What a finding does to its job."""
+
+    INFO = "info"  # in the report only
+    WARNING = "warning"  # told in an event
+    ERROR = "error"  # fails the job
+
+
+class Task(StrEnum):
+    """What a file seems to teach, guessed from its answers."""
+
+    CLASSIFICATION = "classification"
+    EXTRACTION = "structured extraction"
+    CODE = "code generation"
+    OTHER = "style or other"
+
+
+class Finding(Frozen):
+    """One thing that a check found in one file. Holds numbers and line numbers, never text of the file."""
+
+    check: str  # its name in docs/data-gate.md
+    severity: Severity
+    file: FileKind
+    message: str  # what was found and what to do
+    lines: tuple[int, ...] = Field(default=(), max_length=MAX_LINES_NAMED)  # the first ones, from 1, ascending
+    n_lines: int = 0  # all of them
+
+
+class Histogram(Frozen):
+    """Bin i counts the values from `edges[i]` up to, and without, `edges[i + 1]`."""
+
+    edges: tuple[int, ...]  # one more than there are bins
+    counts: tuple[int, ...]
+
+
+class OutputClass(Frozen):
+    """Examples with the same short answer, which is not told: its first line says where to look."""
+
+    first_line: int
+    n_examples: int
+
+
+class FileFigures(Frozen):
+    """What the report draws."""
+
+    task: Task
+    tokens: Histogram  # of whole examples, before cutting
+    characters: Histogram  # of all messages of an example
+    answer_tokens: Histogram  # inside the loss mask, before cutting
+    classes: tuple[OutputClass, ...] = Field(max_length=MAX_CLASSES_NAMED)  # largest first; of a classification only
+    n_classes: int
+    n_redacted: int = 0  # examples that were changed by the policy for personal data
 
 
 class FileReport(Frozen):
@@ -15,6 +79,7 @@ class FileReport(Frozen):
     longest_tokens: int  # before cutting
     truncated_lines: tuple[int, ...]  # cut at the context length, some of the answer is left
     dropped_lines: tuple[int, ...]  # nothing to train on is left (answer beyond the context, or weight 0 throughout)
+    figures: FileFigures | None = None
 
 
 class CheckFailure(Frozen):
@@ -28,5 +93,6 @@ class CheckReport(Frozen):
 
     training: FileReport | None = None
     validation: FileReport | None = None
+    findings: tuple[Finding, ...] = ()  # most severe first
     base_parameters: int | None = None  # number of parameters of the base model
     failure: CheckFailure | None = None

@@ -14,6 +14,9 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+PiiPolicy = Literal["off", "warn", "block", "redact"]  # what becomes of personal data and secrets in the files
+
+
 class BaseModelSource(Frozen):
     """Where the base model's weights, tokenizer and chat template come from."""
 
@@ -52,6 +55,7 @@ class TrainingSpec(Frozen):
     lora: LoraSettings
     seed: int = Field(ge=0)
     context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end
+    pii: PiiPolicy = "off"  # "redact": markers are trained on in their place; the others change nothing here
     checkpoint_every_steps: int = Field(ge=0)  # besides the one per epoch; 0: none besides
     threads: int = Field(ge=1)  # CPU threads; part of what makes a run reproducible
     start_from: Path | None = None  # an adapter's directory, whose weights the training goes on from
@@ -65,3 +69,4 @@ class CheckSpec(Frozen):
     job_id: str
     base_model: BaseModelSource
     context_length_tokens: int = Field(ge=1)
+    pii: PiiPolicy = "off"

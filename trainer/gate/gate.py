@@ -1,0 +1,148 @@
+"""The data gate: every check over both files, in one reading of each."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.contract.report import FileFigures, FileKind, FileReport, Finding, Task
+from trainer.contract.spec import PiiPolicy
+from trainer.gate.checks.amount import find_too_few
+from trainer.gate.checks.answers import (
+    find_empty_answers,
+    find_repeated_answers,
+    find_repeated_words,
+    find_short_answers,
+)
+from trainer.gate.checks.classes import find_imbalance, find_spellings, named_classes
+from trainer.gate.checks.diversity import find_sameness
+from trainer.gate.checks.forms import find_odd_forms, find_odd_keys
+from trainer.gate.checks.lengths import find_cut, find_outliers, find_untrained, histogram
+from trainer.gate.checks.overlap import find_overlap
+from trainer.gate.checks.personal_data import find_personal_data
+from trainer.gate.checks.repetition import find_contradictions, find_duplicates, find_near_duplicates
+from trainer.gate.checks.stops import find_stops
+from trainer.gate.checks.system_prompts import find_odd_system_prompts
+from trainer.gate.facts import Facts
+from trainer.gate.found import Found, most_severe_first
+from trainer.gate.likeness import Likeness, compare
+from trainer.gate.row import Row
+from trainer.gate.signatures import Signatures
+from trainer.gate.task import guess_task
+from trainer.pii.examples import PiiTally
+
+
+@dataclass
+class _File:
+    facts: Facts
+    tally: PiiTally
+
+
+class Gate:
+    """Is fed the training file, then the validation file if there is one, then asked.
+
+    Holds no example: what the checks need is in `directory`, about 600 bytes an example.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        stop_ids: Iterable[int],
+        limit_tokens: int,
+        common: frozenset[str] = frozenset(),
+        pii: PiiPolicy = "off",
+    ) -> None:
+        self._directory = directory
+        self._limit_tokens = limit_tokens
+        self._stop_ids = frozenset(stop_ids)
+        self._pii = pii
+        self._signatures = Signatures(directory, common)
+        self._files: dict[FileKind, _File] = {}
+
+    def tally(self, kind: FileKind) -> PiiTally:
+        """Where the personal data of a file is counted."""
+        return self._file(kind).tally
+
+    def add(self, kind: FileKind, rows: list[Row]) -> None:
+        """The next rows of a file. The training file goes first."""
+        if kind == "training" and "validation" in self._files:
+            raise ValueError("the training file goes first")
+        self._file(kind).facts.add(rows)
+        self._signatures.add(rows)
+
+    def close(self) -> None:
+        self._signatures.close()
+        for file in self._files.values():
+            file.facts.close()
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Everything that was found in both files, most severe first."""
+        training = self._files["training"]
+        likeness = compare(self._signatures, training.facts.n_rows)
+        found = [found.of(kind) for kind in self._files for found in self._find(kind, likeness)]
+        return most_severe_first(found)
+
+    def report(self, kind: FileKind) -> FileReport:
+        file = self._files[kind]
+        facts = file.facts
+        used, kept, tokens = facts.used(), facts.column("kept_answer_tokens"), facts.column("tokens")
+        within = tokens.clip(max=self._limit_tokens)
+        return FileReport(
+            n_examples=int(used.sum()),
+            n_tokens=int(within[used].sum()),
+            n_trained_tokens=int(kept.sum()),
+            longest_tokens=int(tokens.max(initial=0)),
+            truncated_lines=tuple(facts.lines(used & (kept < facts.column("answer_tokens"))).tolist()),
+            dropped_lines=tuple(facts.lines(~used).tolist()),
+            figures=self._figures(file),
+        )
+
+    def _figures(self, file: _File) -> FileFigures:
+        task = guess_task(file.facts)
+        classes, n_classes = named_classes(file.facts, task)
+        return FileFigures(
+            task=task,
+            tokens=histogram(file.facts.column("tokens")),
+            characters=histogram(file.facts.column("characters")),
+            answer_tokens=histogram(file.facts.column("answer_tokens")),
+            classes=classes,
+            n_classes=n_classes,
+            n_redacted=file.tally.n_examples if self._pii == "redact" else 0,
+        )
+
+    def _find(self, kind: FileKind, likeness: Likeness) -> Iterator[Found]:
+        file = self._files[kind]
+        task = guess_task(self._files["training"].facts)
+        yield from _find_in_one(file.facts, task)
+        yield from find_near_duplicates(file.facts, likeness)
+        if self._pii != "off":
+            yield from find_personal_data(kind, file.tally, self._pii)
+        if kind == "training":
+            yield from find_too_few(file.facts, task)
+            yield from find_sameness(file.facts, task, likeness)
+        else:
+            yield from find_overlap(self._files["training"].facts, file.facts, likeness)
+
+    def _file(self, kind: FileKind) -> _File:
+        if kind not in self._files:
+            path = self._directory / f"{kind}.facts"
+            self._files[kind] = _File(Facts(kind, path, self._stop_ids), PiiTally())
+        return self._files[kind]
+
+
+def _find_in_one(facts: Facts, task: Task) -> Iterator[Found]:
+    yield from find_stops(facts)
+    yield from find_untrained(facts)
+    yield from find_cut(facts)
+    yield from find_duplicates(facts)
+    yield from find_contradictions(facts, task)
+    yield from find_imbalance(facts, task)
+    yield from find_spellings(facts, task)
+    yield from find_odd_forms(facts)
+    yield from find_odd_keys(facts)
+    yield from find_odd_system_prompts(facts)
+    yield from find_empty_answers(facts)
+    yield from find_short_answers(facts)
+    yield from find_repeated_answers(facts, task)
+    yield from find_repeated_words(facts)
+    yield from find_outliers(facts)

@@ -1,0 +1,77 @@
+"""Personal data and secrets in whole examples: which lines hold them, and the examples without them."""
+
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from trainer.contract.examples import ChatExample
+from trainer.pii.finding import find_pii, redacted
+from trainer.pii.match import Kind
+
+_FIXED_KEYS = frozenset({"role", "type", "tool_call_id", "id"})  # of messages and calls: never free text
+
+
+@dataclass
+class PiiTally:
+    """What was found in one file so far; four bytes for each kind of an example that has any."""
+
+    n_examples: int = 0
+    n_matches: Counter[Kind] = field(default_factory=Counter)
+    lines: "dict[Kind, array[int]]" = field(default_factory=dict)  # in the order of the file
+
+    def add(self, line: int, kinds: Counter[Kind]) -> None:
+        self.n_examples += 1
+        self.n_matches.update(kinds)
+        for kind in kinds:
+            self.lines.setdefault(kind, array("I")).append(line)
+
+
+def scan(example: ChatExample, tally: PiiTally) -> None:
+    """Count what is in an example."""
+    kinds: Counter[Kind] = Counter()
+
+    def count(text: str) -> str:
+        kinds.update(match.kind for match in find_pii(text))
+        return text
+
+    _map_texts(example, count)
+    if kinds:
+        tally.add(example.line, kinds)
+
+
+def redact(example: ChatExample, tally: PiiTally | None = None) -> ChatExample:
+    """Give the example with a marker in the place of each match. The same example always becomes the same."""
+    kinds: Counter[Kind] = Counter()
+
+    def mark(text: str) -> str:
+        matches = find_pii(text)
+        kinds.update(match.kind for match in matches)
+        return redacted(text, matches) if matches else text
+
+    marked = _map_texts(example, mark)
+    if not kinds:
+        return example
+    if tally is not None:
+        tally.add(example.line, kinds)
+    return marked
+
+
+def _map_texts(example: ChatExample, change: Callable[[str], str]) -> ChatExample:
+    messages = tuple(_map(message, change) for message in example.messages)
+    tools = None if example.tools is None else tuple(_map(tool, change) for tool in example.tools)
+    return replace(example, messages=messages, tools=tools)
+
+
+def _map(value: Any, change: Callable[[str], str]) -> Any:
+    """Change each string below a value, but keys and what has a fixed form. Examples are at most 100 levels deep."""
+    match value:
+        case str():
+            return change(value)
+        case dict():
+            return {key: child if key in _FIXED_KEYS else _map(child, change) for key, child in value.items()}
+        case list():
+            return [_map(child, change) for child in value]
+        case _:
+            return value
