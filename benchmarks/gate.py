@@ -38,7 +38,7 @@ def main() -> None:
         whole_s, large_bytes = min(checks)
         print(f"rows: {_N_ROWS:,} of {large.training_file.stat().st_size / _N_ROWS:.0f} bytes")
         print(f"tokenising alone {_N_ROWS / tokenising_s:,.0f} rows/s, with the gate {_N_ROWS / whole_s:,.0f} rows/s")
-        print(f"the gate costs {(whole_s - tokenising_s) / tokenising_s:.2f}× what tokenising costs (aim: ≤ 1×)")
+        print(f"the gate costs {(whole_s - tokenising_s) / tokenising_s:.2f} of what tokenising costs (aim: at most 1)")
         growth = (large_bytes - small_bytes) / (_N_ROWS * 3 / 4)
         print(f"peak of memory: {growth:.0f} bytes a row more, from {_N_ROWS // 4:,} to {_N_ROWS:,} rows")
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -29,6 +30,7 @@ class Settings:
     max_running_jobs: int = 1
     trainer_threads: int = 1  # CPU threads of a trainer; a run is reproducible for one number of them
     max_crashes: int = 3  # a job whose trainer dies this often has failed
+    pii_policy: Literal["off", "warn", "block", "redact"] = "warn"  # of jobs that name none: off, warn, block or redact
     stop_grace_s: float = 5.0  # from asking a trainer to stop to killing it
     max_file_bytes: int = 512 * 1024**2  # in one request
     max_upload_bytes: int = 8 * 1024**3  # in parts
@@ -147,14 +149,20 @@ def _check_amounts(settings: Settings) -> None:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be seconds, 0 or more")
 
 
-def _check(settings: Settings) -> None:
-    _check_amounts(settings)
+def _check_words(settings: Settings) -> None:
     if settings.log_level.lower() not in ("debug", "info", "warning", "error"):
         raise SettingsInvalid("TUNESMITH_LOG_LEVEL: must be debug, info, warning or error")
+    if settings.pii_policy not in ("off", "warn", "block", "redact"):
+        raise SettingsInvalid("TUNESMITH_PII_POLICY: must be off, warn, block or redact")
     if settings.wandb_mode not in ("online", "offline"):
         raise SettingsInvalid("TUNESMITH_WANDB_MODE: must be online or offline")
     if not settings.wandb_base_url.startswith(("https://", "http://")):
         raise SettingsInvalid("TUNESMITH_WANDB_BASE_URL: must begin with https:// or http://")
+
+
+def _check(settings: Settings) -> None:
+    _check_amounts(settings)
+    _check_words(settings)
     if not 0 <= settings.port <= 65535:
         raise SettingsInvalid("TUNESMITH_PORT: must be between 0 and 65535")
     if not 0.05 <= settings.engine_gpu_share <= 0.95:

@@ -222,7 +222,7 @@ def _lengths() -> list[Case]:
         Case("long answers are cut", changed(p, (4, 44), answered(long_answer)), "truncated_answers", WARNING, (4, 44),
              context_tokens=600),
         Case("a long prompt cuts its answer", changed(p, (9,), answered(sentence(Random(7), 40))), "truncated_answers",
-             WARNING, (9,), context_tokens=500),
+             WARNING, (9,), context_tokens=400),
         Case("validation is cut", p, "truncated_answers", WARNING, (1,), "validation",
              changed(prose(30, seed=8), (1,), answered(long_answer)), context_tokens=600),
         Case("an answer beyond the context", changed(p, (12, 13), asked(long_prompt)), "answer_beyond_context", WARNING,

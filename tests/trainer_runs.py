@@ -15,6 +15,7 @@ from trainer.contract.run_directory import RunDirectory, read_events
 from trainer.contract.spec import BaseModelSource, CheckSpec, LoraSettings, SupervisedMethod, TrainingSpec
 
 ROOT = Path(__file__).resolve().parents[1]
+TEXTS = ("assistant user system what is the answer to", "the answer is that") * 4
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MARKED_TEMPLATE = """\
 {%- if tools %}
@@ -40,19 +41,26 @@ MARKED_TEMPLATE = """\
 PLAIN_TEMPLATE = MARKED_TEMPLATE.replace("{%- generation %}", "").replace("{%- endgeneration %}", "")
 
 
-def make_tokenizer(directory: Path, *, template: str | None = MARKED_TEMPLATE, eos: str = "<|im_end|>") -> Path:
+def make_tokenizer(
+    directory: Path,
+    *,
+    template: str | None = MARKED_TEMPLATE,
+    eos: str = "<|im_end|>",
+    texts: Iterable[str] = TEXTS,
+    vocabulary: int = 320,
+) -> Path:
     """Write a byte-level tokenizer whose pad token is its stop token, a trap for loss masks."""
     directory.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=320,
+        vocab_size=vocabulary,
         special_tokens=SPECIAL_TOKENS,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(["assistant user system what is the answer to", "the answer is that"] * 4, trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     tokenizer.save(str(directory / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",

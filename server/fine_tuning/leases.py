@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Engine, union
 from sqlmodel import Session, col, select
 
 from server.db.system_session import SystemSession, system_session
-from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobEventRow, JobRow, ProjectRow
+from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobEventRow, JobReportRow, JobRow, ProjectRow
 from server.fine_tuning.lifecycle import is_terminal
 from server.vocabulary import ACTIVE_STATUSES, EventType
 
@@ -87,6 +87,15 @@ def checkpoints_of(session: Session, job: JobRow) -> Sequence[CheckpointRow]:
 def has_checkpoint(engine: Engine, job: JobRow, step: int) -> bool:
     with system_session(engine) as session:
         return any(row.step == step for row in checkpoints_of(session, job))
+
+
+def report_of(session: Session, job: JobRow) -> JobReportRow:
+    """The job's report, to be filled in; a new one if there was none."""
+    found = session.exec(select(JobReportRow).where(JobReportRow.job_id == job.id)).one_or_none()
+    if found is None:
+        found = JobReportRow(job_id=job.id, project_id=job.project_id)
+        session.add(found)
+    return found
 
 
 def find_model(session: Session, name: str) -> FineTunedModelRow | None:

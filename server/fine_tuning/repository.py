@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, select
 
-from server.db.tables import CheckpointRow, JobEventRow, JobRow
+from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
 
 
 def find_job(session: Session, job_id: str) -> JobRow | None:
@@ -24,6 +24,10 @@ def list_jobs(
     for key, value in (metadata or {}).items():
         query = query.where(_metadata(key) == value)
     return list(session.exec(query))
+
+
+def find_report(session: Session, job_id: str) -> JobReportRow | None:
+    return session.get(JobReportRow, job_id)
 
 
 def find_event(session: Session, job_id: str, event_id: str) -> JobEventRow | None:

@@ -1,20 +1,23 @@
 """/v1/fine_tuning/jobs"""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, Response
 
+from server.accepting import prefers_html
 from server.auth.dependencies import CallerDep, ProjectDb
 from server.db.project_session import ProjectSession
 from server.errors import Conflict, InvalidRequest, NotFound, PayloadTooLarge, responses
 from server.fine_tuning import repository, service
+from server.fine_tuning.report_page import CONTENT_SECURITY_POLICY, render
 from server.fine_tuning.schemas import (
     CreateFineTuningJobRequest,
     FineTuningJob,
     FineTuningJobCheckpoint,
     FineTuningJobEvent,
+    JobReport,
     ListCheckpointsResponse,
     ListEventsResponse,
     ListJobsResponse,
@@ -28,6 +31,7 @@ from server.pagination import AfterQuery, LimitQuery
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["Fine-tuning"])
 
+_HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 _METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
 
 
@@ -149,6 +153,31 @@ def list_fine_tuning_events(
     with db.read() as session:
         page = service.list_events(session, fine_tuning_job_id, PageRequest(after, limit))
     return ListEventsResponse(data=[FineTuningJobEvent.from_row(row) for row in page.rows], has_more=page.has_more)
+
+
+@router.get(
+    "/{fine_tuning_job_id}/report",
+    operation_id="retrieveFineTuningJobReport",
+    response_model=JobReport,
+    responses=responses(InvalidRequest, NotFound) | _HTML,
+)
+def retrieve_fine_tuning_job_report(
+    fine_tuning_job_id: str,
+    request: Request,
+    db: ProjectDb,
+    form: Annotated[
+        Literal["json", "html"] | None, Query(alias="format", description="Goes before the header `Accept`.")
+    ] = None,
+) -> Response:
+    """Tell what was found in the files of a job; as a page for a browser where that is preferred."""
+    with db.read() as session:
+        report = JobReport.from_row(service.retrieve_report(session, fine_tuning_job_id))
+    is_html = form == "html" or (form is None and prefers_html(request.headers.get("accept")))
+    headers = {"vary": "Accept", "x-content-type-options": "nosniff"}
+    if is_html:
+        headers["content-security-policy"] = CONTENT_SECURITY_POLICY
+        return HTMLResponse(render(report), headers=headers)
+    return Response(report.model_dump_json(), media_type="application/json", headers=headers)
 
 
 @router.get(

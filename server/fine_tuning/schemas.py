@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.db.tables import CheckpointRow, JobEventRow, JobRow
+from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
+from server.fine_tuning.data_report import DataReport
 from server.integrations.schemas import MAX_INTEGRATIONS, IntegrationRequest
 from server.vocabulary import EventLevel, EventType, JobStatus
 
@@ -45,6 +46,12 @@ Metadata = Annotated[
 ]
 
 
+class DataOptions(_Request):
+    """Ours: how the files are treated before training."""
+
+    pii: Literal["off", "warn", "block", "redact"] | None = None  # personal data and secrets; None: the operator's
+
+
 class CreateFineTuningJobRequest(_Request):
     """OpenAI: CreateFineTuningJobRequest."""
 
@@ -57,6 +64,7 @@ class CreateFineTuningJobRequest(_Request):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     method: MethodRequest | None = None
     metadata: Metadata | None = None
+    data: DataOptions | None = None
 
     def asked_hyperparameters(self) -> Hyperparameters:
         """Those of `method` where both are there."""
@@ -219,6 +227,25 @@ class ListCheckpointsResponse(BaseModel):
     first_id: str | None
     last_id: str | None
     has_more: bool
+
+
+class JobReport(BaseModel):
+    """Ours: what is known of a job beyond OpenAI's object. Each part is null until there is one."""
+
+    object: Literal["fine_tuning.job.report"] = "fine_tuning.job.report"
+    fine_tuning_job_id: str
+    data: DataReport | None
+    estimate: dict[str, Any] | None
+    measured: dict[str, Any] | None
+
+    @classmethod
+    def from_row(cls, row: JobReportRow) -> Self:
+        return cls(
+            fine_tuning_job_id=row.job_id,
+            data=None if row.data_gate is None else DataReport.model_validate(row.data_gate),
+            estimate=row.estimate,
+            measured=row.measured,
+        )
 
 
 def _method(row: JobRow, hyperparameters: JobHyperparameters) -> Method | ImportedMethod:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from server.base_models import BaseModels
 from server.db.project_session import ProjectSession
-from server.db.tables import CheckpointRow, JobEventRow, JobRow
+from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
 from server.errors import InvalidRequest, NotFound
 from server.files.repository import find_file
 from server.fine_tuning import repository
@@ -63,6 +63,7 @@ def create_job(
         method="supervised",
         requested_hyperparameters=asked.asked_hyperparameters().model_dump(),
         job_metadata=asked.metadata,
+        data_options=None if asked.data is None else asked.data.model_dump(exclude_none=True),
     )
     job.integrations = integrations.shown(job.id, asked.integrations or []) or None
     session.add(job)
@@ -161,6 +162,20 @@ def list_events(session: ProjectSession, job_id: str, page: PageRequest) -> Page
         before_seq = cursor.seq
     rows = repository.list_events(session, job_id, before_seq=before_seq, limit=page.limit + 1)
     return build_page(rows, page.limit)
+
+
+def retrieve_report(session: ProjectSession, job_id: str) -> JobReportRow:
+    """Raises: NotFound: there is no such job, or nothing is known of its files yet."""
+    job = retrieve_job(session, job_id)
+    report = repository.find_report(session, job_id)
+    if report is None:
+        raise NotFound(
+            f'The job {job_id} has no report: its files have not been looked through (it has status "{job.status}"). '
+            "Ask again once the job is queued.",
+            param="fine_tuning_job_id",
+            code="report_not_found",
+        )
+    return report
 
 
 def list_checkpoints(session: ProjectSession, job_id: str, page: PageRequest) -> Page[CheckpointRow]:

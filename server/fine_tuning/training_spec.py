@@ -24,6 +24,7 @@ def build(
         target_modules="all-linear",
     )
     settings.pop("learning_rate_multiplier")  # is in the learning rate
+    pii = settings.pop("pii", "off")
     return TrainingSpec(
         job_id=job.id,
         attempt=job.attempt,
@@ -32,6 +33,7 @@ def build(
         lora=lora,
         seed=job.seed,
         context_length_tokens=base.context_length,
+        pii=pii,
         checkpoint_every_steps=math.ceil(job.total_steps / _CHECKPOINTS_PER_RUN),
         threads=threads,
         start_from=start_from,

@@ -3,12 +3,15 @@
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from server.db.tables import FileRow, JobRow
 from server.fine_tuning import hyperparameters
+from server.fine_tuning.data_report import DataReport
+from server.fine_tuning.findings import failure_of, warnings
 from server.fine_tuning.hyperparameters import BaseModelInfo, DatasetStats
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
-from server.fine_tuning.leases import find_files, owned
+from server.fine_tuning.leases import find_files, owned, report_of
 from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
 from server.fine_tuning.parent import read_lora, stage_parent
 from server.fine_tuning.stages import Stage
@@ -16,14 +19,13 @@ from server.fine_tuning.training_spec import source_of
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import Exited, LaunchRequest, RunHandle, Running
 from server.storage.blob_store import BlobKey
-from server.vocabulary import EventLevel, JobErrorCode, JobStatus
+from server.vocabulary import JobErrorCode, JobStatus
 from trainer.contract.examples import MIN_EXAMPLES, too_few_examples
 from trainer.contract.faults import find_faults
-from trainer.contract.report import CheckReport, FileReport
-from trainer.contract.spec import CheckSpec
+from trainer.contract.report import MAX_LINES_NAMED, CheckReport
+from trainer.contract.spec import CheckSpec, PiiPolicy
 
 _UNKNOWN_SIZE = 1_000_000_000  # parameters assumed of a base that does not say
-_LINES_NAMED = 20  # of a longer list of lines the rest is counted
 
 
 def begin(services: WorkerServices, job: JobRow) -> None:
@@ -52,7 +54,12 @@ def validate(services: WorkerServices, job: JobRow) -> None:
         _fail(services, job, failure)
         return
     run.write_check_spec(
-        CheckSpec(job_id=job.id, base_model=source_of(base), context_length_tokens=base.context_length)
+        CheckSpec(
+            job_id=job.id,
+            base_model=source_of(base),
+            context_length_tokens=base.context_length,
+            pii=_pii_policy(services, job),
+        )
     )
     handle = services.launcher.launch(LaunchRequest(run.root, "check"))
     with owned(services.database, job) as (_, current):
@@ -73,51 +80,21 @@ def follow_check(services: WorkerServices, job: JobRow) -> None:
         failure = report.failure
         _fail(services, job, Fail(job_error_code(failure.code), failure.message, failure.param))
     else:
-        _queue(services, job, report)
+        _queue_or_fail(services, job, report)
 
 
 def find_fault(training: Path, validation: Path | None) -> Fail | None:
     """Why a job cannot train on these files, the first reason in full; None if it can. Memory stays constant."""
-    found = find_faults(training, _LINES_NAMED)
+    found = find_faults(training, MAX_LINES_NAMED)
     if found.faults:
         return Fail(JobErrorCode.INVALID_TRAINING_FILE, found.job_message(), "training_file")
     if found.n_examples < MIN_EXAMPLES:
         return Fail(JobErrorCode.INVALID_N_EXAMPLES, too_few_examples(found.n_examples), "training_file")
-    found = find_faults(validation, _LINES_NAMED) if validation else found
+    found = find_faults(validation, MAX_LINES_NAMED) if validation else found
     if found.faults:
         message = found.job_message(is_validation_file=True)
         return Fail(JobErrorCode.INVALID_VALIDATION_FILE, message, "validation_file")
     return None
-
-
-def warnings(report: CheckReport) -> list[NewEvent]:
-    """What the client should know of files that can be trained on. Names lines, never their text."""
-    found = []
-    for kind, file in (("training", report.training), ("validation", report.validation)):
-        found += [] if file is None else _file_warnings(kind, file)
-    return [NewEvent(message, EventLevel.WARN) for message in found]
-
-
-def _file_warnings(kind: str, file: FileReport) -> list[str]:
-    found = []
-    if file.dropped_lines:
-        found.append(
-            f"{len(file.dropped_lines)} example(s) of the {kind} file are left out, because the model's context ends "
-            f"before their answer begins, or nothing in them is trained on: {_lines(file.dropped_lines)}. "
-            "Shorten what comes before the answer."
-        )
-    if file.truncated_lines:
-        found.append(
-            f"{len(file.truncated_lines)} example(s) of the {kind} file are longer than the model's context and are "
-            f"cut at its end: {_lines(file.truncated_lines)}. The end of their answer is not learnt."
-        )
-    return found
-
-
-def _lines(numbers: tuple[int, ...]) -> str:
-    named = ", ".join(str(number) for number in numbers[:_LINES_NAMED])
-    rest = len(numbers) - _LINES_NAMED
-    return f"lines {named}" + (f" and {rest} more" if rest > 0 else "")
 
 
 def _stage_files(services: WorkerServices, job: JobRow, training: Path, validation: Path) -> Fail | None:
@@ -146,11 +123,35 @@ def _retry_check(services: WorkerServices, job: JobRow, *, stopped: bool) -> Non
 
 
 def _fail(services: WorkerServices, job: JobRow, failure: Fail) -> None:
+    report = DataReport.of_failure(failure, _pii_policy(services, job))
     with owned(services.database, job) as (session, current):
+        if report is not None:
+            report_of(session, current).data_gate = report.model_dump(mode="json")
         fail(session, current, failure, now=services.clock())
 
 
-def _queue(services: WorkerServices, job: JobRow, report: CheckReport) -> None:
+def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -> None:
+    """Go by what was found, and keep the report, in one transaction."""
+    pii = services.check_directory(job).read_check_spec().pii
+    data = DataReport.from_report(report, pii)
+    failure = failure_of(report.findings)
+    changes = {} if failure is not None else _resolved(services, job, report, pii)
+    now = services.clock()
+    with owned(services.database, job) as (session, current):
+        report_of(session, current).data_gate = data.model_dump(mode="json")
+        for event in warnings(report.findings):
+            add_event(session, current, event, now=now)
+        if failure is not None:
+            fail(session, current, failure, now=now)
+            return
+        for column, value in changes.items():
+            setattr(current, column, value)
+        move(current, JobStatus.QUEUED)
+        add_event(session, current, NewEvent("Files validated, moving job to queued state"), now=now)
+
+
+def _resolved(services: WorkerServices, job: JobRow, report: CheckReport, pii: PiiPolicy) -> dict[str, Any]:
+    """The columns of a job that can be queued."""
     base = services.base_of(job)
     if report.training is None or base is None:
         raise ValueError("a report without failure holds the training file's figures, of a base that is offered")
@@ -160,16 +161,17 @@ def _queue(services: WorkerServices, job: JobRow, report: CheckReport) -> None:
         BaseModelInfo(parameters=report.base_parameters or _UNKNOWN_SIZE, context_length=base.context_length),
     )
     lora = {} if job.parent_model is None else read_lora(services.check_directory(job).parent)
-    now = services.clock()
-    with owned(services.database, job) as (session, current):
-        current.hyperparameters = resolved.wire()
-        current.training_settings = asdict(resolved) | lora
-        current.n_examples = report.training.n_examples
-        current.total_steps = resolved.total_steps(report.training.n_examples)
-        current.crashes = 0
-        current.stage = Stage.START
-        current.run_handle = None
-        for event in warnings(report):
-            add_event(session, current, event, now=now)
-        move(current, JobStatus.QUEUED)
-        add_event(session, current, NewEvent("Files validated, moving job to queued state"), now=now)
+    return {
+        "hyperparameters": resolved.wire(),
+        "training_settings": asdict(resolved) | lora | {"pii": pii},
+        "n_examples": report.training.n_examples,
+        "total_steps": resolved.total_steps(report.training.n_examples),
+        "crashes": 0,
+        "stage": Stage.START,
+        "run_handle": None,
+    }
+
+
+def _pii_policy(services: WorkerServices, job: JobRow) -> PiiPolicy:
+    """The job's own, or else the operator's."""
+    return (job.data_options or {}).get("pii") or services.settings.pii_policy

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 
 from server.fine_tuning.lifecycle import Fail
-from server.fine_tuning.validating import find_fault, warnings
-from server.vocabulary import EventLevel, JobErrorCode
-from trainer.contract.formats.names import FileFormat
-from trainer.contract.report import CheckReport, FileReport
+from server.fine_tuning.validating import find_fault
+from server.vocabulary import JobErrorCode
 
 GOOD = {"messages": [{"role": "user", "content": "zebra"}, {"role": "assistant", "content": "horse"}]}
 LINE = json.dumps(GOOD).encode() + b"\n"
@@ -163,38 +161,3 @@ def test_the_training_file_is_named_first_when_both_are_bad(tmp_path: Path) -> N
     found = fault(tmp_path, b"", b"")
     assert found is not None
     assert found.param == "training_file"
-
-
-def report_of(*, truncated: tuple[int, ...] = (), dropped: tuple[int, ...] = ()) -> FileReport:
-    return FileReport(
-        format=FileFormat.CHAT,
-        n_examples=10,
-        n_tokens=200,
-        n_trained_tokens=50,
-        longest_tokens=20,
-        truncated_lines=truncated,
-        dropped_lines=dropped,
-    )
-
-
-def test_sound_files_warn_of_nothing() -> None:
-    assert warnings(CheckReport(training=report_of(), validation=report_of())) == []
-
-
-def test_examples_that_are_left_out_or_cut_are_named_by_their_lines() -> None:
-    found = warnings(
-        CheckReport(training=report_of(truncated=(4,), dropped=(2, 7)), validation=report_of(dropped=(1,)))
-    )
-    assert {event.level for event in found} == {EventLevel.WARN}
-    left_out, cut, of_validation = (event.message for event in found)
-    assert left_out.startswith("2 example(s) of the training file are left out, ")
-    assert "lines 2, 7." in left_out
-    assert cut.startswith("1 example(s) of the training file are longer than the model's context ")
-    assert of_validation.startswith("1 example(s) of the validation file are left out, ")
-
-
-def test_of_many_lines_the_first_twenty_are_named_and_the_rest_is_counted() -> None:
-    (event,) = warnings(CheckReport(training=report_of(dropped=tuple(range(1, 31)))))
-    assert event.message.startswith("30 example(s)")
-    assert "19, 20 and 10 more." in event.message
-    assert "21" not in event.message

@@ -1,6 +1,5 @@
 """The data gate over files with planted faults and over sound ones: the code path of `python -m trainer check`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ PLANTED, CLEAN = planted_cases(), clean_cases()
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> ChatTokenizer:
     """Its pad token is its stop token."""
-    directory = make_tokenizer(tmp_path_factory.mktemp("base"))
+    texts = [message["content"] or "" for case in CLEAN[:5] for row in case.training for message in row["messages"]]
+    directory = make_tokenizer(tmp_path_factory.mktemp("base"), texts=texts, vocabulary=1000)
     return load_chat_tokenizer(BaseModelSource(source=str(directory)))
 
 

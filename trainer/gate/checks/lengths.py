@@ -10,22 +10,32 @@ from trainer.contract.report import Histogram, Severity
 from trainer.gate.facts import Facts
 from trainer.gate.found import Found
 
+_BINS = 16
+_WIDE = 32  # times the smallest value
 _TIMES_THE_MEDIAN = 10
 _LONG_TOKENS = 200  # of an example that may be called long at all
 _ENOUGH_TO_TELL = 20  # examples
 
 
 def histogram(values: npt.NDArray[Any]) -> Histogram:
-    """Bins that double, from the one of the smallest value to the one of the largest."""
+    """At most about twenty bins: of one width, or doubling where the largest value is many times the smallest."""
     if not len(values):
         return Histogram(edges=(0, 1), counts=(0,))
-    largest = int(values.max())
-    edges = [0, 1]
-    while edges[-1] <= largest:
-        edges.append(2 * edges[-1])
+    edges = _edges(int(values.min()), int(values.max()))
     counts, _ = np.histogram(values, bins=edges)
-    first = int(np.flatnonzero(counts)[0])
-    return Histogram(edges=tuple(edges[first:]), counts=tuple(int(count) for count in counts[first:]))
+    return Histogram(edges=tuple(edges), counts=tuple(int(count) for count in counts))
+
+
+def _edges(smallest: int, largest: int) -> list[int]:
+    """From the smallest value, or less, to above the largest."""
+    if largest >= _WIDE * max(smallest, 1):
+        doubling = [0, *(2**power for power in range(32))]
+        first = max(index for index, edge in enumerate(doubling) if edge <= smallest)
+        last = next(index for index, edge in enumerate(doubling) if edge > largest)
+        return doubling[first : last + 1]
+    width = (largest - smallest) // _BINS + 1
+    first = smallest - smallest % width
+    return list(range(first, largest + width + 1, width))
 
 
 def find_outliers(facts: Facts) -> Iterator[Found]:

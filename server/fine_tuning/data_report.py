@@ -1,0 +1,64 @@
+"""What is told of a job's files: the trainer's findings and figures, as they are stored and served."""
+
+from typing import Self
+
+from pydantic import BaseModel
+
+from server.fine_tuning.lifecycle import Fail
+from trainer.contract.report import CheckReport, FileFigures, FileReport, Finding, Severity
+from trainer.contract.spec import PiiPolicy
+
+
+class FileSummary(BaseModel):
+    """One file in numbers."""
+
+    n_examples: int  # that are trained on, or evaluated
+    n_left_out: int
+    n_truncated: int
+    n_tokens: int  # after cutting
+    n_trained_tokens: int  # inside the loss mask
+    longest_tokens: int  # before cutting
+    figures: FileFigures | None
+
+    @classmethod
+    def from_report(cls, report: FileReport) -> Self:
+        return cls(
+            n_examples=report.n_examples,
+            n_left_out=len(report.dropped_lines),
+            n_truncated=len(report.truncated_lines),
+            n_tokens=report.n_tokens,
+            n_trained_tokens=report.n_trained_tokens,
+            longest_tokens=report.longest_tokens,
+            figures=report.figures,
+        )
+
+
+class DataReport(BaseModel):
+    """Both files; of one that could not be read to its end there is the finding that says why."""
+
+    pii: PiiPolicy
+    training: FileSummary | None
+    validation: FileSummary | None
+    findings: list[Finding]  # most severe first
+
+    @classmethod
+    def from_report(cls, report: CheckReport, pii: PiiPolicy) -> Self:
+        return cls(
+            pii=pii,
+            training=None if report.training is None else FileSummary.from_report(report.training),
+            validation=None if report.validation is None else FileSummary.from_report(report.validation),
+            findings=list(report.findings),
+        )
+
+    @classmethod
+    def of_failure(cls, failure: Fail, pii: PiiPolicy) -> Self | None:
+        """For files that cannot be used at all; None if the files are not what the job fails for."""
+        if failure.param not in ("training_file", "validation_file"):
+            return None
+        finding = Finding(
+            check="file",
+            severity=Severity.ERROR,
+            file="training" if failure.param == "training_file" else "validation",
+            message=failure.message,
+        )
+        return cls(pii=pii, training=None, validation=None, findings=[finding])
