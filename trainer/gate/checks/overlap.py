@@ -9,7 +9,7 @@ from trainer.gate.facts import Facts
 from trainer.gate.found import Found, percent
 from trainer.gate.likeness import Likeness
 
-_MANY_NEARLY_EQUAL = 0.1  # of the validation examples
+_MANY_NEARLY_EQUAL = 0.2  # of the validation examples
 
 
 def find_overlap(training: Facts, validation: Facts, likeness: Likeness) -> Iterator[Found]:
