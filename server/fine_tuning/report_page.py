@@ -78,8 +78,8 @@ def _data(data: DataReport) -> Iterator[str]:
         return
     yield "<h2>In numbers</h2><table><tr><th></th>"
     yield "".join(f"<th>{kind} file</th>" for kind, _ in files) + "</tr>"
-    for name, words in _FIGURES:
-        yield f"<tr><td>{words}</td>" + "".join(f"<td>{getattr(file, name):,}</td>" for _, file in files) + "</tr>"
+    for name, label in _FIGURES:
+        yield f"<tr><td>{label}</td>" + "".join(f"<td>{getattr(file, name):,}</td>" for _, file in files) + "</tr>"
     yield "</table>"
     for kind, file in files:
         yield from _plots(kind, file)
