@@ -19,22 +19,23 @@ _DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo_model"
 _N_ROWS = 20_000
 _WORDS_OF_A_ROW = 140  # about 1 kB
 _MEASURE = """
-import resource, sys, tempfile
+import sys, tempfile
 from itertools import islice
 from pathlib import Path
 import numpy as np
 from trainer.contract.examples import read_examples
 from trainer.gate.gate import Gate
-from trainer.gate.row import Row
+from trainer.gate.view import View
 ids, mask = np.arange(8, dtype=np.int32), np.ones(8, dtype=np.bool_)
 examples = read_examples(Path(sys.argv[1]))
 with tempfile.TemporaryDirectory() as scratch:
     gate = Gate(Path(scratch), stop_ids=[7], limit_tokens=512)
     while batch := list(islice(examples, 256)):
-        gate.add("training", [Row(example, ids, mask, 512) for example in batch])
+        gate.add("training", [View(example, ids, mask, 512) for example in batch])
     gate.findings()
     gate.report("training")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(1024 * int(status["VmHWM"].split()[0]))
 """
 
 

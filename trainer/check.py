@@ -12,10 +12,10 @@ from trainer.contract.report import CheckReport, FileKind, FileReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, PiiPolicy
 from trainer.dataset import nothing_left, tokenize_in_batches
+from trainer.gate.evenly import take_evenly
 from trainer.gate.gate import Gate
-from trainer.gate.row import Row, prompt_of
-from trainer.gate.sample import sample
 from trainer.gate.signatures import common_shingles
+from trainer.gate.view import View, prompt_of
 from trainer.pii.examples import PiiTally, redact, scan
 from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
@@ -57,7 +57,7 @@ def _pass_through(gate: Gate, path: Path, kind: FileKind, spec: CheckSpec, token
     limit_tokens = spec.context_length_tokens
     prepare = _preparation(spec.pii, gate.tally(kind))
     for batch in tokenize_in_batches(path, tokenizer, kind, prepare=prepare):
-        gate.add(kind, [Row(whole.example, whole.input_ids_L, whole.trained_L, limit_tokens) for whole in batch])
+        gate.add(kind, [View(whole.example, whole.input_ids_L, whole.trained_L, limit_tokens) for whole in batch])
     report = gate.report(kind)
     if report.n_examples == 0:
         raise nothing_left(kind, len(report.dropped_lines), limit_tokens, report.longest_tokens)
@@ -81,6 +81,6 @@ def _preparation(policy: PiiPolicy, tally: PiiTally) -> Callable[[ChatExample], 
 def _common_to_prompts(path: Path) -> frozenset[str]:
     """What most of the prompts share; of a file that cannot be read to its end, nothing."""
     try:
-        return common_shingles([prompt_of(example) for example in sample(read_examples(path))])
+        return common_shingles([prompt_of(example) for example in take_evenly(read_examples(path))])
     except ExampleInvalid:
         return frozenset()  # is said by the reading that tokenises

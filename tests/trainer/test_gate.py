@@ -16,7 +16,7 @@ from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import BaseModelSource, CheckSpec, PiiPolicy
 from trainer.failures import FileUnusable
 from trainer.gate.clusters import find_alike
-from trainer.gate.sample import sample
+from trainer.gate.evenly import take_evenly
 from trainer.gate.signatures import shingles, sign
 from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
@@ -159,10 +159,10 @@ def test_texts_are_alike_by_the_share_of_their_word_triples() -> None:
 
 
 def test_a_sample_is_even_and_of_bounded_size() -> None:
-    assert sample(range(0)) == []
-    assert sample(range(512)) == list(range(512))
+    assert take_evenly(range(0)) == []
+    assert take_evenly(range(512)) == list(range(512))
     for n in (513, 1000, 5000, 100_000):
-        taken = sample(range(n))
+        taken = take_evenly(range(n))
         steps = {later - earlier for earlier, later in pairwise(taken)}
         assert 256 <= len(taken) <= 512
         assert len(steps) == 1

@@ -10,6 +10,7 @@ from trainer_runs import make_tokenizer, user, write_lines
 
 from trainer.check import look_through
 from trainer.contract.examples import ChatExample, read_examples
+from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import BaseModelSource, CheckSpec
 from trainer.dataset import tokenize_files
@@ -68,6 +69,13 @@ def test_what_only_looks_alike_is_left_alone(text: str) -> None:
 def test_a_long_text_is_looked_through_to_its_end() -> None:
     text = "word 12 " * 5000 + "anna@acme-tools.io " + "1 2 3 4 " * 5000 + "4111 1111 1111 1111"
     assert [match.kind for match in find_pii(text)] == [Kind.EMAIL, Kind.CREDIT_CARD]
+
+
+def test_arguments_too_deep_to_be_looked_through_are_refused_by_their_place() -> None:
+    row = conversation("anna@acme-tools.io")
+    row["messages"][2]["tool_calls"][0]["function"]["arguments"] = '{"a":' * 101 + "1" + "}" * 101
+    with pytest.raises(ExampleInvalid, match=r"messages\[2\]\.tool_calls\[0\]\.function\.arguments.*100 levels"):
+        read(row)
 
 
 def conversation(mail: str) -> dict[str, Any]:

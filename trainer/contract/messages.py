@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from trainer.contract.depth import MAX_DEPTH, is_deeper
 from trainer.contract.invalid import FieldInvalid
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -179,6 +180,8 @@ def _read_called(function: object, at: str) -> JsonObject:
         parsed = None
     if not isinstance(parsed, dict):
         raise FieldInvalid(f"{at}.arguments", "The arguments of a call must be a string that holds one JSON object.")
+    if is_deeper(parsed):
+        raise FieldInvalid(f"{at}.arguments", f"The arguments are nested more than {MAX_DEPTH} levels deep.")
     return {"name": function["name"], "arguments": parsed}
 
 

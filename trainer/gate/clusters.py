@@ -13,13 +13,13 @@ _BAND = 4  # hashes
 _AT_ONCE = 16384  # signatures in memory
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
-Signed = npt.NDArray[np.uint32]  # one signature a row; may lie on disk
+Signed = npt.NDArray[np.uint32]  # one signature each; may lie on disk
 
 
 def find_alike(*parts: Signed, threshold: float) -> npt.NDArray[np.uint32]:
-    """For each row, the first row that it is like, directly or over others of its kind; its own number if none is.
+    """For each signature, the first that it is like, directly or over others of its kind; its own number if none is.
 
-    With two parts, each row is what is nearest to both: the signature of the two texts together.
+    With two parts, each is what is nearest to both: the signature of the two texts together.
     """
     n = len(parts[0])
     leader = np.arange(n, dtype=np.uint32)

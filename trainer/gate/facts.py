@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from trainer.contract.report import FileKind
 from trainer.gate.form import Form, form_of, is_like_code, label_of, repeats_a_word
-from trainer.gate.row import Row
 from trainer.gate.spool import Spool
+from trainer.gate.view import View
 
 _FIELDS = [
     ("line", "u4"),
@@ -49,21 +49,21 @@ class Facts:
         self._stop_ids = np.asarray(sorted(stop_ids), dtype=np.int32)
         self._spool = Spool(path, _FIELDS)
 
-    def add(self, rows: list[Row]) -> None:
-        self._spool.append([self._record(row) for row in rows])
+    def add(self, views: list[View]) -> None:
+        self._spool.append([self._record(view) for view in views])
 
     def close(self) -> None:
         self._spool.close()
 
     @property
-    def n_rows(self) -> int:
+    def n_examples(self) -> int:
         return len(self._spool)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         return np.ascontiguousarray(self._records[name])
 
     def lines(self, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
-        """The line numbers of the chosen rows, ascending."""
+        """The line numbers of the chosen examples, ascending."""
         return self.column("line")[chosen]
 
     def has(self, flag: Flag) -> npt.NDArray[np.bool_]:
@@ -71,7 +71,7 @@ class Facts:
         return chosen
 
     def used(self) -> npt.NDArray[np.bool_]:
-        """The rows of which something is trained on."""
+        """Those of which something is trained on."""
         chosen: npt.NDArray[np.bool_] = self.column("kept_answer_tokens") > 0
         return chosen
 
@@ -79,44 +79,44 @@ class Facts:
     def _records(self) -> npt.NDArray[Any]:
         return self._spool.read()
 
-    def _record(self, row: Row) -> tuple[int, ...]:
-        output = row.output
-        form, keys = (Form.CALL, ()) if row.answer.get("tool_calls") else form_of(output)
-        n_answer = int(row.trained_L.sum())
+    def _record(self, view: View) -> tuple[int, ...]:
+        output = view.output
+        form, keys = (Form.CALL, ()) if view.answer.get("tool_calls") else form_of(output)
+        n_answer = int(view.trained_L.sum())
         return (
-            row.example.line,
-            _hash(row.whole_bytes()),
-            _hash(row.input_bytes()) if row.has_input else 0,
+            view.example.line,
+            _hash(view.whole_bytes()),
+            _hash(view.input_bytes()) if view.has_input else 0,
             _hash(output.encode()),
             _hash(label_of(output).encode()),
-            _hash((row.system or "").encode()) if row.system else 0,
+            _hash((view.system or "").encode()) if view.system else 0,
             _hash("\0".join(keys).encode()),
             form,
-            self._flags(row, output),
-            row.n_characters(),
+            self._flags(view, output),
+            view.n_characters(),
             len(output),
-            len(row.input_ids_L),
+            len(view.input_ids_L),
             n_answer,
-            int(row.trained_L[: row.limit_tokens].sum()),
+            int(view.trained_L[: view.limit_tokens].sum()),
         )
 
-    def _flags(self, row: Row, output: str) -> int:
+    def _flags(self, view: View, output: str) -> int:
         flags = 0
-        for answer in row.answers():
+        for answer in view.answers():
             if not answer["content"].strip() and not answer.get("tool_calls"):
                 flags |= Flag.EMPTY_ANSWER
             if repeats_a_word(answer["content"]):
                 flags |= Flag.REPEATED_WORD
         if is_like_code(output):
             flags |= Flag.LIKE_CODE
-        return int(flags | self._stop_flags(row))
+        return int(flags | self._stop_flags(view))
 
-    def _stop_flags(self, row: Row) -> int:
+    def _stop_flags(self, view: View) -> int:
         """Look at each run of trained tokens: its last one, and only that, shall be a stop token."""
-        trained_L = row.trained_L
+        trained_L = view.trained_L
         is_last_L = trained_L.copy()
         is_last_L[:-1] &= ~trained_L[1:]
-        stops_L = np.isin(row.input_ids_L, self._stop_ids)
+        stops_L = np.isin(view.input_ids_L, self._stop_ids)
         flags = Flag.NO_STOP if (is_last_L & ~stops_L).any() else 0
         return int(flags | (Flag.STOP_INSIDE if (trained_L & stops_L & ~is_last_L).any() else 0))
 

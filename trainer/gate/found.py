@@ -1,4 +1,4 @@
-"""What a check says: the lines it concerns, a severity and words; and how rows are chosen by share."""
+"""What a check says: the lines it concerns, a severity and words; and how examples are chosen by share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -25,9 +25,9 @@ from trainer.gate.checks.system_prompts import find_odd_system_prompts
 from trainer.gate.facts import Facts
 from trainer.gate.found import Found, most_severe_first
 from trainer.gate.likeness import Likeness, compare
-from trainer.gate.row import Row
 from trainer.gate.signatures import Signatures
 from trainer.gate.task import guess_task
+from trainer.gate.view import View
 from trainer.pii.examples import PiiTally
 
 
@@ -63,12 +63,12 @@ class Gate:
         """Where the personal data of a file is counted."""
         return self._file(kind).tally
 
-    def add(self, kind: FileKind, rows: list[Row]) -> None:
-        """The next rows of a file. The training file goes first."""
+    def add(self, kind: FileKind, views: list[View]) -> None:
+        """The next examples of a file. The training file goes first."""
         if kind == "training" and "validation" in self._files:
             raise ValueError("the training file goes first")
-        self._file(kind).facts.add(rows)
-        self._signatures.add(rows)
+        self._file(kind).facts.add(views)
+        self._signatures.add(views)
 
     def close(self) -> None:
         self._signatures.close()
@@ -78,7 +78,7 @@ class Gate:
     def findings(self) -> tuple[Finding, ...]:
         """Everything that was found in both files, most severe first."""
         training = self._files["training"]
-        likeness = compare(self._signatures, training.facts.n_rows)
+        likeness = compare(self._signatures, training.facts.n_examples)
         found = [found.of(kind) for kind in self._files for found in self._find(kind, likeness)]
         return most_severe_first(found)
 

@@ -14,7 +14,7 @@ ALIKE = 0.7  # of those of a prompt, or of an answer
 
 @dataclass(frozen=True)
 class Likeness:
-    """Each entry is the number of the first row that the row is like, or its own."""
+    """Each entry is the number of the first example that the example is like, or its own."""
 
     n_training: int
     wholes: npt.NDArray[np.uint32]  # of the training file, then of the validation file
@@ -33,6 +33,6 @@ def compare(signatures: Signatures, n_training: int) -> Likeness:
 
 
 def largest_group(leaders: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-    """The rows of the largest group of those that are alike."""
+    """The examples of the largest group of those that are alike."""
     chosen: npt.NDArray[np.bool_] = leaders == np.bincount(leaders).argmax()
     return chosen

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from rensa import RMinHash
 
-from trainer.gate.row import Row
 from trainer.gate.spool import Spool
+from trainer.gate.view import View
 
 N_HASHES = 64
 EMPTY = np.uint32(2**32 - 1)  # every place of the signature of a text without words
@@ -49,9 +49,9 @@ class Signatures:
         self._prompts = Spool(directory / "prompts", np.uint32, shape=(N_HASHES,))
         self._outputs = Spool(directory / "outputs", np.uint32, shape=(N_HASHES,))
 
-    def add(self, rows: list[Row]) -> None:
-        self._prompts.append(sign(self._telling(shingles(row.prompt)) for row in rows))
-        self._outputs.append(sign(shingles(row.output) for row in rows))
+    def add(self, views: list[View]) -> None:
+        self._prompts.append(sign(self._telling(shingles(view.prompt)) for view in views))
+        self._outputs.append(sign(shingles(view.output) for view in views))
 
     def close(self) -> None:
         self._prompts.close()

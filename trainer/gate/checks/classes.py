@@ -17,9 +17,9 @@ _ENOUGH_TO_TELL = 50  # examples
 
 @dataclass(frozen=True)
 class Classes:
-    """Of the rows that something is trained on."""
+    """Of the examples that something is trained on."""
 
-    members: npt.NDArray[np.bool_]  # which rows these are
+    members: npt.NDArray[np.bool_]  # which examples these are
     group: npt.NDArray[np.int64]  # the class of each of them
     counts: npt.NDArray[np.int64]  # by class
     firsts: npt.NDArray[np.int64]  # by class: where among the members it occurs first
@@ -76,7 +76,7 @@ def find_imbalance(facts: Facts, task: Task) -> Iterator[Found]:
 
 
 def find_spellings(facts: Facts, task: Task) -> Iterator[Found]:
-    """Of each class: the rows whose answer is not written as in most of its rows."""
+    """Of each class: the examples whose answer is not written as in most of its examples."""
     if task != Task.CLASSIFICATION:
         return
     classes = classes_of(facts)

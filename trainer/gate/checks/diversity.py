@@ -14,7 +14,7 @@ _ENOUGH_TO_TELL = 20  # examples
 
 def find_sameness(facts: Facts, task: Task, likeness: Likeness) -> Iterator[Found]:
     """Of the training file."""
-    if facts.n_rows < _ENOUGH_TO_TELL:
+    if facts.n_examples < _ENOUGH_TO_TELL:
         return
     parts = {"prompt": likeness.prompts}
     if task in (Task.OTHER, Task.CODE):
@@ -22,11 +22,11 @@ def find_sameness(facts: Facts, task: Task, likeness: Likeness) -> Iterator[Foun
     for part, leaders in parts.items():
         chosen = largest_group(leaders)
         n = int(chosen.sum())
-        if n >= _MANY * facts.n_rows:
+        if n >= _MANY * facts.n_examples:
             yield Found(
                 "diversity",
-                Severity.WARNING if n >= _TOO_MANY * facts.n_rows else Severity.INFO,
-                f"{n} example(s) of the training file ({percent(n, facts.n_rows)}) have nearly the same {part}. "
+                Severity.WARNING if n >= _TOO_MANY * facts.n_examples else Severity.INFO,
+                f"{n} example(s) of the training file ({percent(n, facts.n_examples)}) have nearly the same {part}. "
                 "Add examples of other kinds, as many as the model will meet.",
                 facts.lines(chosen),
             )

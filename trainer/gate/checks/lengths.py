@@ -39,7 +39,7 @@ def _edges(smallest: int, largest: int) -> list[int]:
 
 
 def find_outliers(facts: Facts) -> Iterator[Found]:
-    if facts.n_rows < _ENOUGH_TO_TELL:
+    if facts.n_examples < _ENOUGH_TO_TELL:
         return
     tokens = facts.column("tokens")
     limit = max(_TIMES_THE_MEDIAN * float(np.median(tokens)), _LONG_TOKENS)

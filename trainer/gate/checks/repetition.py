@@ -23,8 +23,8 @@ def find_duplicates(facts: Facts) -> Iterator[Found]:
     if n:
         yield Found(
             "duplicates",
-            Severity.WARNING if n >= _MANY_DUPLICATES * facts.n_rows else Severity.INFO,
-            f"{n} example(s) of the {facts.kind} file ({percent(n, facts.n_rows)}) are the same as an earlier one. "
+            Severity.WARNING if n >= _MANY_DUPLICATES * facts.n_examples else Severity.INFO,
+            f"{n} example(s) of the {facts.kind} file ({percent(n, facts.n_examples)}) are the same as an earlier one. "
             "Remove them: what stands twice is learnt twice as hard.",
             facts.lines(chosen),
         )
@@ -32,14 +32,14 @@ def find_duplicates(facts: Facts) -> Iterator[Found]:
 
 def find_near_duplicates(facts: Facts, likeness: Likeness) -> Iterator[Found]:
     leaders = _own(facts, likeness)
-    chosen = (leaders != np.arange(facts.n_rows)) & ~repeats(facts.column("whole"))
+    chosen = (leaders != np.arange(facts.n_examples)) & ~repeats(facts.column("whole"))
     n = int(chosen.sum())
     if n:
         yield Found(
             "near_duplicates",
-            Severity.WARNING if n >= _MANY_NEAR_DUPLICATES * facts.n_rows else Severity.INFO,
-            f"{n} example(s) of the {facts.kind} file ({percent(n, facts.n_rows)}) are nearly the same as an earlier "
-            "one. Keep one of each kind, or make them differ: they add cost and little else.",
+            Severity.WARNING if n >= _MANY_NEAR_DUPLICATES * facts.n_examples else Severity.INFO,
+            f"{n} example(s) of the {facts.kind} file ({percent(n, facts.n_examples)}) are nearly the same as an "
+            "earlier one. Keep one of each kind, or make them differ: they add cost and little else.",
             facts.lines(chosen),
         )
 
@@ -47,13 +47,13 @@ def find_near_duplicates(facts: Facts, likeness: Likeness) -> Iterator[Found]:
 def find_contradictions(facts: Facts, task: Task) -> Iterator[Found]:
     inputs = facts.column("input")
     outputs = facts.column("label" if task == Task.CLASSIFICATION else "output")
-    chosen = _rows_that_contradict(inputs, outputs)
+    chosen = _contradicting(inputs, outputs)
     n = int(chosen.sum())
     if not n:
         return
     _, counts = np.unique(inputs, return_counts=True)
     is_by_design = task not in _ONE_RIGHT_ANSWER and (
-        n < _MANY_CONTRADICTIONS * facts.n_rows or counts.max() >= _ONE_INPUT_FOR_ALL * facts.n_rows
+        n < _MANY_CONTRADICTIONS * facts.n_examples or counts.max() >= _ONE_INPUT_FOR_ALL * facts.n_examples
     )
     yield Found(
         "contradictions",
@@ -64,8 +64,8 @@ def find_contradictions(facts: Facts, task: Task) -> Iterator[Found]:
     )
 
 
-def _rows_that_contradict(inputs: npt.NDArray[np.uint64], outputs: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Of each input that has more than one output, all rows; rows without an input are none."""
+def _contradicting(inputs: npt.NDArray[np.uint64], outputs: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Of each input that has more than one output, all examples; examples without an input are none."""
     order = np.argsort(inputs, kind="stable")
     inputs, outputs = inputs[order], outputs[order]
     starts = np.flatnonzero(np.concatenate([[True], inputs[1:] != inputs[:-1]]))
@@ -77,7 +77,7 @@ def _rows_that_contradict(inputs: npt.NDArray[np.uint64], outputs: npt.NDArray[n
 
 
 def _own(facts: Facts, likeness: Likeness) -> npt.NDArray[np.int64]:
-    """Each row's leader within its own file."""
+    """Each example's leader within its own file."""
     if facts.kind == "training":
         return likeness.wholes[: likeness.n_training].astype(np.int64)
     leaders = likeness.wholes[likeness.n_training :].astype(np.int64) - likeness.n_training

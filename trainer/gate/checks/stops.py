@@ -12,7 +12,7 @@ _MOST = 0.5  # of the examples
 def find_stops(facts: Facts) -> Iterator[Found]:
     lacks = facts.has(Flag.NO_STOP)
     if n := int(lacks.sum()):
-        is_error = n >= _MOST * facts.n_rows
+        is_error = n >= _MOST * facts.n_examples
         yield Found(
             "stop_token",
             Severity.ERROR if is_error else Severity.WARNING,

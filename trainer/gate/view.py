@@ -15,7 +15,7 @@ _SYSTEM_ROLES = ("system", "developer")
 
 
 @dataclass(frozen=True)
-class Row:
+class View:
     """An example with its tokens. Shapes: L length of the example in tokens, before cutting."""
 
     example: ChatExample

@@ -8,7 +8,7 @@ _MOST = 512
 T = TypeVar("T")
 
 
-def sample(items: Iterable[T]) -> list[T]:
+def take_evenly(items: Iterable[T]) -> list[T]:
     """All of a short stream; of a longer one every 2nd, 4th, 8th … item, 256 to 512 of them."""
     kept: list[T] = []
     every = 1
