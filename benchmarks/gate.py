@@ -1,4 +1,4 @@
-"""What the data gate costs: rows a second beside tokenising alone, and memory a row."""
+"""What the data gate costs: examples a second beside tokenising alone, and memory an example."""
 
 import json
 import random
@@ -16,8 +16,8 @@ from trainer.dataset import tokenize_in_batches
 from trainer.tokenizer import load_chat_tokenizer
 
 _DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo_model"
-_N_ROWS = 20_000
-_WORDS_OF_A_ROW = 140  # about 1 kB
+_N_EXAMPLES = 20_000
+_WORDS = 140  # about 1 kB
 _MEASURE = """
 import sys, tempfile
 from itertools import islice
@@ -41,36 +41,37 @@ print(1024 * int(status["VmHWM"].split()[0]))
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
-        run = _make_run(Path(directory) / "timed", _N_ROWS)
+        run = _make_run(Path(directory) / "timed", _N_EXAMPLES)
         pairs = [(_tokenise_s(run), _check_s(run)) for _ in range(2)]
         tokenising_s, whole_s = (min(column) for column in zip(*pairs, strict=True))
-        few, many = (_peak_bytes(_make_run(Path(directory) / str(n), n)) for n in (_N_ROWS, 4 * _N_ROWS))
-        row_bytes = run.training_file.stat().st_size / _N_ROWS
-    print(f"rows: {_N_ROWS:,} of {row_bytes:.0f} bytes, CPU time of one process")
-    print(f"tokenising alone {_N_ROWS / tokenising_s:,.0f} rows/s, with the gate {_N_ROWS / whole_s:,.0f} rows/s")
+        few, many = (_peak_bytes(_make_run(Path(directory) / str(n), n)) for n in (_N_EXAMPLES, 3 * _N_EXAMPLES))
+        example_bytes = run.training_file.stat().st_size / _N_EXAMPLES
+    print(f"examples: {_N_EXAMPLES:,} of {example_bytes:.0f} bytes, CPU time of one process")
+    alone, together = _N_EXAMPLES / tokenising_s, _N_EXAMPLES / whole_s
+    print(f"tokenising alone {alone:,.0f} examples/s, with the gate {together:,.0f} examples/s")
     print(f"the gate costs {(whole_s - tokenising_s) / tokenising_s:.2f} of what tokenising costs (aim: at most 1)")
-    growth = (many - few) / (3 * _N_ROWS)
+    growth = (many - few) / (2 * _N_EXAMPLES)
     print(
-        f"peak of resident memory, mapped files included: {growth:.0f} bytes a row, {few / 1e6:.0f} MB at {_N_ROWS:,}"
+        f"peak of memory, mapped files included: {growth:.0f} bytes an example, {few / 1e6:.0f} MB at {_N_EXAMPLES:,}"
     )
 
 
-def _make_run(root: Path, n_rows: int) -> RunDirectory:
+def _make_run(root: Path, n_examples: int) -> RunDirectory:
     root.mkdir()
     run = RunDirectory(root)
     with run.training_file.open("w") as file:
-        file.writelines(json.dumps(row) + "\n" for row in _rows(n_rows))
+        file.writelines(json.dumps(line) + "\n" for line in _examples(n_examples))
     run.write_check_spec(
         CheckSpec(job_id="bench", base_model=BaseModelSource(source=str(_DEMO)), context_length_tokens=512, pii="warn")
     )
     return run
 
 
-def _rows(n_rows: int) -> Iterator[dict[str, object]]:
+def _examples(n_examples: int) -> Iterator[dict[str, object]]:
     r = random.Random(1)
     words = ["".join(r.choices("abcdefghijklmnopqrstuvwxyz", k=r.randint(2, 9))) for _ in range(5000)]
-    for number in range(n_rows):
-        text = " ".join(r.choices(words, k=_WORDS_OF_A_ROW))
+    for number in range(n_examples):
+        text = " ".join(r.choices(words, k=_WORDS))
         prompt, answer = f"Order {number} of 12.03.2025: {text[: len(text) // 2]}", text[len(text) // 2 :]
         yield {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]}
 

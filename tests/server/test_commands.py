@@ -266,6 +266,7 @@ def test_a_fault_of_ours_keeps_its_traceback(services: Services) -> None:
         ("TUNESMITH_MAX_LORAS", "0", "must be at least 1"),
         ("TUNESMITH_STOP_GRACE_S", "nan", "must be seconds, 0 or more"),
         ("TUNESMITH_LOG_LEVEL", "loud", "must be debug, info, warning or error"),
+        ("TUNESMITH_PII_POLICY", "keep", "must be off, warn, block or redact"),
         ("TUNESMITH_ENGINE_GPU_SHARE", "1", "must be between 0.05 and 0.95"),
         ("TUNESMITH_MAX_LORA_RANK", "17", "the engine takes 1, 8, 16"),
     ],

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer_runs import make_tokenizer, user, write_lines
+from trainer_runs import events, finish, make_run, make_spec, make_tokenizer, user, write_lines
 
 from trainer.check import look_through
+from trainer.contract.events import Succeeded
 from trainer.contract.examples import ChatExample, read_examples
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.run_directory import RunDirectory
@@ -128,3 +129,21 @@ def test_the_check_and_the_run_tokenise_the_same_redacted_text(tmp_path: Path) -
     assert "Sent to [EMAIL] and [EMAIL]." in text
     as_it_is, _ = tokenize_files(run, tokenizer, context_length_tokens=1000)
     assert as_it_is.report().n_tokens != report.n_tokens
+
+
+@pytest.mark.trainer
+@pytest.mark.timeout(300)
+def test_a_run_trains_on_the_text_that_was_checked(base: Path, tmp_path: Path) -> None:
+    spec = make_spec(base, pii="redact", method={"n_epochs": 1})
+    run = make_run(tmp_path / "run", spec)
+    rows = [
+        {"messages": [user(f"who is {n}?"), {"role": "assistant", "content": f"a{n}@acme-tools.io"}]} for n in range(12)
+    ]
+    write_lines(run.training_file, rows)
+    assert finish(run) == 0, run.log.read_text()
+    check = run.read_check_spec().model_copy(update={"pii": "redact"})
+    report = look_through(run, check, load_chat_tokenizer(spec.base_model)).training
+    succeeded = events(run)[-1]
+    assert isinstance(succeeded, Succeeded)
+    assert report is not None
+    assert succeeded.trained_tokens == report.n_tokens

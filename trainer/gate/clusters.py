@@ -4,6 +4,8 @@ Two that agree in a share s of their places meet in one of 16 bands of 4 with pr
 0.988 at 0.7, 0.9998 at 0.85.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,15 +18,16 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 Signed = npt.NDArray[np.uint32]  # one signature each; may lie on disk
 
 
-def find_alike(*parts: Signed, threshold: float) -> npt.NDArray[np.uint32]:
+def find_alike(*parts: Signed, threshold: float, release: Callable[[], None] = lambda: None) -> npt.NDArray[np.uint32]:
     """For each signature, the first that it is like, directly or over others of its kind; its own number if none is.
 
     With two parts, each is what is nearest to both: the signature of the two texts together.
+    `release` is called whenever enough has been read of signatures that lie on disk.
     """
     n = len(parts[0])
     leader = np.arange(n, dtype=np.uint32)
     for start in range(0, N_HASHES, _BAND):
-        keys = _band_keys(parts, start)
+        keys = _band_keys(parts, start, release)
         order = np.argsort(keys, kind="stable").astype(np.uint32)
         keys = keys[order]
         is_first = np.ones(n, dtype=np.bool_)
@@ -33,25 +36,26 @@ def find_alike(*parts: Signed, threshold: float) -> npt.NDArray[np.uint32]:
         firsts = order[is_first][np.cumsum(is_first, dtype=np.uint32) - 1]
         others, firsts = order[~is_first], firsts[~is_first]
         del order
-        _join(leader, others, firsts, parts, threshold)
+        for at in range(0, len(others), _AT_ONCE):
+            chunk = slice(at, at + _AT_ONCE)
+            _join(leader, others[chunk], firsts[chunk], parts, threshold)
+            release()
     return _settle(leader)
 
 
 def _join(
     leader: npt.NDArray[np.uint32],
-    others: npt.NDArray[np.uint32],
-    firsts: npt.NDArray[np.uint32],
+    other: npt.NDArray[np.uint32],
+    first: npt.NDArray[np.uint32],
     parts: tuple[Signed, ...],
     threshold: float,
 ) -> None:
-    """Let each of `others` follow the first of its band, if the two are alike."""
-    for start in range(0, len(others), _AT_ONCE):
-        other, first = others[start : start + _AT_ONCE], firsts[start : start + _AT_ONCE]
-        is_new = leader[other] > leader[first]
-        other, first = other[is_new], first[is_new]
-        theirs, its = _signatures(parts, other), _signatures(parts, first)
-        is_like = ((theirs == its).mean(axis=1) >= threshold) & (its != EMPTY).any(axis=1)
-        leader[other[is_like]] = leader[first[is_like]]
+    """Let each `other` follow the first of its band, if the two are alike."""
+    is_new = leader[other] > leader[first]
+    other, first = other[is_new], first[is_new]
+    theirs, its = _signatures(parts, other), _signatures(parts, first)
+    is_like = ((theirs == its).mean(axis=1) >= threshold) & (its != EMPTY).any(axis=1)
+    leader[other[is_like]] = leader[first[is_like]]
 
 
 def _settle(leader: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
@@ -69,7 +73,7 @@ def _signatures(parts: tuple[Signed, ...], rows: npt.NDArray[np.uint32] | slice)
     return signatures
 
 
-def _band_keys(parts: tuple[Signed, ...], start: int) -> npt.NDArray[np.uint64]:
+def _band_keys(parts: tuple[Signed, ...], start: int, release: Callable[[], None]) -> npt.NDArray[np.uint64]:
     n = len(parts[0])
     keys = np.empty(n, dtype=np.uint64)
     for at in range(0, n, _AT_ONCE):
@@ -77,4 +81,5 @@ def _band_keys(parts: tuple[Signed, ...], start: int) -> npt.NDArray[np.uint64]:
         band = _signatures(tuple(part[:, start : start + _BAND] for part in parts), rows)
         low, high = np.ascontiguousarray(band).view(np.uint64).T
         keys[rows] = (low * _MIX) ^ high
+        release()
     return keys

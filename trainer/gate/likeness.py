@@ -26,9 +26,9 @@ def compare(signatures: Signatures, n_training: int) -> Likeness:
     prompts, outputs = signatures.prompts(), signatures.outputs()
     return Likeness(
         n_training=n_training,
-        wholes=find_alike(prompts, outputs, threshold=NEARLY_EQUAL),
-        prompts=find_alike(prompts[:n_training], threshold=ALIKE),
-        outputs=find_alike(outputs[:n_training], threshold=ALIKE),
+        wholes=find_alike(prompts, outputs, threshold=NEARLY_EQUAL, release=signatures.release),
+        prompts=find_alike(prompts[:n_training], threshold=ALIKE, release=signatures.release),
+        outputs=find_alike(outputs[:n_training], threshold=ALIKE, release=signatures.release),
     )
 
 

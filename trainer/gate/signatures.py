@@ -57,6 +57,11 @@ class Signatures:
         self._prompts.close()
         self._outputs.close()
 
+    def release(self) -> None:
+        """Give back the memory of what has been read; can be called at any time."""
+        self._prompts.release()
+        self._outputs.release()
+
     def prompts(self) -> npt.NDArray[np.uint32]:
         return self._prompts.read()
 

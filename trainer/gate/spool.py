@@ -1,5 +1,6 @@
 """A list of records of one type that grows on disk, so that a million of them cost no memory until they are read."""
 
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ class Spool:
         self._shape = shape  # of one record
         self._file = path.open("wb")
         self._n_records = 0
+        self._mapping: mmap.mmap | None = None
 
     def __len__(self) -> int:
         return self._n_records
@@ -30,7 +32,15 @@ class Spool:
         self._file.close()
         if self._n_records == 0:
             return np.empty((0, *self._shape), dtype=self._dtype)
-        return np.memmap(self._path, dtype=self._dtype, mode="r", shape=(self._n_records, *self._shape))
+        if self._mapping is None:
+            with self._path.open("rb") as file:
+                self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return np.frombuffer(self._mapping, dtype=self._dtype).reshape(self._n_records, *self._shape)
+
+    def release(self) -> None:
+        """Give back the memory of what has been read; the view stays good, and reads from the disk again."""
+        if self._mapping is not None:
+            self._mapping.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         self._file.close()
