@@ -24,6 +24,7 @@ from itertools import islice
 from pathlib import Path
 import numpy as np
 from trainer.contract.examples import read_examples
+from trainer.contract.formats.names import FileFormat
 from trainer.gate.gate import Gate
 from trainer.gate.view import View
 ids, mask = np.arange(8, dtype=np.int32), np.ones(8, dtype=np.bool_)
@@ -33,7 +34,7 @@ with tempfile.TemporaryDirectory() as scratch:
     while batch := list(islice(examples, 256)):
         gate.add("training", [View(example, ids, mask, 512) for example in batch])
     gate.findings()
-    gate.report("training")
+    gate.report("training", FileFormat.CHAT)
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(1024 * int(status["VmHWM"].split()[0]))
 """

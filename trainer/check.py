@@ -11,7 +11,7 @@ from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import CheckReport, FileKind, FileReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, PiiPolicy
-from trainer.dataset import nothing_left, tokenize_in_batches
+from trainer.dataset import nothing_left, read_format, tokenize_in_batches
 from trainer.gate.evenly import take_evenly
 from trainer.gate.gate import Gate
 from trainer.gate.signatures import common_shingles
@@ -58,7 +58,7 @@ def _pass_through(gate: Gate, path: Path, kind: FileKind, spec: CheckSpec, token
     prepare = _preparation(spec.pii, gate.tally(kind))
     for batch in tokenize_in_batches(path, tokenizer, kind, prepare=prepare):
         gate.add(kind, [View(whole.example, whole.input_ids_L, whole.trained_L, limit_tokens) for whole in batch])
-    report = gate.report(kind)
+    report = gate.report(kind, read_format(path, kind))
     if report.n_examples == 0:
         raise nothing_left(kind, len(report.dropped_lines), limit_tokens, report.longest_tokens)
     return report

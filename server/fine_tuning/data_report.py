@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import BaseModel
 
 from server.fine_tuning.lifecycle import Fail
+from trainer.contract.formats.names import FileFormat
 from trainer.contract.report import CheckReport, FileFigures, FileReport, Finding, Severity
 from trainer.contract.spec import PiiPolicy
 
@@ -12,6 +13,7 @@ from trainer.contract.spec import PiiPolicy
 class FileSummary(BaseModel):
     """One file in numbers."""
 
+    format: FileFormat  # as it was uploaded
     n_examples: int  # that are trained on, or evaluated
     n_left_out: int
     n_truncated: int
@@ -23,6 +25,7 @@ class FileSummary(BaseModel):
     @classmethod
     def from_report(cls, report: FileReport) -> Self:
         return cls(
+            format=report.format,
             n_examples=report.n_examples,
             n_left_out=len(report.dropped_lines),
             n_truncated=len(report.truncated_lines),

@@ -78,6 +78,7 @@ def _data(data: DataReport) -> Iterator[str]:
         return
     yield "<h2>In numbers</h2><table><tr><th></th>"
     yield "".join(f"<th>{kind} file</th>" for kind, _ in files) + "</tr>"
+    yield "<tr><td>Format</td>" + "".join(f"<td>{escape(file.format)}</td>" for _, file in files) + "</tr>"
     for name, label in _FIGURES:
         yield f"<tr><td>{label}</td>" + "".join(f"<td>{getattr(file, name):,}</td>" for _, file in files) + "</tr>"
     yield "</table>"

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from trainer.contract import quick_shapes as shapes
+from trainer.contract.depth import MAX_DEPTH
 from trainer.contract.formats.names import FileFormat
-from trainer.contract.row_objects import MAX_DEPTH
 
 REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _ANSWERING = ("gpt", "assistant")

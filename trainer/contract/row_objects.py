@@ -1,16 +1,14 @@
 """The JSON object of one line, or what is wrong with the line as JSON."""
 
 import codecs
-from collections.abc import Iterable
-from typing import Any
 
 import orjson
 
+from trainer.contract.depth import MAX_DEPTH, is_deeper
 from trainer.contract.foreign_files import ONE_PER_LINE, name_foreign_text
 from trainer.contract.invalid import ExampleInvalid, FileInvalid
 from trainer.contract.messages import JsonObject
 
-MAX_DEPTH = 100  # of nested JSON; templates and JSON writers recurse
 _TOO_DEEP = f"The line is nested more than {MAX_DEPTH} levels deep."
 
 
@@ -31,7 +29,7 @@ def read_object(line: bytes, number: int, *, is_first: bool) -> JsonObject:
         raise FileInvalid(number, None, f"The file is a JSON array. {ONE_PER_LINE}")
     if not isinstance(value, dict):
         raise ExampleInvalid(number, None, f"The line is not a JSON object. {ONE_PER_LINE}")
-    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and is_deeper(value, MAX_DEPTH):
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and is_deeper(value):
         raise ExampleInvalid(number, None, _TOO_DEEP)
     return value
 
@@ -64,18 +62,3 @@ def _diagnose(line: bytes, error: orjson.JSONDecodeError) -> str:
     if error.msg.startswith("unexpected content") and rest.startswith(","):
         return f"{place}: a comma follows the object, as in an array. Remove it."
     return f"{place}. {ONE_PER_LINE}"
-
-
-def is_deeper(value: Any, limit: int) -> bool:
-    """Whether lists and objects are nested more than `limit` deep; by levels, so that nothing recurses."""
-    level = [value]
-    for _ in range(limit):
-        level = [child for node in level for child in _children(node)]
-        if not level:
-            return False
-    return True
-
-
-def _children(node: Any) -> Iterable[Any]:
-    values = node.values() if isinstance(node, dict) else node
-    return (value for value in values if isinstance(value, dict | list))

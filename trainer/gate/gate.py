@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.contract.formats.names import FileFormat
 from trainer.contract.report import FileFigures, FileKind, FileReport, Finding, Task
 from trainer.contract.spec import PiiPolicy
 from trainer.gate.checks.amount import find_too_few
@@ -82,12 +83,13 @@ class Gate:
         found = [found.of(kind) for kind in self._files for found in self._find(kind, likeness)]
         return most_severe_first(found)
 
-    def report(self, kind: FileKind) -> FileReport:
+    def report(self, kind: FileKind, file_format: FileFormat) -> FileReport:
         file = self._files[kind]
         facts = file.facts
         used, kept, tokens = facts.used(), facts.column("kept_answer_tokens"), facts.column("tokens")
         within = tokens.clip(max=self._limit_tokens)
         return FileReport(
+            format=file_format,
             n_examples=int(used.sum()),
             n_tokens=int(within[used].sum()),
             n_trained_tokens=int(kept.sum()),
