@@ -8,7 +8,15 @@ from sqlalchemy import ColumnElement, Engine, union
 from sqlmodel import Session, col, select
 
 from server.db.system_session import SystemSession, system_session
-from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobEventRow, JobRow, ProjectRow
+from server.db.tables import (
+    CheckpointRow,
+    FileRow,
+    FineTunedModelRow,
+    JobEventRow,
+    JobReportRow,
+    JobRow,
+    ProjectRow,
+)
 from server.fine_tuning.lifecycle import is_terminal
 from server.vocabulary import ACTIVE_STATUSES, EventType
 
@@ -76,6 +84,12 @@ def metrics_of(engine: Engine, job: JobRow) -> list[dict[str, object]]:
     with system_session(engine) as session:
         rows = session.exec(statement.order_by(col(JobEventRow.seq))).all()
     return [row.data or {} for row in rows]
+
+
+def find_report(engine: Engine, job: JobRow) -> JobReportRow | None:
+    """What was found in the job's data, estimated and measured; None if nothing was."""
+    with system_session(engine) as session:
+        return session.exec(select(JobReportRow).where(JobReportRow.job_id == job.id)).one_or_none()
 
 
 def checkpoints_of(session: Session, job: JobRow) -> Sequence[CheckpointRow]:
