@@ -1,16 +1,14 @@
-"""An adapter of the real trainer, merged into its base and compared with PEFT's own adapter."""
+"""An adapter of the real trainer, merged into its base and compared with PEFT's own; the command is in acceptance."""
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer_runs import MARKED_TEMPLATE, ROOT, finish, make_base, make_run, make_spec
+from trainer_runs import MARKED_TEMPLATE, finish, make_base, make_run, make_spec
 
-from trainer.contract.merge import MergeOutcome, MergeSpec
+from trainer.contract.merge import MergeReport, MergeSpec
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import BaseModelSource
 from trainer.failures import TrainerError
@@ -46,13 +44,11 @@ def make_merge(base: Path, adapter: Path, **overrides: Any) -> MergeSpec:
 
 
 @pytest.fixture(scope="module")
-def merged(base_16: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, MergeOutcome]:
+def merged(base_16: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, MergeReport]:
+    from trainer.merge import merge
+
     directory = RunDirectory(tmp_path_factory.mktemp("merge"))
-    directory.write_merge_spec(make_merge(base_16, trained))
-    subprocess.run([sys.executable, "-m", "trainer", "merge", str(directory.root)], cwd=ROOT, check=True, timeout=100)
-    outcome = directory.read_merge_outcome()
-    assert outcome is not None
-    return directory, outcome
+    return directory, merge(directory, make_merge(base_16, trained))
 
 
 def logits(model: Any) -> Any:
@@ -63,17 +59,14 @@ def logits(model: Any) -> Any:
 
 
 def test_the_merged_model_does_what_the_adapter_does(
-    base_16: Path, trained: Path, merged: tuple[RunDirectory, MergeOutcome]
+    base_16: Path, trained: Path, merged: tuple[RunDirectory, MergeReport]
 ) -> None:
     """Measured here anew, on tokens that the trainer did not look at, with PEFT's own loading of the adapter."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    directory, outcome = merged
-    assert outcome.failure is None
-    report = outcome.report
-    assert report is not None
+    directory, report = merged
     assert report.logit_error <= 1e-4
     assert report.dtype == "bfloat16"
     assert report.adapter_effect > 20 * report.rounded_logit_error > 0
@@ -88,7 +81,7 @@ def test_the_merged_model_does_what_the_adapter_does(
 
 
 def test_tokenizer_template_and_generation_configuration_come_along(
-    base_16: Path, merged: tuple[RunDirectory, MergeOutcome]
+    base_16: Path, merged: tuple[RunDirectory, MergeReport]
 ) -> None:
     from transformers import AutoTokenizer
 
@@ -99,7 +92,7 @@ def test_tokenizer_template_and_generation_configuration_come_along(
     assert after.chat_template == MARKED_TEMPLATE
     generation = json.loads((directory.merged / "generation_config.json").read_text())
     assert (generation["max_new_tokens"], generation["eos_token_id"]) == (17, 2)
-    assert sorted(path.name for path in directory.root.iterdir()) == ["merge.json", "merge_report.json", "merged"]
+    assert [path.name for path in directory.root.iterdir()] == ["merged"]
 
 
 def test_a_template_of_the_operators_is_the_merged_models(base_16: Path, trained: Path, tmp_path: Path) -> None:
