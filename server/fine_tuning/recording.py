@@ -75,8 +75,16 @@ def _describe(
         license_link=base.licence.link,
     )
     settings = settings_of(spec)
+    data_gate = None if found is None else condense(found.data_gate)
     circumstances = Circumstances(
-        base_record, training, validation, settings, step, job.total_steps, is_checkpoint=name.step is not None
+        base_model=base_record,
+        training=training,
+        validation=validation,
+        settings=settings,
+        step=step,
+        total_steps=job.total_steps,
+        is_checkpoint=name.step is not None,
+        data_gate=data_gate,
     )
     return Manifest(
         name=str(name),
@@ -96,7 +104,7 @@ def _describe(
         trained_tokens=history.trained_tokens,
         packages={package: _version(package) for package in _PACKAGES},
         metrics=summarise_metrics(history.steps),
-        data_gate=None if found is None else condense(found.data_gate),
+        data_gate=data_gate,
         estimate=None if found is None else condense(found.estimate),
         measured=None if found is None else condense(found.measured),
         known_limits=known_limits(circumstances),

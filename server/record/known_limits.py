@@ -8,6 +8,7 @@ from server.record.manifest import BaseModelRecord, DataRecord
 
 _TOY_PARAMETERS = 100_000_000
 _FEW_EXAMPLES = 100
+_MOST_WARNINGS = 20
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,11 @@ class Circumstances:
     step: int
     total_steps: int | None
     is_checkpoint: bool
+    data_gate: Mapping[str, Any] | None = None  # what was found in the data
 
 
 def known_limits(of: Circumstances) -> tuple[str, ...]:
-    found = [*_of_the_base(of.base_model), *_of_the_data(of)]
+    found = [*_of_the_base(of), *_of_the_data(of), *_of_the_gate(of.data_gate or {})]
     if of.is_checkpoint:
         planned = "" if of.total_steps is None else f" of {of.total_steps}"
         found.append(f"It is a checkpoint after step {of.step}{planned}: training went on from there.")
@@ -32,8 +34,14 @@ def known_limits(of: Circumstances) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _of_the_base(base: BaseModelRecord) -> list[str]:
-    found = []
+def _of_the_base(of: Circumstances) -> list[str]:
+    base, found = of.base_model, []
+    memory = of.settings.get("memory")
+    if isinstance(memory, Mapping) and memory.get("quantization") is not None:
+        found.append(
+            f"It was trained on the base model in the form {memory['quantization']}: on the unquantised base, which "
+            "serves it, it behaves a little differently."
+        )
     if base.parameters is not None and base.parameters < _TOY_PARAMETERS:
         found.append(
             f"The base model has {base.parameters / 1e6:.1f} million parameters: enough to try fine-tuning, "
@@ -64,3 +72,14 @@ def _of_the_data(of: Circumstances) -> list[str]:
     if of.validation is None:
         found.append("There was no validation file: how it does on data it has not seen was not measured.")
     return found
+
+
+def _of_the_gate(report: Mapping[str, Any]) -> list[str]:
+    """The warnings among the findings; they hold no text of the data."""
+    findings = report.get("findings")
+    found = [finding for finding in findings if isinstance(finding, Mapping)] if isinstance(findings, list) else []
+    return [
+        f"A check of the data warned: {finding['message']}"
+        for finding in found
+        if finding.get("severity") == "warning" and isinstance(finding.get("message"), str)
+    ][:_MOST_WARNINGS]

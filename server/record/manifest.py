@@ -11,6 +11,7 @@ from server.record.hashes import sha256
 MANIFEST = "manifest.json"
 MANIFEST_VERSION: Literal[1] = 1
 
+_MOST_RECORDS = 100  # of a list in a report
 _LOSSES = ("full_valid_loss", "valid_loss", "train_loss")  # the best step is that of the first that was measured
 
 
@@ -134,14 +135,17 @@ def settings_of(spec: Mapping[str, Any]) -> dict[str, JsonValue]:
 
 
 def condense(report: Mapping[str, Any] | None) -> dict[str, JsonValue] | None:
-    """A report in numbers: of each list, only how long it is."""
+    """A report in numbers: of a list of records, each condensed likewise; of any other list, only how long it is."""
     return None if report is None else {name: _condensed(value) for name, value in _without_paths(report).items()}
 
 
 def _condensed(value: JsonValue) -> JsonValue:
     if isinstance(value, dict):
         return {name: _condensed(item) for name, item in value.items()}
-    return len(value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        is_of_records = bool(value) and len(value) <= _MOST_RECORDS and all(isinstance(item, dict) for item in value)
+        return [_condensed(item) for item in value] if is_of_records else len(value)
+    return value
 
 
 def _without_paths(values: Mapping[str, Any]) -> dict[str, JsonValue]:

@@ -29,6 +29,7 @@ def render_model_card(manifest: Manifest, legal_files: Iterable[str] = ()) -> st
         _training_data(manifest),
         _hyperparameters(manifest),
         _results(manifest),
+        *_estimated_and_measured(manifest),
         _how_to_use(manifest),
         "## Limits\n\n" + "\n".join(f"- {sentence}" for sentence in manifest.known_limits),
         licence_section(base, legal_files),
@@ -137,6 +138,16 @@ def _results(manifest: Manifest) -> str:
         )
     lines.append(f"![Training and validation loss by step]({LOSS_CURVE})")
     return "\n\n".join(lines)
+
+
+def _estimated_and_measured(manifest: Manifest) -> list[str]:
+    parts = {"estimated": manifest.estimate, "measured": manifest.measured}
+    tables = [
+        table((kind, ""), [(f"`{name}`", value) for name, value in _flat(report) if not isinstance(value, list)])
+        for kind, report in parts.items()
+        if report is not None
+    ]
+    return ["## Estimated and measured", *tables] if tables else []
 
 
 def _how_to_use(manifest: Manifest) -> str:

@@ -112,6 +112,9 @@ def test_settings_are_everything_but_places_and_whose_they_are() -> None:
 
 
 def test_a_report_is_kept_in_numbers() -> None:
+    findings = {"findings": [{"check": "duplicates", "lines": [1, 5], "n_lines": 2}]}
+    assert condense(findings) == {"findings": [{"check": "duplicates", "lines": 2, "n_lines": 2}]}
+    assert condense({"findings": [{"n": 1}] * 101}) == {"findings": 101}
     report = {"checks": {"duplicates": {"rows": [1, 5, 9], "severity": "warning"}}, "cache": "/home/cache", "n": 3}
 
     assert condense(report) == {"checks": {"duplicates": {"rows": 3, "severity": "warning"}}, "n": 3}
@@ -126,6 +129,15 @@ def test_a_report_is_kept_in_numbers() -> None:
             ["3.7 million parameters", "2 training example(s) were longer than the context of 1,024 tokens", "300 ex"],
         ),
         ({"validation": None}, ["no validation file"]),
+        ({"settings": {"memory": {"quantization": "nf4"}}}, ["in the form nf4"]),
+        (
+            {
+                "data_gate": {
+                    "findings": [{"severity": "warning", "message": "9 rows are alike."}, {"severity": "info"}]
+                }
+            },
+            ["A check of the data warned: 9 rows are alike."],
+        ),
         ({"is_checkpoint": True}, ["a checkpoint after step 5 of 20"]),
         ({"training": DATA.model_copy(update={"n_examples": 12})}, ["12 example(s). Few"]),
         ({"training": DATA.model_copy(update={"n_dropped": 4})}, ["4 training example(s) were left out"]),
@@ -154,7 +166,9 @@ def test_nothing_is_limited_that_is_as_it_should_be() -> None:
     base = BASE.model_copy(update={"parameters": 8_000_000_000})
     data = DATA.model_copy(update={"n_truncated": 0, "n_examples": 5000})
 
-    assert known_limits(Circumstances(base, data, data, {}, 20, 20, is_checkpoint=False)) == (
+    assert known_limits(
+        Circumstances(base, data, data, {}, 20, 20, is_checkpoint=False, data_gate={"findings": 3})
+    ) == (
         "It was trained on 5,000 example(s).",
         "Losses and accuracies count tokens; whether whole answers are right was not measured.",
     )
@@ -195,6 +209,14 @@ def test_the_card_is_one_of_the_hubs() -> None:
         "`LICENSE.txt`, `NOTICE`",
     ):
         assert part in text
+
+
+def test_what_was_estimated_and_measured_stands_side_by_side() -> None:
+    card = render_model_card(make_manifest(estimate={"memory": {"peak": 7_000}}, measured={"peak": 7_100, "by": [1]}))
+
+    assert "| `memory.peak` | 7,000 |" in card
+    assert "| `peak` | 7,100 |" in card
+    assert "Estimated and measured" not in render_model_card(make_manifest())
 
 
 def test_an_unknown_licence_is_said_to_be_unknown_and_a_repository_named_with_its_commit() -> None:
