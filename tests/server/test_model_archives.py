@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from server.base_models import BaseModels
+from server.db.project_session import project_session
 from server.db.tables import FineTunedModelRow
-from server.models.aliases import set_alias
+from server.models.aliases import delete_alias, set_alias
 from server.models.archive import ArchiveTorn, open_archive, safe_name
 from tests.adapter_files import write_adapter
 from tests.factories import make_model
@@ -198,8 +199,11 @@ def test_an_alias_gives_the_model_it_stands_for(api: Api, http: httpx.Client) ->
     row = make_published(api)
     base_models: BaseModels = api.services.base_models
     set_alias(api.database, base_models, api.project_id, name="desk/model", target=row.name)
+    by_alias = http.get(url_of("desk/model"))
+    with project_session(api.database, api.project_id, write=True) as session:
+        delete_alias(session, "desk/model")
 
-    assert http.get(url_of("desk/model")).content == http.get(url_of(row.name)).content
+    assert by_alias.content == http.get(url_of(row.name)).content
 
 
 def test_a_model_that_is_deleted_is_gone_with_every_file(api: Api, http: httpx.Client) -> None:

@@ -98,7 +98,7 @@ def test_settings_are_everything_but_places_and_whose_they_are() -> None:
         "attempt": 2,
         "base_model": {"source": "/srv/model"},
         "start_from": "parent",
-        "resume_from": "/home/run/checkpoints/step_000010",
+        "resume_from": "/srv/run/checkpoints/step_000010",
         "seed": 7,
         "threads": 1,
         "method": {"type": "supervised", "n_epochs": 2, "template": "/srv/template"},
@@ -115,7 +115,7 @@ def test_a_report_is_kept_in_numbers() -> None:
     findings = {"findings": [{"check": "duplicates", "lines": [1, 5], "n_lines": 2}]}
     assert condense(findings) == {"findings": [{"check": "duplicates", "lines": 2, "n_lines": 2}]}
     assert condense({"findings": [{"n": 1}] * 101}) == {"findings": 101}
-    report = {"checks": {"duplicates": {"rows": [1, 5, 9], "severity": "warning"}}, "cache": "/home/cache", "n": 3}
+    report = {"checks": {"duplicates": {"rows": [1, 5, 9], "severity": "warning"}}, "cache": "/srv/cache", "n": 3}
 
     assert condense(report) == {"checks": {"duplicates": {"rows": 3, "severity": "warning"}}, "n": 3}
     assert condense(None) is None
