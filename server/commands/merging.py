@@ -61,7 +61,7 @@ def _run(run: RunDirectory) -> MergeReport:
     if outcome is None:
         sys.stderr.writelines(run.log.read_text(errors="replace").splitlines(keepends=True)[-_LINES_SHOWN:])
         raise CommandFailed(
-            f"merging ended with exit code {code} and no report; it needs about 6 bytes of memory for each of the "
+            f"merging ended with exit code {code} and no report; it needs up to 10 bytes of memory for each of the "
             "base's parameters"
         )
     if outcome.report is None:
