@@ -5,10 +5,13 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 LOSS_CURVE = "loss_curve.png"
+
+_Points = tuple[tuple[float, float], ...]
 
 _MOST_POINTS = 500  # of a curve; more would not be seen
 _LOCK = threading.Lock()  # matplotlib is not made for several threads
@@ -21,27 +24,32 @@ _CURVES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 def draw_loss_curve(steps: Sequence[Mapping[str, Any]]) -> bytes:
     """A PNG of every loss that was measured; the same steps give the same bytes."""
+    curves = [[(int(step["step"]), float(step[name])) for step in steps if name in step] for name, _, _ in _CURVES]
     with _LOCK:
-        _give_matplotlib_a_cache()
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        return _draw(tuple(tuple(thin(points)) for points in curves))
 
-        figure = Figure(figsize=(7, 4), dpi=100)
-        FigureCanvasAgg(figure)
-        axes = figure.add_axes((0.1, 0.13, 0.87, 0.83))
-        for name, label, style in _CURVES:
-            points = [(int(step["step"]), float(step[name])) for step in steps if name in step]
-            if points:
-                axes.plot(*zip(*thin(points), strict=True), label=label, **style)
-        axes.set_xlabel("step")
-        axes.set_ylabel("loss (nats a token)")
-        axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.25)
-        if axes.has_data():
-            axes.legend(frameon=False)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", metadata={"Software": None})
-        return picture.getvalue()
+
+@lru_cache(maxsize=32)
+def _draw(curves: tuple[_Points, ...]) -> bytes:
+    _give_matplotlib_a_cache()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.1, 0.13, 0.87, 0.83))
+    for points, (_, label, style) in zip(curves, _CURVES, strict=True):
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, **style)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss (nats a token)")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    if axes.has_data():
+        axes.legend(frameon=False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 4})
+    return picture.getvalue()
 
 
 def thin(points: Sequence[tuple[int, float]], most: int = _MOST_POINTS) -> list[tuple[float, float]]:
