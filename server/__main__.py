@@ -79,6 +79,10 @@ def _run(asked: argparse.Namespace, settings: Settings) -> int:
             from server.commands import projects
 
             return projects.run(asked, settings)
+        case "models":
+            from server.commands import models
+
+            return models.run(asked, settings)
         case "import":
             from server.commands import importing
 

@@ -21,13 +21,14 @@ from server.fine_tuning import routes as fine_tuning
 from server.idempotency.running import RunningKeys
 from server.limits import JsonBodies
 from server.models import alias_routes as model_aliases
+from server.models import archive_routes as model_archives
 from server.models import routes as models
 from server.models.resolving import find_servable
 from server.request_ids import RequestIds
 from server.uploads import routes as uploads
 from server.uploads.joining import Completions
 
-ROUTERS = (files, uploads, fine_tuning, checkpoint_permissions, models, model_aliases, health)
+ROUTERS = (files, uploads, fine_tuning, checkpoint_permissions, models, model_aliases, model_archives, health)
 
 _STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts)")
 

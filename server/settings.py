@@ -77,6 +77,11 @@ class Settings:
         return self.home / "wandb"
 
     @property
+    def hashes(self) -> Path:
+        """What base models' files were hashed to; only saves time."""
+        return self.home / "cache" / "hashes.json"
+
+    @property
     def logs(self) -> Path:
         return self.home / "logs"
 

@@ -1,4 +1,4 @@
-"""`python -m trainer [check] RUN_DIR`: parse the spec, and only then import what is slow.
+"""`python -m trainer [check | merge] RUN_DIR`: parse the spec, and only then import what is slow.
 
 Exit status: 0 done; 1 failed, and the last event says why; 64 the spec or the run directory is not for this version;
 143 stopped when asked to.
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from trainer import environment
 from trainer.contract.checkpoint import step_of
 from trainer.contract.events import Failed, Interrupted
+from trainer.contract.merge import MergeOutcome
 from trainer.contract.report import CheckFailure, CheckReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
@@ -27,10 +28,12 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["check", directory]:
             return check(RunDirectory(Path(directory)))
+        case ["merge", directory]:
+            return merge(RunDirectory(Path(directory)))
         case [directory]:
             return train(RunDirectory(Path(directory)))
         case _:
-            print("usage: python -m trainer [check] RUN_DIR", file=sys.stderr)  # noqa: T201 - to its user
+            print("usage: python -m trainer [check | merge] RUN_DIR", file=sys.stderr)  # noqa: T201 - to its user
             return UNUSABLE
 
 
@@ -71,10 +74,31 @@ def check(directory: RunDirectory) -> int:
 
         report = ask(directory, spec)
     except Exception as error:  # the trainer's one boundary
-        failure = _describe(error)
-        report = CheckReport(failure=CheckFailure(code=failure.code, message=failure.message, param=failure.param))
+        report = CheckReport(failure=_check_failure(error))
     directory.write_report(report)
     return 0
+
+
+def merge(directory: RunDirectory) -> int:
+    """Write the merged model and the report; one that holds a failure is a good end, too."""
+    try:
+        spec = directory.read_merge_spec()
+    except (OSError, ValidationError) as error:
+        return _refuse(error)
+    environment.prepare(spec.base_model)
+    try:
+        from trainer.merge import merge as do
+
+        outcome = MergeOutcome(report=do(directory, spec))
+    except Exception as error:  # the trainer's one boundary
+        outcome = MergeOutcome(failure=_check_failure(error))
+    directory.write_merge_outcome(outcome)
+    return 0
+
+
+def _check_failure(error: Exception) -> CheckFailure:
+    failure = _describe(error)
+    return CheckFailure(code=failure.code, message=failure.message, param=failure.param)
 
 
 def _run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interruption: Interruption) -> None:

@@ -48,7 +48,7 @@ def load_chat_tokenizer(source: BaseModelSource) -> ChatTokenizer:
         BaseModelUnavailable: one of them is missing, or the template cannot be trained with.
     """
     try:
-        tokenizer = _load_tokenizer(source)
+        tokenizer = load_tokenizer(source)
         generation_stops = _stop_token_ids(source)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise BaseModelUnavailable("The tokenizer of the base model could not be loaded.") from error
@@ -63,7 +63,12 @@ def load_chat_tokenizer(source: BaseModelSource) -> ChatTokenizer:
     return ChatTokenizer(renderer, tokenizer, frozenset(stop for stop in stop_ids if stop is not None))
 
 
-def _load_tokenizer(source: BaseModelSource) -> Any:
+def load_tokenizer(source: BaseModelSource) -> Any:
+    """The base model's tokenizer as it comes; `load_chat_tokenizer` says what training needs of it.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError, ImportError: it cannot be loaded.
+    """
     where: dict[str, Any] = {
         "revision": source.revision,
         "trust_remote_code": False,

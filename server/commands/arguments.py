@@ -23,6 +23,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     _add_keys(commands.add_parser("keys", help="make, list and revoke API keys"), home)
     _add_projects(commands.add_parser("projects", help="look after projects"), home)
     _add_jobs(commands.add_parser("jobs", help="look after fine-tuning jobs"), home)
+    _add_models(commands.add_parser("models", help="list and export fine-tuned models"), home)
     _add_import(commands.add_parser("import", help="copy an account from elsewhere"), home)
 
     api = commands.add_parser("api")  # these two are started by `serve`, which hands them their settings
@@ -62,6 +63,17 @@ def _add_jobs(jobs: argparse.ArgumentParser, home: argparse.ArgumentParser) -> N
         action.add_argument("job_id", metavar="JOB", help="as `tunesmith jobs list` shows it")
         if name == "logs":
             action.add_argument("--follow", action="store_true", help="go on until the job ends")
+
+
+def _add_models(models: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
+    actions = models.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", parents=[home], help="show the fine-tuned models of every project, newest first")
+    export = actions.add_parser("export", parents=[home], help="copy a model out of the home, with its manifest")
+    export.add_argument("name", metavar="NAME", help="as `tunesmith models list` shows it")
+    export.add_argument("--merged", action="store_true", help="added to its base model: a model of its own")
+    export.add_argument(
+        "--output", type=_directory, metavar="PATH", help="a directory to make, or a file that ends in .tar"
+    )
 
 
 def _add_import(importing: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:

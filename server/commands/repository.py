@@ -7,12 +7,18 @@ from sqlalchemy import Engine
 from sqlmodel import col, select
 
 from server.db.system_session import system_session
-from server.db.tables import JobEventRow, JobRow, ProjectRow
+from server.db.tables import FineTunedModelRow, JobEventRow, JobRow, ProjectRow
 
 
 @dataclass(frozen=True)
 class JobListing:
     job: JobRow
+    project: str
+
+
+@dataclass(frozen=True)
+class ModelListing:
+    model: FineTunedModelRow
     project: str
 
 
@@ -38,6 +44,25 @@ def list_jobs(database: Engine) -> list[JobListing]:
 def find_job(database: Engine, job_id: str) -> JobRow | None:
     with system_session(database) as session:
         return session.get(JobRow, job_id)
+
+
+def list_models(database: Engine) -> list[ModelListing]:
+    """Newest first; those that were deleted are not among them."""
+    statement = (
+        select(FineTunedModelRow, ProjectRow)
+        .join(ProjectRow, col(ProjectRow.id) == col(FineTunedModelRow.project_id))
+        .where(col(FineTunedModelRow.deleted_at).is_(None))
+        .order_by(col(FineTunedModelRow.seq).desc())
+    )
+    with system_session(database) as session:
+        return [ModelListing(model, project.name) for model, project in session.exec(statement)]
+
+
+def find_model(database: Engine, name: str) -> FineTunedModelRow | None:
+    """None for one that was deleted, too."""
+    with system_session(database) as session:
+        row = session.get(FineTunedModelRow, name)
+        return None if row is None or row.deleted_at is not None else row
 
 
 def find_news(database: Engine, job_id: str, *, after_seq: int) -> JobNews | None:

@@ -78,6 +78,12 @@ def metrics_of(engine: Engine, job: JobRow) -> list[dict[str, object]]:
     return [row.data or {} for row in rows]
 
 
+def find_report(engine: Engine, job: JobRow) -> JobReportRow | None:
+    """What was found in the job's data, estimated and measured; None if nothing was."""
+    with system_session(engine) as session:
+        return session.exec(select(JobReportRow).where(JobReportRow.job_id == job.id)).one_or_none()
+
+
 def checkpoints_of(session: Session, job: JobRow) -> Sequence[CheckpointRow]:
     """Newest step first."""
     statement = select(CheckpointRow).where(CheckpointRow.job_id == job.id)

@@ -71,7 +71,7 @@ def _publish(services: WorkerServices, job: JobRow, snapshot: ReportedCheckpoint
     name = parse_model_name(pending)
     if name is None:
         raise ValueError("a snapshot that is to be published has a model's name")
-    directory = publish_files(snapshot.directory / ADAPTER, services.settings.adapters, name)
+    directory = publish_files(services, job, snapshot.directory / ADAPTER, name, snapshot.event.step)
     adapter = AdapterRef(pending, job.base_model, services.settings.adapters / directory, rank_of(job))
     try:
         services.adapters.verify(adapter)

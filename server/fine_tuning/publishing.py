@@ -11,6 +11,7 @@ from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow
 from server.fine_tuning.job_changes import add_event, fail, move
 from server.fine_tuning.leases import checkpoints_of, find_model, get_project, metrics_of, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, metrics_data
+from server.fine_tuning.recording import add_record
 from server.fine_tuning.result_file import RESULT_FILENAME, step_metrics_csv
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.succession import take_over_names
@@ -26,6 +27,7 @@ from trainer.contract.run_directory import read_events
 
 KEPT_CHECKPOINTS = 3  # the newest, the final model's among them: OpenAI's number
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+GOLDEN_SAMPLES = "golden_samples.json"  # what the trained model answered, where the run left it
 
 
 def name_model(services: WorkerServices, job: JobRow, step: int | None = None) -> FineTunedModelName:
@@ -35,11 +37,12 @@ def name_model(services: WorkerServices, job: JobRow, step: int | None = None) -
     return new_model_name(job.requested_model if parent is None else parent.base, slug, job.suffix, step)
 
 
-def publish_files(source: Path, adapters: Path, name: FineTunedModelName) -> str:
-    """Copy an adapter to where models are served from; complete when it has its name. Idempotent.
+def publish_files(services: WorkerServices, job: JobRow, source: Path, name: FineTunedModelName, step: int) -> str:
+    """Copy an adapter to where models are served from, with its record; complete when it has its name. Idempotent.
 
-    Returns its directory, relative to `adapters`: the unique part of the name.
+    Returns its directory, relative to the settings' `adapters`: the unique part of the name.
     """
+    adapters = services.settings.adapters
     final = adapters / name.unique
     if not final.exists():
         staged = adapters / f"{name.unique}.tmp"
@@ -47,6 +50,9 @@ def publish_files(source: Path, adapters: Path, name: FineTunedModelName) -> str
         staged.mkdir(parents=True)
         for file in ADAPTER_FILES:
             shutil.copyfile(source / file, staged / file)
+        if (source / GOLDEN_SAMPLES).is_file():
+            shutil.copyfile(source / GOLDEN_SAMPLES, staged / GOLDEN_SAMPLES)
+        add_record(services, job, staged, name=name, step=step)
         publish_directory(staged, final)
     return name.unique
 
@@ -74,7 +80,8 @@ def publish_result(services: WorkerServices, job: JobRow) -> None:
     if name is None:
         raise ValueError("a job that has its result has a name for its model")
     run = services.run_directory(job)
-    directory = publish_files(run.root / _result_of(run.events).adapter, services.settings.adapters, name)
+    result = _result_of(run.events)
+    directory = publish_files(services, job, run.root / result.adapter, name, result.step)
     adapter = AdapterRef(str(name), job.base_model, services.settings.adapters / directory, rank_of(job))
     try:
         services.adapters.verify(adapter)

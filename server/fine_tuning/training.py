@@ -189,7 +189,7 @@ def _publish_checkpoint(
     if not adapter.exists():
         return None  # pruned by the trainer meanwhile: newer ones have been saved
     name = name_model(services, job, event.step)
-    return name, publish_files(adapter, services.settings.adapters, name)
+    return name, publish_files(services, job, adapter, name, event.step)
 
 
 def _apply(

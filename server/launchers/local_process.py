@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 from server.guard import ALREADY_GUARDED, LIFELINE_VARIABLE, process_start_time
+from server.launchers.environment import without_secrets
 from server.launchers.launcher import Exited, LaunchRefused, LaunchRequest, Lost, RunHandle, Running, RunState
 
 _KIND = "local_process"
 _START_TIMEOUT_S = 20.0
 _POLL_S = 0.02
-_SECRETS = ("TUNESMITH_API_KEY", "TUNESMITH_ADMIN_KEY")
 
 
 def command(request: LaunchRequest, module: str) -> list[str]:
@@ -81,9 +81,7 @@ class LocalProcessLauncher:
 
 
 def _environment(request: LaunchRequest) -> dict[str, str]:
-    """The worker's, without the service's keys: a trainer has no use for them."""
-    kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-    return {**kept, **request.environment}
+    return {**without_secrets(os.environ), **request.environment}
 
 
 def _is_locked(path: Path) -> bool:

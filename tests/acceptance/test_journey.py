@@ -1,12 +1,18 @@
 """The whole journey with the official client: files, a job on "auto", its model, and what is left of it."""
 
 import csv
+import hashlib
+import io
+import json
 import math
+import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
@@ -166,6 +172,29 @@ def test_the_last_three_epochs_have_a_checkpoint_and_the_last_is_the_model(
     for checkpoint in journey.checkpoints:
         assert checkpoint.metrics.full_valid_loss is not None
         assert ask(client, _name(checkpoint), TASK.held_out[0])
+
+
+def test_the_model_and_each_checkpoint_can_be_taken_away_with_their_record(
+    client: openai.OpenAI, stranger: openai.OpenAI, journey: Journey
+) -> None:
+    """By a plain HTTP client: the route is not OpenAI's."""
+    for checkpoint in journey.checkpoints:
+        url = f"{client.base_url}tunesmith/models/{_name(checkpoint)}/archive"
+        answer = httpx.get(url, headers={"authorization": f"Bearer {client.api_key}"})
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-length"] == str(len(answer.content))
+        with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
+            files = {Path(member.name).name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]  # all are files
+        manifest = json.loads(files["manifest.json"])
+        assert set(files) == {*manifest["files"], "manifest.json"}
+        for name, file in manifest["files"].items():
+            assert (len(files[name]), hashlib.sha256(files[name]).hexdigest()) == (file["bytes"], file["sha256"])
+        assert (manifest["name"], manifest["step"]) == (_name(checkpoint), checkpoint.step_number)
+        assert manifest["metrics"]["last"]["full_valid_loss"] == checkpoint.metrics.full_valid_loss
+        assert b'license: "apache-2.0"' in files["README.md"]
+        assert files["loss_curve.png"].startswith(b"\x89PNG")
+        assert not any(question.message.encode() in files["manifest.json"] for question in TASK.training[:N_EXAMPLES])
+        assert httpx.get(url, headers={"authorization": f"Bearer {stranger.api_key}"}).status_code == 404
 
 
 def test_the_result_file_is_plain_csv(client: openai.OpenAI, journey: Journey) -> None:

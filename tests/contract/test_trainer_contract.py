@@ -12,6 +12,7 @@ from trainer_runs import ROOT, checkpoints_saved, events, finish, make_base, mak
 
 from trainer.contract.checkpoint import find_newest_checkpoint, is_complete
 from trainer.contract.events import Failed, FailureCode, Interrupted, Started, Succeeded, TrainerEvent
+from trainer.contract.merge import MergeOutcome, MergeSpec
 from trainer.contract.report import CheckReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, TrainingSpec
@@ -195,6 +196,8 @@ def test_a_change_of_the_contract_shows_in_review() -> None:
         "TrainerEvent": TypeAdapter[TrainerEvent](TrainerEvent).json_schema(),
         "CheckSpec": CheckSpec.model_json_schema(),
         "CheckReport": CheckReport.model_json_schema(),
+        "MergeSpec": MergeSpec.model_json_schema(),
+        "MergeOutcome": MergeOutcome.model_json_schema(),
     }
     text = json.dumps(schemas, indent=1, sort_keys=True) + "\n"
     assert text == (Path(__file__).parent / "trainer_contract.json").read_text()

@@ -12,6 +12,7 @@
       stop               its existence asks the run to stop, like SIGTERM
 
 `python -m trainer check` works in such a directory too: `check.json` in, `report.json` out.
+So does `python -m trainer merge`: `merge.json` in, `merge_report.json` and the model in `merged/` out.
 """
 
 import os
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.contract.events import TrainerEvent, parse_event
+from trainer.contract.merge import MergeOutcome, MergeSpec
 from trainer.contract.report import CheckReport
 from trainer.contract.spec import CheckSpec, Frozen, TrainingSpec
 
@@ -31,6 +33,9 @@ class RunDirectory:
         self.spec = root / "spec.json"
         self.check_spec = root / "check.json"
         self.report = root / "report.json"
+        self.merge_spec = root / "merge.json"
+        self.merge_report = root / "merge_report.json"
+        self.merged = root / "merged"
         self.training_file = root / "training.jsonl"
         self.validation_file = root / "validation.jsonl"
         self.parent = root / "parent"
@@ -62,6 +67,22 @@ class RunDirectory:
         """The report, or None if there is none (yet)."""
         try:
             return CheckReport.model_validate_json(self.report.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def write_merge_spec(self, spec: MergeSpec) -> None:
+        write_atomically(self.merge_spec, _dump(spec))
+
+    def read_merge_spec(self) -> MergeSpec:
+        return MergeSpec.model_validate_json(self.merge_spec.read_bytes())
+
+    def write_merge_outcome(self, outcome: MergeOutcome) -> None:
+        write_atomically(self.merge_report, _dump(outcome))
+
+    def read_merge_outcome(self) -> MergeOutcome | None:
+        """None if there is none (yet)."""
+        try:
+            return MergeOutcome.model_validate_json(self.merge_report.read_bytes())
         except FileNotFoundError:
             return None
 
