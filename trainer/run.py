@@ -4,7 +4,7 @@ import torch
 
 from trainer.base_model import attach_lora, load_base_model
 from trainer.callbacks import StepCallback
-from trainer.checkpoints import publish_adapter, resume, start_from
+from trainer.checkpoints import publish_adapter, resume, return_to_best, start_from
 from trainer.contract.events import Started, Succeeded
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
@@ -34,6 +34,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     base = load_base_model(spec.base_model, "cuda" if torch.cuda.is_available() else "cpu")
     model = attach_lora(base, spec.lora, spec.seed)
     state = TrainingState(model, *supervised.build_optimizer(model, spec.method, order.total_steps))
+    state.keeps_best = spec.method.early_stopping_patience is not None
     if spec.resume_from is not None:
         resume(spec.resume_from, state)
     elif spec.start_from is not None:
@@ -47,8 +48,15 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     with interruption.deferred():
         if ongoing.steps_left:
             train(ongoing, supervised.build(ongoing, chat.tokenizer, training.examples), validation)
-        publish_adapter(directory, state)
-        reporter.report(Succeeded, step=state.step, trained_tokens=state.trained_tokens, adapter=directory.adapter.name)
+        publish_adapter(directory, model, step=return_to_best(state))
+        reporter.report(
+            Succeeded,
+            step=state.step,
+            trained_tokens=state.trained_tokens,
+            adapter=directory.adapter.name,
+            best=None if state.best_weights is None else state.best,
+            stopped_early=state.step < order.total_steps,
+        )
         interruption.ignore()
 
 

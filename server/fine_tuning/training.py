@@ -20,6 +20,7 @@ from server.fine_tuning.lifecycle import (
     apply,
     conclude,
 )
+from server.fine_tuning.outcome import is_for_clients
 from server.fine_tuning.publishing import add_checkpoint, name_model, publish_files
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.worker_services import WorkerServices
@@ -181,9 +182,11 @@ def _stage_files(services: WorkerServices, job: JobRow, run: RunDirectory) -> bo
 def _publish_checkpoint(
     services: WorkerServices, job: JobRow, run: RunDirectory, event: TrainerEvent
 ) -> tuple[FineTunedModelName, str] | None:
-    """Publish the files of a checkpoint that clients are to see; the last epoch's are the job's model."""
-    epochs = (job.hyperparameters or {})["n_epochs"]
-    if not isinstance(event, CheckpointSaved) or event.epoch is None or event.epoch >= epochs:
+    """Publish the files of a checkpoint that clients are to see; the job's model has its own name."""
+    settings = job.training_settings or {}
+    if not isinstance(event, CheckpointSaved) or not is_for_clients(
+        event, n_epochs=settings["n_epochs"], patience=settings.get("early_stopping_patience")
+    ):
         return None
     adapter = run.root / event.directory / ADAPTER
     if not adapter.exists():
