@@ -5,9 +5,15 @@ A ratio says the same on a slow machine and on a busy one; the times beside it d
 
 import sys
 
-from benchmarks import decisions, lists, uploads, validation
+from benchmarks import decisions, layouts, lists, uploads, validation
 
-BENCHMARKS = {"decisions": decisions.main, "uploads": uploads.main, "lists": lists.main, "validation": validation.main}
+BENCHMARKS = {
+    "decisions": decisions.main,
+    "uploads": uploads.main,
+    "lists": lists.main,
+    "validation": validation.main,
+    "layouts": layouts.main,
+}
 
 
 def main(names: list[str]) -> int:

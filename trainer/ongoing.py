@@ -19,6 +19,7 @@ class OngoingRun:
     interruption: Interruption
     order: StepOrder
     state: TrainingState
+    packs: bool = False  # whether examples share rows
 
     @property
     def steps_left(self) -> range:

@@ -5,7 +5,7 @@ import torch
 from trainer.base_model import attach_lora, load_base_model
 from trainer.callbacks import StepCallback
 from trainer.checkpoints import publish_adapter, resume, return_to_best, start_from
-from trainer.contract.events import Started, Succeeded
+from trainer.contract.events import Note, Started, Succeeded
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
 from trainer.dataset import tokenize_files
@@ -13,6 +13,7 @@ from trainer.interruption import Interruption, StopRequested
 from trainer.methods import supervised
 from trainer.ongoing import OngoingRun
 from trainer.order import StepOrder
+from trainer.packing import keeps_apart
 from trainer.reporter import Reporter
 from trainer.state import TrainingState
 from trainer.tokenizer import load_chat_tokenizer
@@ -35,16 +36,20 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     model = attach_lora(base, spec.lora, spec.seed)
     state = TrainingState(model, *supervised.build_optimizer(model, spec.method, order.total_steps))
     state.keeps_best = spec.method.early_stopping_patience is not None
+    packs = spec.packing and keeps_apart(model, training.examples)
     if spec.resume_from is not None:
         resume(spec.resume_from, state)
     elif spec.start_from is not None:
         start_from(spec.start_from, model)
 
-    ongoing = OngoingRun(directory, spec, reporter, interruption, order, state)
+    ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, packs)
     validation = Validation(validating.examples, ongoing) if validating else None
     reporter.report(
         Started, total_steps=order.total_steps, n_examples=len(training.examples), first_step=state.step + 1
     )
+    if spec.packing and not packs and spec.resume_from is None:
+        message = "Examples are not packed into rows: a layer of this base model would mix them. It only takes longer."
+        reporter.report(Note, level="info", message=message)
     with interruption.deferred():
         if ongoing.steps_left:
             train(ongoing, supervised.build(ongoing, chat.tokenizer, training.examples), validation)

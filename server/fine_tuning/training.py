@@ -142,9 +142,14 @@ def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | N
         shutil.copytree(services.check_directory(job).parent, run.parent)
     checkpoint = find_checkpoint(services, job, attempts=range(job.attempt - 1, 0, -1))
     resume_from = None if checkpoint is None else checkpoint.directory
-    threads = services.settings.trainer_threads
-    start_from = run.parent if job.parent_model is not None else None
-    spec = training_spec.build(job, base, threads=threads, start_from=start_from, resume_from=resume_from)
+    spec = training_spec.build(
+        job,
+        base,
+        threads=services.settings.trainer_threads,
+        packing=services.trainer_device == "cuda",  # on a CPU padded rectangles are faster: docs/decisions/0010
+        start_from=run.parent if job.parent_model is not None else None,
+        resume_from=resume_from,
+    )
     run.write_spec(spec)
     return None
 
