@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 
 from trainer.base_model import copy_adapter
 from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints, publish_directory, seal, step_of
+from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
 from trainer.contract.run_directory import RunDirectory
 from trainer.failures import LossNotFinite, TrainerError
 from trainer.state import TrainingState
@@ -49,13 +50,20 @@ def save_checkpoint(run: RunDirectory, state: TrainingState) -> Path:
     return final
 
 
-def publish_adapter(run: RunDirectory, model: Any, *, step: int) -> None:
-    """Write the result of the run: the model's adapter, which is of that step.
+def publish_adapter(run: RunDirectory, model: Any, *, step: int, take: Callable[[], GoldenSamples | None]) -> None:
+    """Write the result of the run: the model's adapter, which is of that step, and the samples taken of it.
 
     Raises:
         LossNotFinite: the adapter holds a number that is not finite; nothing is published.
     """
-    _publish(run.adapter, lambda staged: write_adapter(staged, model, step=step))
+
+    def fill(staged: Path) -> None:
+        write_adapter(staged, model, step=step)
+        samples = take()
+        if samples is not None:
+            (staged / GOLDEN_SAMPLES).write_text(samples.model_dump_json(indent=1) + "\n")
+
+    _publish(run.adapter, fill)
 
 
 def resume(checkpoint: Path, state: TrainingState) -> None:

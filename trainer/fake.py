@@ -26,6 +26,7 @@ from trainer.contract.events import (
     Succeeded,
 )
 from trainer.contract.examples import format_of, read_examples
+from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSample, GoldenSamples, build_golden_samples
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import CheckFailure, CheckReport, FileReport
 from trainer.contract.run_directory import RunDirectory
@@ -65,6 +66,7 @@ def _train(run: RunDirectory, spec: TrainingSpec) -> int:
                 best = _best_after(order, step)
                 _do_step(run, spec, reporter, order, step)
             _write_adapter(run.root / "staged-adapter")
+            (run.root / "staged-adapter" / GOLDEN_SAMPLES).write_text(_golden_samples().model_dump_json())
             publish_directory(run.root / "staged-adapter", run.adapter)
             reporter.report(
                 Succeeded,
@@ -158,6 +160,14 @@ def _report(path: Path) -> FileReport:
 
 def _tokens(order: StepOrder, step: int) -> int:
     return sum(len(order.examples_of(done)) for done in range(1, step + 1)) * _TOKENS_PER_EXAMPLE
+
+
+def _golden_samples() -> GoldenSamples:
+    """Of an adapter that moves a base by two nats a token, whatever base that is."""
+    sample = GoldenSample(
+        prompt_token_ids=(1, 2), sampled_token_ids=(3, 4), adapter_logprobs=(-1.0, -1.0), base_logprobs=(-3.0, -3.0)
+    )
+    return build_golden_samples([sample], dtype="float32")
 
 
 def _write_adapter(directory: Path) -> None:

@@ -1,14 +1,20 @@
 """One run, from top to bottom."""
 
+from functools import partial
+from typing import Any
+
 import torch
 
 from trainer.base_model import attach_lora, load_base_model
 from trainer.callbacks import StepCallback
 from trainer.checkpoints import publish_adapter, resume, return_to_best, start_from
 from trainer.contract.events import Note, Started, Succeeded
+from trainer.contract.golden import GoldenSamples
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
 from trainer.dataset import tokenize_files
+from trainer.failures import is_out_of_memory
+from trainer.golden_samples import take_golden_samples
 from trainer.interruption import Interruption, StopRequested
 from trainer.methods import supervised
 from trainer.ongoing import OngoingRun
@@ -53,7 +59,8 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     with interruption.deferred():
         if ongoing.steps_left:
             train(ongoing, supervised.build(ongoing, chat.tokenizer, training.examples), validation)
-        publish_adapter(directory, model, step=return_to_best(state))
+        step = return_to_best(state)
+        publish_adapter(directory, model, step=step, take=partial(_take_samples, ongoing, chat.tokenizer, step))
         reporter.report(
             Succeeded,
             step=state.step,
@@ -63,6 +70,25 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
             stopped_early=state.step < order.total_steps,
         )
         interruption.ignore()
+
+
+def _take_samples(ongoing: OngoingRun, tokenizer: Any, step: int) -> GoldenSamples | None:
+    """None, and a note, where memory does not hold a second base beside the one that was trained on."""
+    try:
+        samples = take_golden_samples(ongoing.state.model, tokenizer, ongoing.spec, step=step)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        message = "No golden samples were taken: memory does not hold the base that serves beside the one in training."
+        ongoing.reporter.report(Note, level="warn", message=message)
+        return None
+    if samples.training_gap is not None:
+        message = (
+            f"On the base that serves, the model's log-probabilities are {samples.training_gap:.3f} nats a token from "
+            f"those on the quantised base it was trained on; the base alone is {samples.base_gap:.3f} away"
+        )
+        ongoing.reporter.report(Note, level="info", message=message)
+    return samples
 
 
 def train(ongoing: OngoingRun, trainer: supervised.StepwiseSFTTrainer, validation: Validation | None) -> None:

@@ -12,6 +12,7 @@ from trainer_runs import ROOT, checkpoints_saved, events, finish, make_base, mak
 
 from trainer.contract.checkpoint import find_newest_checkpoint, is_complete
 from trainer.contract.events import Failed, FailureCode, Interrupted, Started, Succeeded, TrainerEvent
+from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
 from trainer.contract.report import CheckReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, TrainingSpec
@@ -81,8 +82,10 @@ def test_a_checkpoint_is_reported_after_its_step_and_is_complete(done: RunDirect
         }
 
 
-def test_the_adapter_holds_two_files_and_nothing_half_written_is_left(done: RunDirectory) -> None:
-    assert {path.name for path in done.adapter.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+def test_the_adapter_holds_three_files_and_nothing_half_written_is_left(done: RunDirectory) -> None:
+    names = {"adapter_config.json", "adapter_model.safetensors", GOLDEN_SAMPLES}
+    assert {path.name for path in done.adapter.iterdir()} == names
+    assert GoldenSamples.model_validate_json((done.adapter / GOLDEN_SAMPLES).read_bytes()).samples
     expected = {
         "spec.json",
         "check.json",
@@ -194,6 +197,7 @@ def test_a_change_of_the_contract_shows_in_review() -> None:
         "TrainingSpec": TrainingSpec.model_json_schema(),
         "TrainerEvent": TypeAdapter[TrainerEvent](TrainerEvent).json_schema(),
         "CheckSpec": CheckSpec.model_json_schema(),
+        "GoldenSamples": GoldenSamples.model_json_schema(),
         "CheckReport": CheckReport.model_json_schema(),
     }
     text = json.dumps(schemas, indent=1, sort_keys=True) + "\n"
