@@ -124,6 +124,24 @@ def test_a_model_that_mixes_the_examples_of_a_row_is_found_out(model: Any, n_exa
     assert not keeps_apart(Mixing(model), examples)
 
 
+def test_a_stop_token_that_is_the_pad_token_too_is_trained_in_every_layout(base: Path, tmp_path: Path) -> None:
+    """Labels made by comparing with the pad token would leave it out, and the model would never learn to stop."""
+    from trainer.dataset import tokenize_files
+    from trainer.scoring import IGNORED, pack, pad
+    from trainer.tokenizer import load_chat_tokenizer
+
+    run = make_run(tmp_path / "run", make_spec(base), n_examples=5)
+    chat = load_chat_tokenizer(run.read_spec().base_model)
+    stop = chat.tokenizer.eos_token_id
+    assert chat.tokenizer.pad_token_id == stop
+    examples = tokenize_files(run, chat, context_length_tokens=256)[0].examples
+    for labels in (pad(examples)["labels"], pack(examples)["labels"]):
+        assert int((labels == stop).sum()) == len(examples)  # one answer each
+    lengths = [len(example.input_ids_L) for example in examples]
+    for row, length in zip(pad(examples)["labels"], lengths, strict=True):
+        assert (row[length:] == IGNORED).all()
+
+
 def test_the_steps_of_a_run_have_the_same_losses_whichever_layout(base: Path, tmp_path: Path) -> None:
     lora = make_spec(base).lora.model_copy(update={"dropout": 0.0})
     rectangles, rows = (
