@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from trainer_runs import ROOT, checkpoints_saved, events, finish, make_base, make_run, make_spec, progress, start
 
 from trainer.contract.checkpoint import find_newest_checkpoint, is_complete
-from trainer.contract.events import Failed, FailureCode, Interrupted, Started, Succeeded, TrainerEvent
+from trainer.contract.events import BestCheckpoint, Failed, FailureCode, Interrupted, Started, Succeeded, TrainerEvent
 from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
 from trainer.contract.report import CheckReport
 from trainer.contract.run_directory import RunDirectory
@@ -189,6 +189,16 @@ def test_the_fake_crashes_and_fails_when_told_to(tmp_path: Path) -> None:
     assert isinstance(last, Failed)
     assert last.code == FailureCode.LOSS_NOT_FINITE
     shutil.rmtree(failed.root)
+
+
+def test_the_fake_stops_early_when_told_to(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_spec(tmp_path, method={"n_epochs": 9, "early_stopping_patience": 2}))
+    assert finish(run, module="trainer.fake", FAKE_FULL_VALID_LOSSES="2,1.5,1.7,1.6,1") == 0
+    last = events(run)[-1]
+    assert isinstance(last, Succeeded)
+    assert (last.step, last.stopped_early) == (4 * 7, True)
+    assert last.best == BestCheckpoint(step=2 * 7, full_valid_loss=1.5, evaluations_since=2)
+    assert [event.step for event in checkpoints_saved(run) if event.is_best] == [7, 14]
 
 
 def test_a_change_of_the_contract_shows_in_review() -> None:
