@@ -5,7 +5,7 @@ A ratio says the same on a slow machine and on a busy one; the times beside it d
 
 import sys
 
-from benchmarks import decisions, gate, lists, uploads, validation
+from benchmarks import decisions, gate, layouts, lists, uploads, validation
 
 BENCHMARKS = {
     "decisions": decisions.main,
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "lists": lists.main,
     "validation": validation.main,
     "gate": gate.main,
+    "layouts": layouts.main,
 }
 
 

@@ -85,6 +85,7 @@ def build_worker_services(settings: Settings) -> WorkerServices:
         launcher=LocalProcessLauncher(),
         adapters=AdapterCheck(settings.control_socket),
         clock=time.time,
+        trainer_device=find_device(),
     )
 
 

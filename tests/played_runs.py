@@ -1,17 +1,27 @@
 """Runs played inside the test: what a trainer would write in a run directory, without a process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from server.launchers.launcher import Exited, LaunchRequest, Lost
 from tests.adapter_files import write_adapter
 from trainer.contract.checkpoint import ADAPTER, publish_directory, seal, step_of
-from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Metrics, Progress, Started, Succeeded
+from trainer.contract.events import (
+    BestCheckpoint,
+    CheckpointSaved,
+    Failed,
+    Interrupted,
+    Metrics,
+    Progress,
+    Started,
+    Succeeded,
+)
 from trainer.contract.examples import format_of
 from trainer.contract.report import CheckFailure, CheckReport, FileReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
+from trainer.early_stopping import compare, is_patience_over
 from trainer.order import StepOrder
 from trainer.reporter import Reporter
 
@@ -22,6 +32,7 @@ class PlayedTrainer:
 
     faults: dict[int, Callable[["PlayedRun"], Exited | Lost]] = field(default_factory=dict)  # by attempt, from 1
     check: Callable[[RunDirectory], CheckReport] = field(default_factory=lambda: report_of)
+    full_valid_losses: Sequence[float] = ()  # of the epochs
     specs: list[TrainingSpec] = field(default_factory=list)  # of the attempts that were played
 
     def __call__(self, request: LaunchRequest) -> Exited | Lost:
@@ -32,27 +43,38 @@ class PlayedTrainer:
         spec = directory.read_spec()
         self.specs.append(spec)
         with Reporter(directory.events) as reporter:
-            run = PlayedRun(directory, spec, reporter)
+            run = PlayedRun(directory, spec, reporter, self.full_valid_losses)
             return self.faults.get(spec.attempt, PlayedRun.succeed)(run)
 
 
 class PlayedRun:
     """One attempt, step by step."""
 
-    def __init__(self, directory: RunDirectory, spec: TrainingSpec, reporter: Reporter) -> None:
+    def __init__(
+        self, directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, losses: Sequence[float] = ()
+    ) -> None:
         self.directory = directory
         self._spec = spec
         self._reporter = reporter
         n_examples = len(directory.training_file.read_bytes().splitlines())
         self._order = StepOrder(n_examples, spec.method.batch_size, spec.method.n_epochs, spec.seed)
         self.step = 0 if spec.resume_from is None else step_of(spec.resume_from) or 0
+        self._full_valid_losses = losses
+        self._best = self._best_after(self.step)
         reporter.report(Started, total_steps=self._order.total_steps, n_examples=n_examples, first_step=self.step + 1)
 
     def succeed(self) -> Exited:
         self.train_to(self._order.total_steps)
         write_adapter(self.directory.adapter)
-        tokens = 20 * self._order.total_steps
-        self._reporter.report(Succeeded, step=self.step, trained_tokens=tokens, adapter="adapter")
+        tokens = 20 * self.step
+        self._reporter.report(
+            Succeeded,
+            step=self.step,
+            trained_tokens=tokens,
+            adapter="adapter",
+            best=None if self._patience is None else self._best,
+            stopped_early=self.step < self._order.total_steps,
+        )
         return Exited(0)
 
     def crash_at(self, step: int) -> Exited:
@@ -77,12 +99,29 @@ class PlayedRun:
         return Exited(1)
 
     def train_to(self, last_step: int) -> None:
-        while self.step < last_step:
+        while self.step < last_step and not is_patience_over(self._best, self._patience):
             self.step += 1
+            self._best = self._best_after(self.step)
             self._do_step()
 
+    @property
+    def _patience(self) -> int | None:
+        return self._spec.method.early_stopping_patience
+
+    def _full_valid_loss(self, step: int) -> float | None:
+        epoch = self._order.epoch_ended_by(step)
+        return self._full_valid_losses[epoch - 1] if epoch and epoch <= len(self._full_valid_losses) else None
+
+    def _best_after(self, step: int) -> BestCheckpoint | None:
+        best = None
+        for done in range(1, step + 1):
+            if (loss := self._full_valid_loss(done)) is not None:
+                best = compare(best, step=done, full_valid_loss=loss)
+        return best
+
     def _do_step(self) -> None:
-        metrics = Metrics(train_loss=2.0 / self.step, train_mean_token_accuracy=0.5)
+        full_loss = self._full_valid_loss(self.step)
+        metrics = Metrics(train_loss=2.0 / self.step, train_mean_token_accuracy=0.5, full_valid_loss=full_loss)
         self._reporter.report(
             Progress,
             step=self.step,
@@ -100,7 +139,10 @@ class PlayedRun:
             seal(staged)
             publish_directory(staged, final)
             directory = str(final.relative_to(self.directory.root))
-            self._reporter.report(CheckpointSaved, step=self.step, epoch=epoch, directory=directory, metrics=metrics)
+            is_best = self._best is not None and self._best.step == self.step
+            self._reporter.report(
+                CheckpointSaved, step=self.step, epoch=epoch, directory=directory, metrics=metrics, is_best=is_best
+            )
 
 
 def report_of(directory: RunDirectory) -> CheckReport:

@@ -155,6 +155,17 @@ def make_run(
     return run
 
 
+def train_here(run: RunDirectory) -> RunDirectory:
+    """Train inside the test, without the seconds that a process takes to import torch."""
+    from trainer.interruption import Interruption
+    from trainer.reporter import Reporter
+    from trainer.run import run as train
+
+    with Reporter(run.events) as reporter:
+        train(run, run.read_spec(), reporter, Interruption(run.stop))
+    return run
+
+
 def start(run: RunDirectory, *, module: str = "trainer", **environment: str) -> subprocess.Popen[bytes]:
     with run.log.open("ab") as log:
         return subprocess.Popen(

@@ -53,6 +53,15 @@ def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
     return get_peft_model(model, config, autocast_adapter_dtype=False)
 
 
+def copy_adapter(model: Any) -> dict[str, Any]:
+    """The adapter's weights as they are now, in main memory, under PEFT's names."""
+    from peft import get_peft_model_state_dict
+
+    return {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in get_peft_model_state_dict(model).items()
+    }
+
+
 def _linear_layers(model: Any) -> list[str]:
     """The names of all linear layers but the output head; PEFT's own "all-linear" lists each with its place."""
     import torch

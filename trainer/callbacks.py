@@ -28,9 +28,9 @@ class StepCallback(TrainerCallback):
 
     def on_log(
         self,
-        args: TrainingArguments,  # noqa: ARG002 - transformers passes it by position, as the next two
+        args: TrainingArguments,  # noqa: ARG002 - transformers passes it by position, as the next one
         state: TrainerState,  # noqa: ARG002
-        control: TrainerControl,  # noqa: ARG002
+        control: TrainerControl,
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
@@ -48,6 +48,8 @@ class StepCallback(TrainerCallback):
             self._report(step, metrics, logs)
         if self._run.order.epoch_ended_by(step) or self._is_checkpoint_due(step):
             self.save()
+        if self._run.is_over:
+            control.should_training_stop = True
         self._run.interruption.check()
 
     def save(self) -> None:
@@ -63,8 +65,14 @@ class StepCallback(TrainerCallback):
             epoch=self._run.order.epoch_ended_by(step),
             directory=str(directory.relative_to(self._run.directory.root)),
             metrics=self._metrics,
+            is_best=self._run.state.is_best,
         )
-        prune(self._run.directory, ends_epoch=lambda step: self._run.order.epoch_ended_by(step) is not None)
+        best = self._run.state.best
+        prune(
+            self._run.directory,
+            ends_epoch=lambda step: self._run.order.epoch_ended_by(step) is not None,
+            best_step=None if best is None else best.step,
+        )
 
     def _validate(self, step: int, metrics: Metrics) -> Metrics:
         if self._validation is None:
@@ -78,6 +86,8 @@ class StepCallback(TrainerCallback):
             measured.update(full_valid_loss=full.mean_loss, full_valid_mean_token_accuracy=full.accuracy)
         if not all(map(math.isfinite, measured.values())):
             raise LossNotFinite("validation loss", step)
+        if "full_valid_loss" in measured:
+            self._run.state.take_evaluation(measured["full_valid_loss"])
         return metrics.model_copy(update=measured)
 
     def _report(self, step: int, metrics: Metrics, logs: dict[str, float]) -> None:

@@ -1,7 +1,8 @@
 """Speaks the trainer's contract without a model, for tests of everything around it: `python -m trainer.fake RUN_DIR`.
 
 The environment scripts it: FAKE_STEP_S seconds a step (0), FAKE_CRASH_AT_STEP (ends at once, without an event),
-FAKE_EXIT_CODE of that crash (9), FAKE_NAN_AT_STEP (the run fails). A checkpoint to resume from is honoured.
+FAKE_EXIT_CODE of that crash (9), FAKE_NAN_AT_STEP (the run fails), FAKE_FULL_VALID_LOSSES (of the epochs, with commas
+between them). A checkpoint to resume from is honoured.
 """
 
 import os
@@ -14,12 +15,23 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trainer.contract.checkpoint import ADAPTER, publish_directory, seal, step_of
-from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Metrics, Progress, Started, Succeeded
+from trainer.contract.events import (
+    BestCheckpoint,
+    CheckpointSaved,
+    Failed,
+    Interrupted,
+    Metrics,
+    Progress,
+    Started,
+    Succeeded,
+)
 from trainer.contract.examples import format_of, read_examples
+from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSample, GoldenSamples, build_golden_samples
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import CheckFailure, CheckReport, FileReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
+from trainer.early_stopping import compare, is_patience_over
 from trainer.failures import LossNotFinite, describe
 from trainer.interruption import Interruption, StopRequested
 from trainer.order import StepOrder
@@ -46,13 +58,24 @@ def _train(run: RunDirectory, spec: TrainingSpec) -> int:
             n_examples = sum(1 for _ in read_examples(run.training_file))
             order = StepOrder(n_examples, spec.method.batch_size, spec.method.n_epochs, spec.seed)
             reporter.report(Started, total_steps=order.total_steps, n_examples=n_examples, first_step=step + 1)
-            while step < order.total_steps:
+            best = _best_after(order, step)
+            patience = spec.method.early_stopping_patience
+            while step < order.total_steps and not is_patience_over(best, patience):
                 interruption.check()
                 step += 1
+                best = _best_after(order, step)
                 _do_step(run, spec, reporter, order, step)
             _write_adapter(run.root / "staged-adapter")
+            (run.root / "staged-adapter" / GOLDEN_SAMPLES).write_text(_golden_samples().model_dump_json())
             publish_directory(run.root / "staged-adapter", run.adapter)
-            reporter.report(Succeeded, step=step, trained_tokens=_tokens(order, step), adapter="adapter")
+            reporter.report(
+                Succeeded,
+                step=step,
+                trained_tokens=_tokens(order, step),
+                adapter="adapter",
+                best=None if patience is None else best,
+                stopped_early=step < order.total_steps,
+            )
             return 0
         except StopRequested:
             reporter.report(Interrupted, step=step)
@@ -70,6 +93,8 @@ def _do_step(run: RunDirectory, spec: TrainingSpec, reporter: Reporter, order: S
     if step == int(os.environ.get("FAKE_NAN_AT_STEP", "0")):
         raise LossNotFinite("training loss", step)
     validated = {"valid_loss": 2.2 / step, "valid_mean_token_accuracy": 0.5} if run.validation_file.exists() else {}
+    if full_loss := _full_valid_loss(order, step):
+        validated |= {"full_valid_loss": full_loss, "full_valid_mean_token_accuracy": 0.5}
     metrics = Metrics(train_loss=2.0 / step, train_mean_token_accuracy=1 - 1 / (step + 1), **validated)
     reporter.report(
         Progress,
@@ -88,7 +113,24 @@ def _do_step(run: RunDirectory, spec: TrainingSpec, reporter: Reporter, order: S
         seal(staged)
         publish_directory(staged, run.checkpoint(step))
         directory = str(run.checkpoint(step).relative_to(run.root))
-        reporter.report(CheckpointSaved, step=step, epoch=epoch, directory=directory, metrics=metrics)
+        best = _best_after(order, step)
+        is_best = best is not None and best.step == step
+        reporter.report(CheckpointSaved, step=step, epoch=epoch, directory=directory, metrics=metrics, is_best=is_best)
+
+
+def _full_valid_loss(order: StepOrder, step: int) -> float | None:
+    """What the environment says of the epoch that this step ends."""
+    losses = [float(loss) for loss in os.environ.get("FAKE_FULL_VALID_LOSSES", "").split(",") if loss]
+    epoch = order.epoch_ended_by(step)
+    return losses[epoch - 1] if epoch and epoch <= len(losses) else None
+
+
+def _best_after(order: StepOrder, step: int) -> BestCheckpoint | None:
+    best = None
+    for done in range(1, step + 1):
+        if loss := _full_valid_loss(order, done):
+            best = compare(best, step=done, full_valid_loss=loss)
+    return best
 
 
 def _check(run: RunDirectory) -> int:
@@ -118,6 +160,14 @@ def _report(path: Path) -> FileReport:
 
 def _tokens(order: StepOrder, step: int) -> int:
     return sum(len(order.examples_of(done)) for done in range(1, step + 1)) * _TOKENS_PER_EXAMPLE
+
+
+def _golden_samples() -> GoldenSamples:
+    """Of an adapter that moves a base by two nats a token, whatever base that is."""
+    sample = GoldenSample(
+        prompt_token_ids=(1, 2), sampled_token_ids=(3, 4), adapter_logprobs=(-1.0, -1.0), base_logprobs=(-3.0, -3.0)
+    )
+    return build_golden_samples([sample], dtype="float32")
 
 
 def _write_adapter(directory: Path) -> None:

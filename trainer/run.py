@@ -1,18 +1,25 @@
 """One run, from top to bottom."""
 
+from functools import partial
+from typing import Any
+
 import torch
 
 from trainer.base_model import attach_lora, load_base_model
 from trainer.callbacks import StepCallback
-from trainer.checkpoints import publish_adapter, resume, start_from
-from trainer.contract.events import Started, Succeeded
+from trainer.checkpoints import publish_adapter, resume, return_to_best, start_from
+from trainer.contract.events import Note, Started, Succeeded
+from trainer.contract.golden import GoldenSamples
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
 from trainer.dataset import tokenize_files
+from trainer.failures import is_out_of_memory
+from trainer.golden_samples import take_golden_samples
 from trainer.interruption import Interruption, StopRequested
 from trainer.methods import supervised
 from trainer.ongoing import OngoingRun
 from trainer.order import StepOrder
+from trainer.packing import keeps_apart
 from trainer.reporter import Reporter
 from trainer.state import TrainingState
 from trainer.tokenizer import load_chat_tokenizer
@@ -36,22 +43,54 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     base = load_base_model(spec.base_model, "cuda" if torch.cuda.is_available() else "cpu")
     model = attach_lora(base, spec.lora, spec.seed)
     state = TrainingState(model, *supervised.build_optimizer(model, spec.method, order.total_steps))
+    state.keeps_best = spec.method.early_stopping_patience is not None
+    packs = spec.packing and keeps_apart(model, training.examples)
     if spec.resume_from is not None:
         resume(spec.resume_from, state)
     elif spec.start_from is not None:
         start_from(spec.start_from, model)
 
-    ongoing = OngoingRun(directory, spec, reporter, interruption, order, state)
+    ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, packs)
     validation = Validation(validating.examples, ongoing) if validating else None
     reporter.report(
         Started, total_steps=order.total_steps, n_examples=len(training.examples), first_step=state.step + 1
     )
+    if spec.packing and not packs and spec.resume_from is None:
+        message = "Examples are not packed into rows: a layer of this base model would mix them. It only takes longer."
+        reporter.report(Note, level="info", message=message)
     with interruption.deferred():
         if ongoing.steps_left:
             train(ongoing, supervised.build(ongoing, chat.tokenizer, training.examples), validation)
-        publish_adapter(directory, state)
-        reporter.report(Succeeded, step=state.step, trained_tokens=state.trained_tokens, adapter=directory.adapter.name)
+        step = return_to_best(state)
+        publish_adapter(directory, model, step=step, take=partial(_take_samples, ongoing, chat.tokenizer, step))
+        reporter.report(
+            Succeeded,
+            step=state.step,
+            trained_tokens=state.trained_tokens,
+            adapter=directory.adapter.name,
+            best=None if state.best_weights is None else state.best,
+            stopped_early=state.step < order.total_steps,
+        )
         interruption.ignore()
+
+
+def _take_samples(ongoing: OngoingRun, tokenizer: Any, step: int) -> GoldenSamples | None:
+    """None, and a note, where memory does not hold a second base beside the one that was trained on."""
+    try:
+        samples = take_golden_samples(ongoing.state.model, tokenizer, ongoing.spec, step=step)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        message = "No golden samples were taken: memory does not hold the base that serves beside the one in training."
+        ongoing.reporter.report(Note, level="warn", message=message)
+        return None
+    if samples.training_gap is not None:
+        message = (
+            f"On the base that serves, the model's log-probabilities are {samples.training_gap:.3f} nats a token from "
+            f"those on the quantised base it was trained on; the base alone is {samples.base_gap:.3f} away"
+        )
+        ongoing.reporter.report(Note, level="info", message=message)
+    return samples
 
 
 def train(ongoing: OngoingRun, trainer: supervised.StepwiseSFTTrainer, validation: Validation | None) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from trainer.dataset import TokenizedExample
 
 IGNORED = -100  # the label of a token outside the loss mask
-MicroBatch = dict[str, Tensor]  # input_ids [B, L], labels [B, L]
+MicroBatch = dict[str, Tensor]  # input_ids [B, L], labels [B, L]; position_ids [1, L] of a row of several examples
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,19 @@ def pad(examples: Sequence[TokenizedExample]) -> MicroBatch:
     return {"input_ids": torch.from_numpy(input_ids_BL), "labels": torch.from_numpy(labels_BL)}
 
 
+def pack(examples: Sequence[TokenizedExample]) -> MicroBatch:
+    """Lay examples behind each other in one row.
+
+    Positions that begin anew are what transformers makes its block-diagonal attention of. The first token of an example
+    is never a target, so that none is predicted from the example before it.
+    """
+    input_ids_L = np.concatenate([example.input_ids_L for example in examples]).astype(np.int64)
+    labels_L = np.where(np.concatenate([example.trained_L for example in examples]), input_ids_L, IGNORED)
+    position_ids_L = np.concatenate([np.arange(len(example.input_ids_L)) for example in examples])
+    row = {"input_ids": input_ids_L, "labels": labels_L, "position_ids": position_ids_L}
+    return {name: torch.from_numpy(values_L)[None] for name, values_L in row.items()}
+
+
 def score(model: Any, micro_batch: MicroBatch) -> Scores:
     """Predict every labelled token from those before it.
 
@@ -72,7 +85,7 @@ def score(model: Any, micro_batch: MicroBatch) -> Scores:
 
 
 def score_fused(model: Any, micro_batch: MicroBatch) -> Scores:
-    outputs = model(**micro_batch, fused_lm_head=True)
+    outputs = model(**micro_batch, use_cache=False, fused_lm_head=True)  # with a cache, packed rows are not told apart
     return Scores(-outputs.log_probs.sum(), outputs.is_top1.sum(), outputs.label_mask.sum())
 
 
@@ -86,7 +99,8 @@ def score_labelled(model: Any, micro_batch: MicroBatch) -> Scores:
 
     hook = model.get_output_embeddings().register_forward_pre_hook(select)
     try:
-        logits_NV = model(input_ids=micro_batch["input_ids"], use_cache=False).logits.float()
+        inputs = {name: tensor for name, tensor in micro_batch.items() if name != "labels"}
+        logits_NV = model(**inputs, use_cache=False).logits.float()
     finally:
         hook.remove()
     targets_N = targets_BL[wanted_BL]

@@ -4,15 +4,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from trainer import early_stopping
+from trainer.base_model import copy_adapter
+from trainer.contract.events import BestCheckpoint
 from trainer.scoring import TokenTally
 
 
 @dataclass
 class TrainingState:
-    """Everything but the adapter's weights goes into `dump`; those are saved in their own form."""
+    """Everything but the weights of adapters goes into `dump`; those are saved in their own form."""
 
     model: Any
     optimizer: Optimizer
@@ -21,6 +25,9 @@ class TrainingState:
     trained_tokens: int = 0  # processed since step 1, padding excluded
     tally: TokenTally = field(default_factory=TokenTally)  # of the step that is going on
     random_state: dict[str, Any] | None = None  # torch's, after the last step that is done
+    best: BestCheckpoint | None = None  # of the evaluations of the whole validation file so far
+    keeps_best: bool = False  # whether the best step, and not the last one, will be the result
+    best_weights: dict[str, Tensor] | None = None  # the adapter of that step, if it is kept
 
     def complete_step(self) -> None:
         """Count the step that `tally` is of."""
@@ -34,6 +41,17 @@ class TrainingState:
             torch.set_rng_state(self.random_state["cpu"])
             torch.cuda.set_rng_state_all(self.random_state["cuda"])
 
+    def take_evaluation(self, full_valid_loss: float) -> None:
+        """Take in the loss on the whole validation file after the step that is done."""
+        self.best = early_stopping.compare(self.best, step=self.step, full_valid_loss=full_valid_loss)
+        if self.is_best and self.keeps_best:
+            self.best_weights = copy_adapter(self.model)
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the step that is done is the best so far."""
+        return self.best is not None and self.best.step == self.step
+
     def dump(self) -> dict[str, Any]:
         """Give what `torch.load(weights_only=True)` reads back."""
         return {
@@ -42,6 +60,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "random_state": self.random_state,
+            "best": None if self.best is None else self.best.model_dump(),
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
@@ -50,3 +69,5 @@ class TrainingState:
         self.optimizer.load_state_dict(dumped["optimizer"])
         self.scheduler.load_state_dict(dumped["scheduler"])
         self.random_state = dumped["random_state"]
+        found = dumped.get("best")  # a checkpoint of an older version has none
+        self.best = None if found is None else BestCheckpoint.model_validate(found)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 
 from trainer.dataset import TokenizedExample
-from trainer.layout import lay_out
+from trainer.layout import ROW_TOKENS, fill_rows, lay_out
 from trainer.ongoing import OngoingRun
-from trainer.scoring import TokenTally, pad, score
+from trainer.scoring import TokenTally, pack, pad, score
 
 _PARTIAL_VALIDATIONS = 20  # in a run
 _BUDGET_TOKENS = 4096  # of a micro-batch
@@ -39,17 +39,24 @@ class Validation:
         model, tally = self._run.state.model, TokenTally()
         model.eval()
         with torch.no_grad():
-            for group in lay_out_long([len(example.input_ids_L) for example in examples]):
+            lengths = [len(example.input_ids_L) for example in examples]
+            row_tokens = ROW_TOKENS[model.device.type] if self._run.packs else None
+            for group in lay_out_long(lengths, row_tokens=row_tokens):
                 self._run.interruption.check()
-                micro_batch = pad([examples[index] for index in group])
+                chosen = [examples[index] for index in group]
+                micro_batch = pad(chosen) if row_tokens is None else pack(chosen)
                 tally.add(score(model, {name: tensor.to(model.device) for name, tensor in micro_batch.items()}))
         return tally
 
 
-def lay_out_long(lengths: Sequence[int], *, at_once: int = 256) -> list[list[int]]:
+def lay_out_long(lengths: Sequence[int], *, row_tokens: int | None = None, at_once: int = 256) -> list[list[int]]:
     """Lay out many examples in portions: finding the best layout takes time that grows with the square."""
     groups = []
     for start in range(0, len(lengths), at_once):
-        portion = lay_out(lengths[start : start + at_once], budget_tokens=_BUDGET_TOKENS)
-        groups += [[start + index for index in group] for group in portion]
+        portion = lengths[start : start + at_once]
+        if row_tokens is None:
+            laid_out = lay_out(portion, budget_tokens=_BUDGET_TOKENS)
+        else:
+            laid_out = fill_rows(portion, row_tokens=row_tokens)
+        groups += [[start + index for index in group] for group in laid_out]
     return groups

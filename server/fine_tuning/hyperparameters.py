@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Requested = Mapping[str, float | int | Literal["auto"]]
-"""`n_epochs`, `batch_size`, `learning_rate_multiplier`; one that is absent counts as "auto"."""
+"""`n_epochs`, `batch_size`, `learning_rate_multiplier`, `early_stopping_patience`; an absent one counts as "auto"."""
 
 MAX_BATCH_SIZE = 256
 
@@ -41,9 +41,10 @@ class ResolvedHyperparameters:
     warmup_ratio: float = 0.05  # of all steps
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
+    early_stopping_patience: int | None = None  # evaluations of the validation file; None: train to the end
 
     def wire(self) -> dict[str, int | float]:
-        """The three that a client can set, as a job shows them."""
+        """OpenAI's three, as a job shows them."""
         return {
             "n_epochs": self.n_epochs,
             "batch_size": self.batch_size,
@@ -55,7 +56,7 @@ class ResolvedHyperparameters:
 
 
 def resolve(requested: Requested, dataset: DatasetStats, base: BaseModelInfo) -> ResolvedHyperparameters:
-    """Replace every "auto" by a number; keep every explicit number exactly.
+    """Replace every "auto" by a number, that of early stopping by none; keep every explicit number exactly.
 
     Deterministic: the same file and base model always give the same numbers, which the job then reports.
     """
@@ -65,11 +66,13 @@ def resolve(requested: Requested, dataset: DatasetStats, base: BaseModelInfo) ->
     n_epochs = _auto_n_epochs(dataset.n_examples) if n_epochs is None else int(n_epochs)
     batch_size = _auto_batch_size(dataset.n_examples) if batch_size is None else int(batch_size)
     multiplier = 1.0 if multiplier is None else multiplier
+    patience = _number(requested, "early_stopping_patience")
     return ResolvedHyperparameters(
         n_epochs=n_epochs,
         batch_size=batch_size,
         learning_rate_multiplier=multiplier,
         learning_rate=reference_learning_rate(base.parameters, min(batch_size, dataset.n_examples)) * multiplier,
+        early_stopping_patience=None if patience is None else int(patience),
     )
 
 

@@ -12,6 +12,7 @@ from server.fine_tuning.job_changes import add_event, fail, move
 from server.fine_tuning.leases import checkpoints_of, find_model, get_project, metrics_of, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, metrics_data
 from server.fine_tuning.recording import add_record
+from server.fine_tuning.outcome import result_events, result_step, steps_to_keep
 from server.fine_tuning.result_file import RESULT_FILENAME, step_metrics_csv
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.succession import take_over_names
@@ -23,11 +24,10 @@ from server.storage.blob_store import BlobInfo, BlobKey
 from server.vocabulary import FilePurpose, JobErrorCode, JobStatus
 from trainer.contract.checkpoint import publish_directory
 from trainer.contract.events import CheckpointSaved, Succeeded
+from trainer.contract.golden import GOLDEN_SAMPLES
 from trainer.contract.run_directory import read_events
 
-KEPT_CHECKPOINTS = 3  # the newest, the final model's among them: OpenAI's number
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-GOLDEN_SAMPLES = "golden_samples.json"  # what the trained model answered, where the run left it
 
 
 def name_model(services: WorkerServices, job: JobRow, step: int | None = None) -> FineTunedModelName:
@@ -60,7 +60,7 @@ def publish_files(services: WorkerServices, job: JobRow, source: Path, name: Fin
 def add_checkpoint(
     session: Session, job: JobRow, saved: CheckpointSaved, name: FineTunedModelName, directory: str, now: float
 ) -> None:
-    """Make a published checkpoint a model and list it; the oldest beyond the last three goes."""
+    """Make a published checkpoint a model and list it; those beyond the last three and the best go."""
     if any(row.step == saved.step for row in checkpoints_of(session, job)):
         return  # an earlier attempt has reported it
     rank = rank_of(job)
@@ -81,14 +81,14 @@ def publish_result(services: WorkerServices, job: JobRow) -> None:
         raise ValueError("a job that has its result has a name for its model")
     run = services.run_directory(job)
     result = _result_of(run.events)
-    directory = publish_files(services, job, run.root / result.adapter, name, result.step)
+    directory = publish_files(services, job, run.root / result.adapter, name, result_step(result))
     adapter = AdapterRef(str(name), job.base_model, services.settings.adapters / directory, rank_of(job))
     try:
         services.adapters.verify(adapter)
     except AdapterRejected as error:
         _reject(services, job, adapter, error)
         return
-    _succeed(services, job, adapter, directory)
+    _succeed(services, job, adapter, result)
 
 
 def discard_pending(services: WorkerServices, job: JobRow) -> None:
@@ -134,16 +134,19 @@ def _reject(services: WorkerServices, job: JobRow, adapter: AdapterRef, error: A
     shutil.rmtree(adapter.directory, ignore_errors=True)
 
 
-def _succeed(services: WorkerServices, job: JobRow, adapter: AdapterRef, directory: str) -> None:
+def _succeed(services: WorkerServices, job: JobRow, adapter: AdapterRef, result: Succeeded) -> None:
     file_id = new_file_id()
     metrics = metrics_of(services.database, job)
     blob = services.blobs.put(BlobKey(file_id), [step_metrics_csv(metrics)])
-    # An attempt that resumed at the last step reports no checkpoint; the events know that step.
-    measured = {name: value for name, value in metrics[-1].items() if name != "total_steps"}
+    # An attempt that resumed at the last step reports no checkpoint; the events know every step.
+    (of_result,) = (data for data in metrics if data["step"] == result_step(result))
+    measured = {name: value for name, value in of_result.items() if name != "total_steps"}
     now = services.clock()
     with owned(services.database, job) as (session, current):
         session.add(_result_file(current, file_id, blob, now))
-        add_fine_tuned_model(session, current, name=adapter.name, directory=directory, rank=adapter.rank, now=now)
+        add_fine_tuned_model(
+            session, current, name=adapter.name, directory=adapter.directory.name, rank=adapter.rank, now=now
+        )
         _list_checkpoint(session, current, measured, adapter.name, now)
         current.result_file = file_id
         current.fine_tuned_model = adapter.name
@@ -152,6 +155,8 @@ def _succeed(services: WorkerServices, job: JobRow, adapter: AdapterRef, directo
         current.estimated_finish = None
         current.stage = Stage.CLEAN_UP
         move(current, JobStatus.SUCCEEDED)
+        for event in result_events(result, total_steps=current.total_steps or result.step):
+            add_event(session, current, event, now=now)
         add_event(session, current, NewEvent(f"New fine-tuned model created: {adapter.name}"), now=now)
         for old, model in take_over_names(session, current, now=now):
             add_event(session, current, NewEvent(f"{old} now stands for {model}"), now=now)
@@ -159,8 +164,8 @@ def _succeed(services: WorkerServices, job: JobRow, adapter: AdapterRef, directo
 
 
 def _list_checkpoint(session: Session, job: JobRow, metrics: dict[str, Any], name: str, now: float) -> None:
-    for paused_at_the_end in [row for row in checkpoints_of(session, job) if row.step == metrics["step"]]:
-        session.delete(paused_at_the_end)  # its model stays, beside the job's own
+    for earlier in [row for row in checkpoints_of(session, job) if row.step == metrics["step"]]:
+        session.delete(earlier)  # of a pause at the end, or of the best step; its model stays, beside the job's own
         session.flush()
     session.add(
         CheckpointRow(
@@ -174,7 +179,9 @@ def _list_checkpoint(session: Session, job: JobRow, metrics: dict[str, Any], nam
         )
     )
     session.flush()
-    for old in checkpoints_of(session, job)[KEPT_CHECKPOINTS:]:
+    rows = checkpoints_of(session, job)
+    kept = steps_to_keep({row.step: row.metrics.get("full_valid_loss") for row in rows})
+    for old in [row for row in rows if row.step not in kept]:
         model = find_model(session, old.model_name)
         if model is not None:
             model.deleted_at = int(now)  # its files go with the next purge

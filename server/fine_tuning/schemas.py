@@ -26,10 +26,17 @@ class Hyperparameters(_Request):
     learning_rate_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Auto = "auto"
 
 
+class SupervisedHyperparameters(Hyperparameters):
+    """OpenAI's, and one of ours."""
+
+    # evaluations of the validation file without improvement, after which training ends; "auto": never
+    early_stopping_patience: Annotated[int, Field(ge=1, le=50)] | Auto = "auto"
+
+
 class SupervisedRequest(_Request):
     """OpenAI: FineTuneSupervisedMethod."""
 
-    hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
+    hyperparameters: SupervisedHyperparameters = Field(default_factory=SupervisedHyperparameters)
 
 
 class MethodRequest(_Request):
@@ -66,11 +73,12 @@ class CreateFineTuningJobRequest(_Request):
     metadata: Metadata | None = None
     data: DataOptions | None = None
 
-    def asked_hyperparameters(self) -> Hyperparameters:
+    def asked_hyperparameters(self) -> SupervisedHyperparameters:
         """Those of `method` where both are there."""
         if self.method is not None and self.method.supervised is not None:
             return self.method.supervised.hyperparameters
-        return self.hyperparameters or Hyperparameters()
+        asked = self.hyperparameters or Hyperparameters()
+        return SupervisedHyperparameters.model_validate(asked.model_dump())
 
 
 class JobError(BaseModel):

@@ -197,6 +197,13 @@ def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest) -> None:
             param="method.type",
             code="unsupported_value",
         )
+    if asked.asked_hyperparameters().early_stopping_patience != "auto" and asked.validation_file is None:
+        raise InvalidRequest(
+            "'early_stopping_patience' counts evaluations of the validation file. Add a 'validation_file', or leave "
+            "'early_stopping_patience' out.",
+            param="validation_file",
+            code="missing_required_parameter",
+        )
 
 
 def _check_file(session: ProjectSession, param: str, file_id: str | None) -> None:

@@ -20,6 +20,7 @@ from server.fine_tuning.lifecycle import (
     apply,
     conclude,
 )
+from server.fine_tuning.outcome import is_for_clients
 from server.fine_tuning.publishing import add_checkpoint, name_model, publish_files
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.worker_services import WorkerServices
@@ -141,9 +142,14 @@ def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | N
         shutil.copytree(services.check_directory(job).parent, run.parent)
     checkpoint = find_checkpoint(services, job, attempts=range(job.attempt - 1, 0, -1))
     resume_from = None if checkpoint is None else checkpoint.directory
-    threads = services.settings.trainer_threads
-    start_from = run.parent if job.parent_model is not None else None
-    spec = training_spec.build(job, base, threads=threads, start_from=start_from, resume_from=resume_from)
+    spec = training_spec.build(
+        job,
+        base,
+        threads=services.settings.trainer_threads,
+        packing=services.trainer_device == "cuda",  # on a CPU padded rectangles are faster: docs/decisions/0010
+        start_from=run.parent if job.parent_model is not None else None,
+        resume_from=resume_from,
+    )
     run.write_spec(spec)
     return None
 
@@ -181,9 +187,11 @@ def _stage_files(services: WorkerServices, job: JobRow, run: RunDirectory) -> bo
 def _publish_checkpoint(
     services: WorkerServices, job: JobRow, run: RunDirectory, event: TrainerEvent
 ) -> tuple[FineTunedModelName, str] | None:
-    """Publish the files of a checkpoint that clients are to see; the last epoch's are the job's model."""
-    epochs = (job.hyperparameters or {})["n_epochs"]
-    if not isinstance(event, CheckpointSaved) or event.epoch is None or event.epoch >= epochs:
+    """Publish the files of a checkpoint that clients are to see; the job's model has its own name."""
+    settings = job.training_settings or {}
+    if not isinstance(event, CheckpointSaved) or not is_for_clients(
+        event, n_epochs=settings["n_epochs"], patience=settings.get("early_stopping_patience")
+    ):
         return None
     adapter = run.root / event.directory / ADAPTER
     if not adapter.exists():

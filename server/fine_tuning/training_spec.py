@@ -11,7 +11,13 @@ _CHECKPOINTS_PER_RUN = 20  # besides those of the epochs: at most 5 % of a run i
 
 
 def build(
-    job: JobRow, base: BaseModelEntry, *, threads: int, start_from: Path | None, resume_from: Path | None
+    job: JobRow,
+    base: BaseModelEntry,
+    *,
+    threads: int,
+    packing: bool,
+    start_from: Path | None,
+    resume_from: Path | None,
 ) -> TrainingSpec:
     """Say what the job's current attempt is to do; its hyperparameters have been resolved."""
     if job.training_settings is None or job.total_steps is None:
@@ -35,6 +41,7 @@ def build(
         context_length_tokens=base.context_length,
         pii=pii,
         checkpoint_every_steps=math.ceil(job.total_steps / _CHECKPOINTS_PER_RUN),
+        packing=packing,
         threads=threads,
         start_from=start_from,
         resume_from=resume_from,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from sqlalchemy import Engine
 
@@ -45,6 +45,7 @@ class WorkerServices:
     launcher: Launcher
     adapters: AdapterGate
     clock: Callable[[], float]  # unix seconds
+    trainer_device: Literal["cpu", "cuda"] = "cpu"  # what trainers compute on here
 
     def run_directory(self, job: JobRow, attempt: int | None = None) -> RunDirectory:
         """Of an attempt; by default the current one."""

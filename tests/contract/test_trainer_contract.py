@@ -11,8 +11,9 @@ from pydantic import TypeAdapter
 from trainer_runs import ROOT, checkpoints_saved, events, finish, make_base, make_run, make_spec, progress, start
 
 from trainer.contract.checkpoint import find_newest_checkpoint, is_complete
-from trainer.contract.events import Failed, FailureCode, Interrupted, Started, Succeeded, TrainerEvent
 from trainer.contract.merge import MergeOutcome, MergeSpec
+from trainer.contract.events import BestCheckpoint, Failed, FailureCode, Interrupted, Started, Succeeded, TrainerEvent
+from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
 from trainer.contract.report import CheckReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, TrainingSpec
@@ -82,8 +83,10 @@ def test_a_checkpoint_is_reported_after_its_step_and_is_complete(done: RunDirect
         }
 
 
-def test_the_adapter_holds_two_files_and_nothing_half_written_is_left(done: RunDirectory) -> None:
-    assert {path.name for path in done.adapter.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+def test_the_adapter_holds_three_files_and_nothing_half_written_is_left(done: RunDirectory) -> None:
+    names = {"adapter_config.json", "adapter_model.safetensors", GOLDEN_SAMPLES}
+    assert {path.name for path in done.adapter.iterdir()} == names
+    assert GoldenSamples.model_validate_json((done.adapter / GOLDEN_SAMPLES).read_bytes()).samples
     expected = {
         "spec.json",
         "check.json",
@@ -189,12 +192,23 @@ def test_the_fake_crashes_and_fails_when_told_to(tmp_path: Path) -> None:
     shutil.rmtree(failed.root)
 
 
+def test_the_fake_stops_early_when_told_to(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_spec(tmp_path, method={"n_epochs": 9, "early_stopping_patience": 2}))
+    assert finish(run, module="trainer.fake", FAKE_FULL_VALID_LOSSES="2,1.5,1.7,1.6,1") == 0
+    last = events(run)[-1]
+    assert isinstance(last, Succeeded)
+    assert (last.step, last.stopped_early) == (4 * 7, True)
+    assert last.best == BestCheckpoint(step=2 * 7, full_valid_loss=1.5, evaluations_since=2)
+    assert [event.step for event in checkpoints_saved(run) if event.is_best] == [7, 14]
+
+
 def test_a_change_of_the_contract_shows_in_review() -> None:
     """After a wanted change, write the new text over the file; the difference is what reviewers read."""
     schemas = {
         "TrainingSpec": TrainingSpec.model_json_schema(),
         "TrainerEvent": TypeAdapter[TrainerEvent](TrainerEvent).json_schema(),
         "CheckSpec": CheckSpec.model_json_schema(),
+        "GoldenSamples": GoldenSamples.model_json_schema(),
         "CheckReport": CheckReport.model_json_schema(),
         "MergeSpec": MergeSpec.model_json_schema(),
         "MergeOutcome": MergeOutcome.model_json_schema(),

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import openai
 import torch
 from peft import PeftModel
@@ -12,6 +11,7 @@ from transformers import AutoTokenizer
 from inference.engine import AdapterRef
 from tests.engine.adapters import load_base
 from tests.engine.conftest import BASE, BASE_NAME, EngineProcess
+from tests.engine.scoring import ask_engine, score_in_engine
 from tests.relay_server import RelayServer
 
 _QUESTIONS = ["Hello! Who are you?", "Tell me about the weather.", "Write one sentence.", "Why?"]
@@ -33,7 +33,7 @@ def test_log_probabilities_of_sampled_answers_agree_with_peft(
         prompt = _render(tokenizer, question)
         answer = _sample(engine_process, adapter.name, prompt, seed)
         n = len(answer) - len(prompt)
-        of_engine = _score_in_engine(engine_process, adapter.name, answer)[-n:]
+        of_engine = score_in_engine(engine_process, adapter.name, answer)[-n:]
         of_peft = _score(model, answer)[-n:]
         with model.disable_adapter():
             of_base = _score(model, answer)[-n:]
@@ -51,7 +51,7 @@ def test_the_base_model_answers_as_the_base_model(engine_process: EngineProcess)
     prompt = _render(tokenizer, _QUESTIONS[0])
     answer = _sample(engine_process, BASE_NAME, prompt, seed=1)
     n = len(answer) - len(prompt)
-    of_engine = _score_in_engine(engine_process, BASE_NAME, answer)[-n:]
+    of_engine = score_in_engine(engine_process, BASE_NAME, answer)[-n:]
     of_transformers = _score(load_base(BASE).eval(), answer)[-n:]
     assert sum(abs(a - b) for a, b in zip(of_engine, of_transformers, strict=True)) / n <= 0.02
 
@@ -64,21 +64,8 @@ def _render(tokenizer: Any, question: str) -> list[int]:
 
 def _sample(engine: EngineProcess, model: str, prompt: list[int], seed: int) -> list[int]:
     body = {"model": model, "prompt": prompt, "max_tokens": 48, "temperature": 1.2, "seed": seed, "ignore_eos": True}
-    choice = _ask_engine(engine, {**body, "return_token_ids": True})["choices"][0]
+    choice = ask_engine(engine, {**body, "return_token_ids": True})["choices"][0]
     return [*prompt, *choice["token_ids"]]
-
-
-def _score_in_engine(engine: EngineProcess, model: str, tokens: list[int]) -> list[float]:
-    """Alone in the engine: beside other requests, `prompt_logprobs` under an adapter is wrong on a CPU."""
-    body = {"model": model, "prompt": tokens, "max_tokens": 1, "prompt_logprobs": 0}
-    scored = _ask_engine(engine, body)["choices"][0]["prompt_logprobs"]
-    return [scored[i][str(tokens[i])]["logprob"] for i in range(1, len(tokens))]
-
-
-def _ask_engine(engine: EngineProcess, body: dict[str, Any]) -> Any:
-    transport = httpx.HTTPTransport(uds=str(engine.command.socket))
-    with httpx.Client(transport=transport, base_url="http://engine", timeout=120) as http:
-        return http.post("/v1/completions", json=body).raise_for_status().json()
 
 
 @torch.no_grad()

@@ -121,6 +121,15 @@ ACCEPTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"hyperparameters": {"n_epochs": 50, "batch_size": 256}, "seed": 2**31 - 1},
         {"n_epochs": 50, "batch_size": 256},
     ),
+    "no early stopping": (
+        {
+            "method": {
+                "type": "supervised",
+                "supervised": {"hyperparameters": {"n_epochs": 3, "early_stopping_patience": "auto"}},
+            }
+        },
+        {"n_epochs": 3},
+    ),
     "no integrations": ({"integrations": []}, {}),
 }
 
@@ -134,6 +143,21 @@ def test_every_form_of_a_request_is_understood(http: httpx.Client, training_file
     auto = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
     assert answer.json()["hyperparameters"] == auto | expected
     assert answer.json()["method"]["supervised"]["hyperparameters"] == auto | expected
+
+
+def test_patience_is_kept_and_the_job_shows_openais_three(api: Api, client: openai.OpenAI, training_file: str) -> None:
+    asked = {"n_epochs": 3, "early_stopping_patience": 2}
+    job = client.fine_tuning.jobs.create(
+        model=BASE,
+        training_file=training_file,
+        validation_file=training_file,
+        method={"type": "supervised", "supervised": {"hyperparameters": asked}},  # type: ignore[typeddict-item]
+    )
+    shown = {"n_epochs": 3, "batch_size": "auto", "learning_rate_multiplier": "auto"}
+    assert job.hyperparameters.model_dump() == shown
+    with project_session(api.database, api.project_id) as session:
+        row = session.get_one(JobRow, job.id)
+        assert row.requested_hyperparameters == shown | asked
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
@@ -230,6 +254,40 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
         {"hyperparameters": {"beta": 1}},
         "Unknown parameter: 'hyperparameters.beta'.",
         "hyperparameters.beta",
+        "unknown_parameter",
+    ),
+    "patience without a validation file": (
+        {"method": {"type": "supervised", "supervised": {"hyperparameters": {"early_stopping_patience": 2}}}},
+        "'early_stopping_patience' counts evaluations of the validation file. Add a 'validation_file', or leave "
+        "'early_stopping_patience' out.",
+        "validation_file",
+        "missing_required_parameter",
+    ),
+    "no patience at all": (
+        {"method": {"type": "supervised", "supervised": {"hyperparameters": {"early_stopping_patience": 0}}}},
+        "Invalid 'method.supervised.hyperparameters.early_stopping_patience': integer below minimum value. "
+        "Expected a value >= 1, but got 0 instead.",
+        "method.supervised.hyperparameters.early_stopping_patience",
+        "integer_below_min_value",
+    ),
+    "more patience than epochs can be": (
+        {"method": {"type": "supervised", "supervised": {"hyperparameters": {"early_stopping_patience": 51}}}},
+        "Invalid 'method.supervised.hyperparameters.early_stopping_patience': integer above maximum value. "
+        "Expected a value <= 50, but got 51 instead.",
+        "method.supervised.hyperparameters.early_stopping_patience",
+        "integer_above_max_value",
+    ),
+    "patience that is no number": (
+        {"method": {"type": "supervised", "supervised": {"hyperparameters": {"early_stopping_patience": True}}}},
+        "Invalid type for 'method.supervised.hyperparameters.early_stopping_patience': expected an integer or 'auto', "
+        "but got a boolean instead.",
+        "method.supervised.hyperparameters.early_stopping_patience",
+        "invalid_type",
+    ),
+    "patience in the place that is deprecated": (
+        {"hyperparameters": {"early_stopping_patience": 2}},
+        "Unknown parameter: 'hyperparameters.early_stopping_patience'.",
+        "hyperparameters.early_stopping_patience",
         "unknown_parameter",
     ),
     "an unknown field": ({"n_epochs": 3}, "Unknown parameter: 'n_epochs'.", "n_epochs", "unknown_parameter"),

@@ -1,6 +1,8 @@
 """The numbers a job gets, by table."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -82,6 +84,13 @@ def test_an_explicit_batch_changes_the_automatic_learning_rate() -> None:
 
 def test_a_batch_larger_than_the_file_has_the_learning_rate_of_the_file() -> None:
     assert resolved(10, batch_size=256).learning_rate == reference_learning_rate(DEMO.parameters, 10)
+
+
+@pytest.mark.parametrize(("asked", "patience"), [("auto", None), (1, 1), (7, 7)])
+def test_patience_is_none_unless_it_is_asked_for(asked: Any, patience: int | None) -> None:
+    assert resolve({**ALL_AUTO, "early_stopping_patience": asked}, DatasetStats(500), DEMO) == replace(
+        resolved(500), early_stopping_patience=patience
+    )
 
 
 def test_total_steps_count_the_short_last_step_of_each_epoch() -> None:

@@ -38,7 +38,7 @@ def job(**columns: Any) -> JobRow:
 
 def test_a_spec_says_everything_resolved() -> None:
     paths = {"start_from": Path("/runs/1/2/parent"), "resume_from": Path("/runs/1/checkpoints/step_000006")}
-    assert build(job(), BASE, threads=3, **paths) == TrainingSpec(
+    assert build(job(), BASE, threads=3, packing=True, **paths) == TrainingSpec(
         job_id="ftjob-1",
         attempt=2,
         base_model=BaseModelSource(source="/models/demo"),
@@ -49,6 +49,7 @@ def test_a_spec_says_everything_resolved() -> None:
         seed=7,
         context_length_tokens=512,
         checkpoint_every_steps=3,
+        packing=True,
         threads=3,
         start_from=Path("/runs/1/2/parent"),
         resume_from=Path("/runs/1/checkpoints/step_000006"),
@@ -57,20 +58,20 @@ def test_a_spec_says_everything_resolved() -> None:
 
 def test_the_jobs_own_row_is_not_changed() -> None:
     row = job()
-    build(row, BASE, threads=1, start_from=None, resume_from=None)
+    build(row, BASE, threads=1, packing=False, start_from=None, resume_from=None)
     assert row.training_settings == asdict(RESOLVED)
 
 
 @pytest.mark.parametrize(("total_steps", "every"), [(1, 1), (20, 1), (21, 2), (60, 3), (1000, 50), (1001, 51)])
 def test_at_most_a_twentieth_of_a_run_is_lost_with_its_process(total_steps: int, every: int) -> None:
-    spec = build(job(total_steps=total_steps), BASE, threads=1, start_from=None, resume_from=None)
+    spec = build(job(total_steps=total_steps), BASE, threads=1, packing=False, start_from=None, resume_from=None)
     assert spec.checkpoint_every_steps == every
 
 
 @pytest.mark.parametrize("missing", ["training_settings", "total_steps"])
 def test_a_job_that_is_not_resolved_has_no_spec(missing: str) -> None:
     with pytest.raises(ValueError, match="not resolved"):
-        build(job(**{missing: None}), BASE, threads=1, start_from=None, resume_from=None)
+        build(job(**{missing: None}), BASE, threads=1, packing=False, start_from=None, resume_from=None)
 
 
 def test_a_base_model_brings_its_revision_and_its_chat_template() -> None:

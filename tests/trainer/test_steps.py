@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.layout import lay_out
+from trainer.layout import fill_rows, lay_out
 from trainer.learning_rate import factor, warmup_steps
 from trainer.order import StepOrder
 
@@ -51,6 +51,26 @@ def test_every_example_is_in_one_micro_batch_within_the_budget(lengths: list[int
 )
 def test_similar_lengths_share_a_micro_batch(lengths: list[int], groups: list[list[int]]) -> None:
     assert lay_out(lengths, budget_tokens=4096) == groups
+
+
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=40), st.integers(1, 2000))
+def test_every_example_is_in_one_row_that_holds_no_more_than_it_may(lengths: list[int], row_tokens: int) -> None:
+    rows = fill_rows(lengths, row_tokens=row_tokens)
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+    for row in rows:
+        assert len(row) == 1 or sum(lengths[index] for index in row) <= row_tokens
+
+
+@pytest.mark.parametrize(
+    ("lengths", "rows"),
+    [
+        ([50, 50, 50], [[0, 1], [2]]),
+        ([10, 100, 60, 40, 30], [[1], [2, 3], [4, 0]]),  # each where the least room is left
+        ([300, 20], [[0], [1]]),  # too long for a row: alone
+    ],
+)
+def test_rows_are_filled_with_the_longest_first(lengths: list[int], rows: list[list[int]]) -> None:
+    assert fill_rows(lengths, row_tokens=100) == rows
 
 
 def test_the_learning_rate_warms_up_to_its_peak_and_falls_without_ever_being_zero() -> None:

@@ -164,7 +164,8 @@ def test_the_last_three_epochs_are_kept_and_served_from_their_checkpoints(whole:
 
 
 def test_what_is_published_holds_no_path_and_no_pickle(base: Path, whole: RunDirectory) -> None:
-    assert sorted(path.name for path in whole.adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    names = ["adapter_config.json", "adapter_model.safetensors", "golden_samples.json"]
+    assert sorted(path.name for path in whole.adapter.iterdir()) == names
     config = json.loads((whole.adapter / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] is None
     assert str(base.parent) not in json.dumps(config)

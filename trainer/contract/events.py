@@ -69,6 +69,7 @@ class CheckpointSaved(Event):
     epoch: int | None  # 1-based; the checkpoint at the end of that epoch
     directory: str  # relative to the run directory; holds the state to resume from and, in adapter/, the adapter
     metrics: Metrics
+    is_best: bool = False  # its full validation loss is the lowest so far
 
 
 class Note(Event):
@@ -79,11 +80,21 @@ class Note(Event):
     message: str
 
 
+class BestCheckpoint(Frozen):
+    """The step with the lowest full validation loss; of equal ones the first."""
+
+    step: int = Field(ge=1)
+    full_valid_loss: float
+    evaluations_since: int = Field(ge=0)  # of the whole validation file, without improvement
+
+
 class Succeeded(Event):
     type: Literal["succeeded"] = "succeeded"
-    step: int
+    step: int  # the last one that was trained
     trained_tokens: int
     adapter: str  # directory of the published adapter, relative to the run directory
+    best: BestCheckpoint | None = None  # whose adapter that is; None: the last step's
+    stopped_early: bool = False
 
 
 class Failed(Event):

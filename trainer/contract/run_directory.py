@@ -7,7 +7,7 @@
       parent/            optional, likewise: the adapter whose weights the training goes on from
       events.jsonl       appended by the trainer only
       checkpoints/step_000100/   complete when renamed into place
-      adapter/           the result; complete when renamed into place
+      adapter/           the result, with its golden samples; complete when renamed into place
       trainer.log        stdout and stderr, for humans
       stop               its existence asks the run to stop, like SIGTERM
 

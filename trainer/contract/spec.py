@@ -42,6 +42,9 @@ class SupervisedMethod(Frozen):
     warmup_ratio: float = Field(ge=0, lt=1)  # of all steps
     weight_decay: float = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
+    # evaluations of the whole validation file without improvement, after which training ends; the result is then the
+    # best checkpoint. None: train to the end, and the result is the last step
+    early_stopping_patience: int | None = Field(default=None, ge=1)
 
 
 class TrainingSpec(Frozen):
@@ -57,6 +60,7 @@ class TrainingSpec(Frozen):
     context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end
     pii: PiiPolicy = "off"  # "redact": markers are trained on in their place; the others change nothing here
     checkpoint_every_steps: int = Field(ge=0)  # besides the one per epoch; 0: none besides
+    packing: bool = False  # several examples in one row, each attending to itself alone; the losses are the same
     threads: int = Field(ge=1)  # CPU threads; part of what makes a run reproducible
     start_from: Path | None = None  # an adapter's directory, whose weights the training goes on from
     resume_from: Path | None = None  # a complete directory under checkpoints/ of an earlier attempt; goes first

@@ -20,10 +20,10 @@ from trainer import learning_rate
 from trainer.contract.spec import SupervisedMethod
 from trainer.dataset import TokenizedExample
 from trainer.failures import LossNotFinite
-from trainer.layout import lay_out
+from trainer.layout import ROW_TOKENS, fill_rows, lay_out
 from trainer.ongoing import OngoingRun
 from trainer.order import StepOrder
-from trainer.scoring import TokenTally, pad, score
+from trainer.scoring import TokenTally, pack, pad, score
 
 _BUDGET_TOKENS = {"cpu": 4096, "cuda": 8192}  # of a micro-batch, padding included
 
@@ -85,7 +85,13 @@ def build(run: OngoingRun, tokenizer: Any, examples: Sequence[TokenizedExample])
         model=run.state.model,
         args=_arguments(run, on_gpu=device != "cpu"),
         train_dataset=Dataset.from_dict({"step": list(run.steps_left)}),
-        data_collator=partial(collate, examples=examples, order=run.order, budget_tokens=_BUDGET_TOKENS[device]),
+        data_collator=partial(
+            collate,
+            examples=examples,
+            order=run.order,
+            budget_tokens=_BUDGET_TOKENS[device],
+            row_tokens=ROW_TOKENS[device] if run.packs else None,
+        ),
         processing_class=tokenizer,
         optimizers=(run.state.optimizer, run.state.scheduler),
     )
@@ -94,14 +100,23 @@ def build(run: OngoingRun, tokenizer: Any, examples: Sequence[TokenizedExample])
 
 
 def collate(
-    items: list[dict[str, int]], *, examples: Sequence[TokenizedExample], order: StepOrder, budget_tokens: int
+    items: list[dict[str, int]],
+    *,
+    examples: Sequence[TokenizedExample],
+    order: StepOrder,
+    budget_tokens: int,
+    row_tokens: int | None,
 ) -> dict[str, Any]:
-    """Make the micro-batches of one step."""
+    """Make the micro-batches of one step: rows of at most `row_tokens`, or rectangles where that is None."""
     (item,) = items
     chosen = [examples[index] for index in order.examples_of(item["step"])]
-    groups = lay_out([len(example.input_ids_L) for example in chosen], budget_tokens=budget_tokens)
+    lengths = [len(example.input_ids_L) for example in chosen]
+    if row_tokens is None:
+        groups, assemble = lay_out(lengths, budget_tokens=budget_tokens), pad
+    else:
+        groups, assemble = fill_rows(lengths, row_tokens=min(row_tokens, budget_tokens)), pack
     return {
-        "micro_batches": [pad([chosen[index] for index in group]) for group in groups],
+        "micro_batches": [assemble([chosen[index] for index in group]) for group in groups],
         "n_trained_tokens": sum(example.n_trained_tokens for example in chosen),
         "n_tokens": sum(len(example.input_ids_L) for example in chosen),
     }
