@@ -23,6 +23,7 @@ class PlayedTrainer:
     faults: dict[int, Callable[["PlayedRun"], Exited | Lost]] = field(default_factory=dict)  # by attempt, from 1
     check: Callable[[RunDirectory], CheckReport] = field(default_factory=lambda: report_of)
     specs: list[TrainingSpec] = field(default_factory=list)  # of the attempts that were played
+    loss: Callable[[int], float] = field(default=lambda step: 2.0 / step)  # of a step
 
     def __call__(self, request: LaunchRequest) -> Exited | Lost:
         directory = RunDirectory(request.run_directory)
@@ -32,17 +33,20 @@ class PlayedTrainer:
         spec = directory.read_spec()
         self.specs.append(spec)
         with Reporter(directory.events) as reporter:
-            run = PlayedRun(directory, spec, reporter)
+            run = PlayedRun(directory, spec, reporter, self.loss)
             return self.faults.get(spec.attempt, PlayedRun.succeed)(run)
 
 
 class PlayedRun:
     """One attempt, step by step."""
 
-    def __init__(self, directory: RunDirectory, spec: TrainingSpec, reporter: Reporter) -> None:
+    def __init__(
+        self, directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, loss: Callable[[int], float]
+    ) -> None:
         self.directory = directory
         self._spec = spec
         self._reporter = reporter
+        self._loss = loss
         n_examples = len(directory.training_file.read_bytes().splitlines())
         self._order = StepOrder(n_examples, spec.method.batch_size, spec.method.n_epochs, spec.seed)
         self.step = 0 if spec.resume_from is None else step_of(spec.resume_from) or 0
@@ -82,7 +86,7 @@ class PlayedRun:
             self._do_step()
 
     def _do_step(self) -> None:
-        metrics = Metrics(train_loss=2.0 / self.step, train_mean_token_accuracy=0.5)
+        metrics = Metrics(train_loss=self._loss(self.step), train_mean_token_accuracy=0.5)
         self._reporter.report(
             Progress,
             step=self.step,

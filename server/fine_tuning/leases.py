@@ -8,7 +8,15 @@ from sqlalchemy import ColumnElement, Engine, union
 from sqlmodel import Session, col, select
 
 from server.db.system_session import SystemSession, system_session
-from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobEventRow, JobRow, ProjectRow
+from server.db.tables import (
+    CheckpointRow,
+    FileRow,
+    FineTunedModelRow,
+    JobCourseRow,
+    JobEventRow,
+    JobRow,
+    ProjectRow,
+)
 from server.fine_tuning.lifecycle import is_terminal
 from server.vocabulary import ACTIVE_STATUSES, EventType
 
@@ -87,6 +95,10 @@ def checkpoints_of(session: Session, job: JobRow) -> Sequence[CheckpointRow]:
 def has_checkpoint(engine: Engine, job: JobRow, step: int) -> bool:
     with system_session(engine) as session:
         return any(row.step == step for row in checkpoints_of(session, job))
+
+
+def find_course(session: Session, job: JobRow) -> JobCourseRow | None:
+    return session.exec(select(JobCourseRow).where(JobCourseRow.job_id == job.id)).one_or_none()
 
 
 def find_model(session: Session, name: str) -> FineTunedModelRow | None:

@@ -13,6 +13,7 @@ from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
 from server.fine_tuning.parent import read_lora, stage_parent
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.training_spec import source_of
+from server.fine_tuning.watching import foretell
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import Exited, LaunchRequest, RunHandle, Running
 from server.storage.blob_store import BlobKey
@@ -171,5 +172,6 @@ def _queue(services: WorkerServices, job: JobRow, report: CheckReport) -> None:
         current.run_handle = None
         for event in warnings(report):
             add_event(session, current, event, now=now)
+        foretell(session, current, report, now=now)
         move(current, JobStatus.QUEUED)
         add_event(session, current, NewEvent("Files validated, moving job to queued state"), now=now)
