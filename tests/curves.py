@@ -106,7 +106,8 @@ def findings(run: Run, seed: int) -> dict[Diagnosis, tuple[int, Finding]]:
     for event in run.events(seed):
         if course.add(event):
             said.update({finding.name: (event.step, finding) for finding in diagnose(course, said.keys())})
-    said.update({finding.name: (course.step, finding) for finding in diagnose(course, said.keys(), is_end=True)})
+    course.is_over = True
+    said.update({finding.name: (course.step, finding) for finding in diagnose(course, said.keys())})
     return said
 
 

@@ -50,11 +50,12 @@ class JobWatch:
         if not isinstance(event, Progress | Succeeded):
             return
         row, course = self._load()
-        is_end = isinstance(event, Succeeded)
-        is_time = course.add(event) if isinstance(event, Progress) else True
-        if is_time:
-            findings = diagnose(course, {Diagnosis(name) for name in row.said}, is_end=is_end)
-            _say(self._session, self._job, row, findings, now=event.at)
+        if isinstance(event, Succeeded):
+            course.is_over = True
+        elif not course.add(event):
+            return
+        findings = diagnose(course, {Diagnosis(name) for name in row.said})
+        _say(self._session, self._job, row, findings, now=event.at)
 
     def keep(self) -> None:
         """Write down how far the run has been followed."""

@@ -73,6 +73,7 @@ class Course:
     facts: RunFacts
     first_step: int = 0  # that was added; of a run that was watched from its beginning, 1
     step: int = 0  # the last that was added
+    is_over: bool = False  # the run has succeeded, at its last step or before
     slices: list[Slice] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
 
@@ -128,6 +129,7 @@ class Course:
         return {
             "first_step": self.first_step,
             "step": self.step,
+            "is_over": self.is_over,
             "slices": [_dump(part) for part in self.slices],
             "epochs": [_dump(part) for part in self.epochs],
         }
@@ -138,6 +140,7 @@ class Course:
             facts,
             first_step=dumped["first_step"],
             step=dumped["step"],
+            is_over=dumped["is_over"],
             slices=[Slice(*_load(part)) for part in dumped["slices"]],
             epochs=[Epoch(*_load(part)) for part in dumped["epochs"]],
         )

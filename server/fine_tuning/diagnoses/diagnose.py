@@ -14,7 +14,7 @@ from server.fine_tuning.diagnoses import (
 from server.fine_tuning.diagnoses.course import Course
 from server.fine_tuning.diagnoses.finding import Diagnosis, Finding
 
-_ORDER: Mapping[Diagnosis, Callable[..., Finding | None]] = {
+_ORDER: Mapping[Diagnosis, Callable[[Course], Finding | None]] = {
     Diagnosis.LEARNING_RATE_TOO_HOT: hot_learning_rate.find,
     Diagnosis.LOSS_NOT_FALLING: loss_not_falling.find,
     Diagnosis.LOSS_RISES_AGAIN: loss_rises_again.find,
@@ -32,7 +32,7 @@ _SILENCED_BY: Mapping[Diagnosis, Set[Diagnosis]] = {  # one cause, one advice
 }
 
 
-def diagnose(course: Course, said: Set[Diagnosis], *, is_end: bool = False) -> list[Finding]:
+def diagnose(course: Course, said: Set[Diagnosis]) -> list[Finding]:
     """What is to be said now, after what was said before. Nothing of a run whose beginning was not seen."""
     found: dict[Diagnosis, Finding] = {}
     if not course.is_from_the_beginning:
@@ -40,7 +40,7 @@ def diagnose(course: Course, said: Set[Diagnosis], *, is_end: bool = False) -> l
     for name, find in _ORDER.items():
         if name in said or _SILENCED_BY.get(name, frozenset()) & (said | found.keys()):
             continue
-        finding = find(course, is_end=is_end)
+        finding = find(course)
         if finding is not None:
             found[name] = finding
     return list(found.values())

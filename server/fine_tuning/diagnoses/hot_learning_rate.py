@@ -1,10 +1,9 @@
 """Learning rate too hot: the loss rises over where it began, jumps early on, spikes, or gradients explode."""
 
-from collections.abc import Sequence
-
-from server.fine_tuning.diagnoses.course import Course, Slice
+from server.fine_tuning.diagnoses.course import Course
 from server.fine_tuning.diagnoses.finding import Diagnosis, Finding, percent
-from server.fine_tuning.diagnoses.tally import SURE_OF_THE_LOWEST, Tally, is_clearly_above, pooled
+from server.fine_tuning.diagnoses.stretches import clipped_share, has_left, loss_of, lowest_and_last, norm_of
+from server.fine_tuning.diagnoses.tally import is_clearly_above
 
 _MIN_STEPS = 10
 _EARLY = 0.6  # of the run: later, the learning rate has come down too far to be the first suspect
@@ -13,7 +12,7 @@ _GROWTH = 4.0  # of gradient norms since warm-up
 _CLIPPED = 0.9  # of the recent steps
 
 
-def find(course: Course, *, is_end: bool) -> Finding | None:  # noqa: ARG001 - all of them are asked alike
+def find(course: Course) -> Finding | None:
     if course.step < _MIN_STEPS:
         return None
     beginning, recent = course.beginning(0.01), course.recent(0.05)
@@ -36,7 +35,7 @@ def find(course: Course, *, is_end: bool) -> Finding | None:  # noqa: ARG001 - a
         return _finding(
             f"the training loss had come down to {lowest.mean:.2f} and has jumped to {last.mean:.2f}", evidence
         )
-    spikes = count_spikes(course)
+    spikes = _count_spikes(course)
     if spikes >= _MIN_SPIKES:
         evidence["spikes"] = spikes
         return _finding(f"the training loss has spiked {spikes} times over all it was at the start", evidence)
@@ -51,36 +50,7 @@ def find(course: Course, *, is_end: bool) -> Finding | None:  # noqa: ARG001 - a
     return None
 
 
-def loss_of(slices: Sequence[Slice]) -> Tally:
-    return pooled(part.loss for part in slices)
-
-
-def norm_of(slices: Sequence[Slice]) -> float:
-    """The geometric mean of the gradients' norms."""
-    n = sum(part.loss.n for part in slices)
-    return float(10 ** (sum(part.log_norms for part in slices) / n)) if n else 1.0
-
-
-def clipped_share(slices: Sequence[Slice]) -> float:
-    n = sum(part.loss.n for part in slices)
-    return sum(part.n_clipped for part in slices) / n if n else 0.0
-
-
-def lowest_and_last(course: Course) -> tuple[Tally, Tally]:
-    """The loss of the lowest and of the newest stretch of a tenth of the run; the same one if there is none before."""
-    recent = course.recent(0.1, at_least_steps=10)
-    length, earlier = len(recent), course.slices[: -len(recent)]
-    stretches = [loss_of(earlier[start : start + length]) for start in range(0, len(earlier) - length + 1)]
-    last = loss_of(recent)
-    return min(stretches, key=lambda loss: loss.mean, default=last), last
-
-
-def has_left(lowest: Tally, last: Tally, noise: float, *, times: float, plus: float) -> bool:
-    """Whether the loss has risen from its lowest, and not by chance."""
-    return is_clearly_above(last, lowest, times=times, plus=plus, noise=noise, errors=SURE_OF_THE_LOWEST)
-
-
-def count_spikes(course: Course) -> int:
+def _count_spikes(course: Course) -> int:
     """Slices with a step whose loss is far over all of the start, and over what the slice before lets expect."""
     start = course.beginning(0.1, at_least_steps=10)
     ceiling = 1.3 * loss_of(start).highest + 0.5

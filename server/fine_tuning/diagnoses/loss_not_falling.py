@@ -4,7 +4,7 @@ import math
 
 from server.fine_tuning.diagnoses.course import Course
 from server.fine_tuning.diagnoses.finding import Diagnosis, Finding
-from server.fine_tuning.diagnoses.hot_learning_rate import loss_of
+from server.fine_tuning.diagnoses.stretches import accuracy_of, loss_of
 
 _MIN_STEPS, _MIN_EPOCHS = 20, 3
 _FALL, _EPOCHS_APART = 0.01, 0.02  # less than this share of the loss is no fall
@@ -12,12 +12,12 @@ _SURELY_NO_FALL = 0.03  # what it could still be by chance, in either direction
 _GOOD_LOSS, _GOOD_ACCURACY = 0.1, 0.95  # there is not much left to fall
 
 
-def find(course: Course, *, is_end: bool) -> Finding | None:  # noqa: ARG001 - all of them are asked alike
+def find(course: Course) -> Finding | None:
     if course.progress < 0.5 or course.step < _MIN_STEPS:
         return None
     recent = course.recent(0.25)
     start, now = loss_of(course.beginning(0.05, at_least_steps=5)), loss_of(recent)  # the fall may be over soon after
-    accuracy = sum(part.accuracies for part in recent) / now.n
+    accuracy = accuracy_of(recent)
     if start.mean <= _GOOD_LOSS or accuracy >= _GOOD_ACCURACY:
         return None
     fall = (start.mean - now.mean) / start.mean

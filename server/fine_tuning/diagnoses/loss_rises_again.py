@@ -2,12 +2,12 @@
 
 from server.fine_tuning.diagnoses.course import Course
 from server.fine_tuning.diagnoses.finding import Diagnosis, Finding
-from server.fine_tuning.diagnoses.hot_learning_rate import has_left, loss_of, lowest_and_last
+from server.fine_tuning.diagnoses.stretches import has_left, loss_of, lowest_and_last
 
 _MIN_STEPS = 20
 
 
-def find(course: Course, *, is_end: bool) -> Finding | None:  # noqa: ARG001 - all of them are asked alike
+def find(course: Course) -> Finding | None:
     if course.progress < 0.5 or course.step < _MIN_STEPS:
         return None
     start, (lowest, now) = loss_of(course.beginning(0.01)), lowest_and_last(course)

@@ -2,7 +2,7 @@
 
 from server.fine_tuning.diagnoses.course import Course, Epoch
 from server.fine_tuning.diagnoses.finding import Diagnosis, Finding
-from server.fine_tuning.diagnoses.hot_learning_rate import loss_of
+from server.fine_tuning.diagnoses.stretches import loss_of
 from server.fine_tuning.diagnoses.tally import SURE_OF_THE_LOWEST, is_clearly_above, pooled, relative_noise
 
 _RISE, _RISE_NATS = 0.10, 0.05  # of the validation loss over its best
@@ -11,11 +11,11 @@ _FEW_EXAMPLES = 20
 _MIN_EVALUATIONS = 3  # in a quarter of the run
 
 
-def find(course: Course, *, is_end: bool) -> Finding | None:
-    return _by_epochs(course, is_end=is_end) or (_by_parts(course) if is_end else None)
+def find(course: Course) -> Finding | None:
+    return _by_epochs(course) or (_by_parts(course) if course.is_over else None)
 
 
-def _by_epochs(course: Course, *, is_end: bool) -> Finding | None:
+def _by_epochs(course: Course) -> Finding | None:
     """On the whole validation file: the same examples each time, so that even a small rise is one."""
     measured = [(number, epoch) for number, epoch in enumerate(course.epochs, 1) if epoch.valid_loss is not None]
     if len(measured) < 2:
@@ -26,7 +26,7 @@ def _by_epochs(course: Course, *, is_end: bool) -> Finding | None:
     if not _has_risen(best, last, least) or last.loss.mean > best.loss.mean:
         return None
     # With the learning rate still high, one epoch may be worse than the one before and the next one better than both.
-    is_believed = is_end or _has_risen(best, last, _LARGE_RISE) or _has_risen(best, measured[-2][1], least)
+    is_believed = course.is_over or _has_risen(best, last, _LARGE_RISE) or _has_risen(best, measured[-2][1], least)
     if not is_believed:
         return None
     return _finding(

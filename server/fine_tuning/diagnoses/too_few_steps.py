@@ -2,7 +2,7 @@
 
 from server.fine_tuning.diagnoses.course import Course
 from server.fine_tuning.diagnoses.finding import Diagnosis, Finding, percent
-from server.fine_tuning.diagnoses.hot_learning_rate import loss_of
+from server.fine_tuning.diagnoses.stretches import accuracy_of, loss_of
 from server.fine_tuning.diagnoses.tally import Tally, is_clearly_above, pooled
 
 FEW_STEPS = 20
@@ -14,12 +14,12 @@ _GOOD_LOSS = 0.1
 _VALID_FALL = 0.1  # in the last epoch
 
 
-def find(course: Course, *, is_end: bool) -> Finding | None:
-    if not is_end:
+def find(course: Course) -> Finding | None:
+    if not course.is_over:
         return None
     start, recent = loss_of(course.beginning(0.01)), course.recent(0.1, at_least_steps=3)
     now = loss_of(recent)
-    accuracy = sum(part.accuracies for part in recent) / now.n
+    accuracy = accuracy_of(recent)
     evidence: dict[str, float | int] = {"steps": course.step, "loss_at_start": start.mean, "loss": now.mean}
     if course.step < FEW_STEPS:
         if now.mean < _LEARNT * start.mean or accuracy >= _GOOD_ACCURACY:

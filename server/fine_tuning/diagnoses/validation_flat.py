@@ -4,7 +4,7 @@ import math
 
 from server.fine_tuning.diagnoses.course import Course
 from server.fine_tuning.diagnoses.finding import Diagnosis, Finding
-from server.fine_tuning.diagnoses.hot_learning_rate import loss_of
+from server.fine_tuning.diagnoses.stretches import loss_of
 from server.fine_tuning.diagnoses.tally import pooled, relative_noise
 
 _MIN_STEPS = 20
@@ -14,7 +14,7 @@ _GAP = 1.3  # times the training loss
 _MIN_EVALUATIONS = 3
 
 
-def find(course: Course, *, is_end: bool) -> Finding | None:  # noqa: ARG001 - all of them are asked alike
+def find(course: Course) -> Finding | None:
     if course.progress < 0.75 or course.step < _MIN_STEPS:
         return None
     validation = _first_lowest_and_last(course)

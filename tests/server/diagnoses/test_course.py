@@ -76,14 +76,14 @@ def test_a_run_whose_beginning_was_not_seen_is_not_judged() -> None:
     late = Course(hot.facts)
     for event in islice(hot.events(0), 30, None):
         late.add(event)
-    assert diagnose(late, set(), is_end=True) == []
-    assert diagnose(followed(hot), set(), is_end=True) != []
+    assert diagnose(late, set()) == []
+    assert diagnose(followed(hot), set()) != []
 
 
 def test_what_was_said_is_not_said_again() -> None:
     course = followed(Run(line((0.0, 2.0), (0.1, 6.0), (1.0, 6.0))))
-    (finding,) = diagnose(course, set(), is_end=True)
-    assert diagnose(course, {finding.name}, is_end=True) == []
+    (finding,) = diagnose(course, set())
+    assert diagnose(course, {finding.name}) == []
 
 
 def test_pooled_tallies_are_one_tally_of_all_numbers() -> None:
