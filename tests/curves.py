@@ -1,7 +1,7 @@
 """Synthetic training runs: losses by formula, with noise of a seed, told as a trainer tells them."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
@@ -102,8 +102,13 @@ def stairs(*levels: float, first: float, tau: float = 0.05) -> Curve:
 
 def findings(run: Run, seed: int) -> dict[Diagnosis, tuple[int, Finding]]:
     """What is said of a run from its first step to its end, and at which step."""
-    course, said = Course(run.facts), {}
-    for event in run.events(seed):
+    return findings_of(run.events(seed), run.facts)
+
+
+def findings_of(events: Iterable[Progress], facts: RunFacts) -> dict[Diagnosis, tuple[int, Finding]]:
+    course = Course(facts)
+    said: dict[Diagnosis, tuple[int, Finding]] = {}
+    for event in events:
         if course.add(event):
             said.update({finding.name: (event.step, finding) for finding in diagnose(course, said.keys())})
     course.is_over = True

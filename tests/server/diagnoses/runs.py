@@ -63,6 +63,9 @@ FAULTY: dict[Diagnosis, dict[str, Run]] = {
         "one example a step": Run(line((0.0, 2.0), (0.1, 7.0), (1.0, 5.0)), batch=1, noise=0.35),
         "short": Run(line((0.0, 2.0), (0.3, 6.0), (1.0, 5.0)), steps=24),
         "long": Run(line((0.0, 2.0), (0.03, 2.0), (0.1, 4.5), (1.0, 4.0)), steps=8_000, epochs=1),
+        "very short, exploding in its third step": Run(
+            line((0.0, 3.0), (0.08, 2.5), (0.12, 14.0), (0.3, 11.0), (1.0, 4.5)), steps=25, epochs=1
+        ),
         "spikes": Run(lambda share: 8.0 if int(share * 300) % 40 == 39 else 1.0 + 0.8 * (1 - share), noise=0.1),
         "gradients explode, nothing is learnt": Run(
             lambda _: 2.0, norm=line((0.0, 1.0), (0.1, 1.5), (0.4, 60.0), (1.0, 500.0))
