@@ -5,7 +5,7 @@ A run of more than `MAX_SLICES` steps is divided into that many slices of equal 
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from server.fine_tuning.diagnoses.tally import Tally, relative_noise
@@ -178,7 +178,7 @@ def _is_validated(metrics: Metrics) -> bool:
 def _dump(part: Slice | Epoch) -> list[Any]:
     """Its values by position; a tally as the list of its own."""
     values = (getattr(part, each.name) for each in fields(part))
-    return [list(astuple(value)) if isinstance(value, Tally) else value for value in values]
+    return [value.dump() if isinstance(value, Tally) else value for value in values]
 
 
 def _load(values: list[Any]) -> list[Any]:

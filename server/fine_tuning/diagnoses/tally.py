@@ -26,6 +26,10 @@ class Tally:
         self.squares += difference * (value - self.mean)
         self.highest = max(self.highest, value)
 
+    def dump(self) -> list[float]:
+        """Its fields by position."""
+        return [self.n, self.mean, self.squares, self.highest]
+
 
 def pooled(tallies: Iterable[Tally]) -> Tally:
     """One tally of all the numbers (Chan, Golub and LeVeque's step)."""
