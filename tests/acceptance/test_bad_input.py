@@ -131,7 +131,9 @@ def test_examples_whose_answer_lies_beyond_the_context_are_left_out_and_named(
     ended = wait_until_ended(service, client, job)
     assert ended.status == "succeeded"
     events = events_of(client, job.id)
-    (warning,) = [event.message for event in events if event.level == "warn"]
+    warnings = {(event.data or {}).get("diagnosis"): event.message for event in events if event.level == "warn"}  # type: ignore[attr-defined]  # typed as object
+    assert warnings.keys() == {None, "truncated_answers", "too_few_steps"}
+    warning = warnings[None]
     assert warning.startswith("2 example(s) of the training file are left out")
     assert "lines 1, 12." in warning
     assert [event.type for event in events].count("metrics") == 2  # of 10 examples, 5 a step

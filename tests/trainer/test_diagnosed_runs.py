@@ -59,15 +59,15 @@ def said(run: RunDirectory, facts: RunFacts) -> set[Diagnosis]:
 
 
 def test_nothing_is_said_of_the_quickstart(tmp_path: Path) -> None:
-    run, facts = train(tmp_path / "run", n_examples=160, n_validation=24, batch_size=8, n_epochs=3)
+    run, facts = train(tmp_path / "run", n_examples=160, n_validation=20, batch_size=8, n_epochs=2)
     assert isinstance(events(run)[-1], Succeeded), run.log.read_text()
-    assert progress(run)[-1].metrics.train_mean_token_accuracy == 1.0
+    assert progress(run)[-1].metrics.train_mean_token_accuracy > 0.9
     assert said(run, facts) == set()
 
 
 def test_a_learning_rate_far_too_high_is_called_too_hot(tmp_path: Path) -> None:
     run, facts = train(
-        tmp_path / "run", n_examples=100, n_validation=20, batch_size=4, n_epochs=1, learning_rate_multiplier=60.0
+        tmp_path / "run", n_examples=100, n_validation=4, batch_size=4, n_epochs=1, learning_rate_multiplier=60.0
     )
     last = events(run)[-1]
     if isinstance(last, Failed):
@@ -77,7 +77,7 @@ def test_a_learning_rate_far_too_high_is_called_too_hot(tmp_path: Path) -> None:
 
 
 def test_twenty_examples_seen_many_times_are_memorised(tmp_path: Path) -> None:
-    run, facts = train(tmp_path / "run", n_examples=20, n_validation=24, batch_size=4, n_epochs=10)
+    run, facts = train(tmp_path / "run", n_examples=20, n_validation=20, batch_size=4, n_epochs=8)
     assert isinstance(events(run)[-1], Succeeded), run.log.read_text()
     found = said(run, facts)
     assert found & {Diagnosis.MEMORISED, Diagnosis.OVERFITTING}
