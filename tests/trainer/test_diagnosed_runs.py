@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer_runs import ROOT, events, finish, progress
+from trainer_runs import ROOT, events, progress, start
 
 from examples.support_desk_task import build_task, training_file
 from server.fine_tuning.diagnoses.course import RunFacts
@@ -48,7 +48,7 @@ def train(root: Path, *, n_examples: int, n_validation: int, **asked: Any) -> tu
         threads=1,
     )
     run.write_spec(spec)
-    finish(run)
+    start(run).wait(timeout=250)
     total_steps = numbers.total_steps(n_examples)
     facts = RunFacts(total_steps, numbers.n_epochs, n_examples, numbers.batch_size, numbers.max_grad_norm, n_validation)
     return run, facts
@@ -59,7 +59,7 @@ def said(run: RunDirectory, facts: RunFacts) -> set[Diagnosis]:
 
 
 def test_nothing_is_said_of_the_quickstart(tmp_path: Path) -> None:
-    run, facts = train(tmp_path / "run", n_examples=160, n_validation=20, batch_size=8, n_epochs=2)
+    run, facts = train(tmp_path / "run", n_examples=120, n_validation=20, batch_size=8, n_epochs=2)
     assert isinstance(events(run)[-1], Succeeded), run.log.read_text()
     assert progress(run)[-1].metrics.train_mean_token_accuracy > 0.9
     assert said(run, facts) == set()

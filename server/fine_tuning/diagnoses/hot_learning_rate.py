@@ -15,7 +15,7 @@ _CLIPPED = 0.9  # of the recent steps
 def find(course: Course) -> Finding | None:
     if course.step < _MIN_STEPS:
         return None
-    beginning, recent = course.beginning(0.01, at_least_steps=2), course.recent(0.05)  # the base model, as yet
+    beginning, recent = course.beginning(0.01, at_least_steps=1), course.recent(0.05)  # the base model, as yet
     start, now, noise = loss_of(beginning), loss_of(recent), course.noise
     evidence = {
         "step": course.step,

@@ -11,7 +11,7 @@ _HARDLY_LEARNT = 0.7
 _FALL = 0.1  # in the last fifth of the learning rate that was spent, of the loss
 _SHARE = 0.15  # likewise, of all that the loss fell
 _GOOD_LOSS = 0.1
-_VALID_FALL = 0.1  # in the last epoch
+_VALID_FALL, _VALID_SHARE = 0.1, 0.05  # in the last epoch: of the validation loss, and of all that was learnt
 
 
 def find(course: Course) -> Finding | None:
@@ -29,7 +29,7 @@ def find(course: Course) -> Finding | None:
             f"less than {FEW_STEPS} rarely teach anything",
             evidence,
         )
-    falls = _fall_by_validation(course) if course.facts.n_validation else _fall_by_training(course, start)
+    falls = _fall_by_validation(course, start) if course.facts.n_validation else _fall_by_training(course, start)
     if falls is None:
         return None
     before, after, what = falls
@@ -40,11 +40,14 @@ def find(course: Course) -> Finding | None:
     )
 
 
-def _fall_by_validation(course: Course) -> tuple[float, float, str] | None:
+def _fall_by_validation(course: Course, start: Tally) -> tuple[float, float, str] | None:
     losses = [epoch.valid_loss for epoch in course.epochs if epoch.valid_loss is not None]
-    if len(losses) < 2 or losses[-1] > (1 - _VALID_FALL) * min(losses[:-1]) or losses[-1] < _GOOD_LOSS:
+    if len(losses) < 2 or losses[-1] < _GOOD_LOSS:
         return None
-    return min(losses[:-1]), losses[-1], "validation"
+    best, last = min(losses[:-1]), losses[-1]
+    if last > (1 - _VALID_FALL) * best or best - last < _VALID_SHARE * (start.mean - last):
+        return None
+    return best, last, "validation"
 
 
 def _fall_by_training(course: Course, start: Tally) -> tuple[float, float, str] | None:

@@ -46,6 +46,9 @@ HEALTHY = {
     "a small fall, over at once": Run(falling(1.3, 1.2, tau=0.03), steps=1000, epochs=1),
     "a small fall, over at once, large batches": Run(falling(1.3, 1.2, tau=0.03), steps=200, epochs=1, noise=0.03),
     "a small fall in each of three epochs": Run(stairs(1.2, 1.15, 1.12, first=1.3), noise=0.05),
+    "an easy task, hardly worth another epoch": Run(
+        falling(3.2, 0.09, tau=0.12), steps=30, epochs=2, valid=stairs(0.176, 0.101, first=3.0)
+    ),
     "gradients clipped throughout": Run(falling(2.0, 1.0), norm=lambda _: 6.0),
     "gradients that grow as a LoRA wakes": Run(falling(2.0, 1.0), norm=line((0.0, 0.2), (0.1, 1.5), (1.0, 2.0))),
     "a bump in the middle": Run(line((0.0, 2.0), (0.3, 1.2), (0.4, 1.3), (0.5, 1.15), (1.0, 1.0))),
@@ -65,6 +68,9 @@ FAULTY: dict[Diagnosis, dict[str, Run]] = {
         "long": Run(line((0.0, 2.0), (0.03, 2.0), (0.1, 4.5), (1.0, 4.0)), steps=8_000, epochs=1),
         "very short, exploding in its third step": Run(
             line((0.0, 3.0), (0.08, 2.5), (0.12, 14.0), (0.3, 11.0), (1.0, 4.5)), steps=25, epochs=1
+        ),
+        "very short, exploding in its second step": Run(
+            line((0.0, 3.0), (0.06, 3.0), (0.12, 12.0), (0.3, 11.0), (1.0, 5.0)), steps=16, epochs=1, noise=0.05
         ),
         "spikes": Run(lambda share: 8.0 if int(share * 300) % 40 == 39 else 1.0 + 0.8 * (1 - share), noise=0.1),
         "gradients explode, nothing is learnt": Run(

@@ -61,8 +61,8 @@ def test_a_fault_is_named_whatever_the_noise(fault: tuple[Diagnosis, Run], share
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
 def test_false_alarms_and_misses_are_rare() -> None:
-    healthy = [bool(findings(run, seed)) for run in HEALTHY.values() for seed in range(100, 100 + 60_000 // run.steps)]
-    faulty = [name in findings(run, seed) for name, _, run in FAULTS for seed in range(100, 100 + 60_000 // run.steps)]
+    healthy = [bool(findings(run, seed)) for run in HEALTHY.values() for seed in range(100, 100 + 30_000 // run.steps)]
+    faulty = [name in findings(run, seed) for name, _, run in FAULTS for seed in range(100, 100 + 30_000 // run.steps)]
     counts = f"{sum(healthy)} false alarms in {len(healthy)} runs, {faulty.count(False)} misses in {len(faulty)}"
     assert sum(healthy) < 0.005 * len(healthy), counts
     assert faulty.count(False) < 0.01 * len(faulty), counts
