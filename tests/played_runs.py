@@ -34,6 +34,7 @@ class PlayedTrainer:
     check: Callable[[RunDirectory], CheckReport] = field(default_factory=lambda: report_of)
     full_valid_losses: Sequence[float] = ()  # of the epochs
     specs: list[TrainingSpec] = field(default_factory=list)  # of the attempts that were played
+    loss: Callable[[int], float] = field(default=lambda step: 2.0 / step)  # of a step
 
     def __call__(self, request: LaunchRequest) -> Exited | Lost:
         directory = RunDirectory(request.run_directory)
@@ -43,7 +44,7 @@ class PlayedTrainer:
         spec = directory.read_spec()
         self.specs.append(spec)
         with Reporter(directory.events) as reporter:
-            run = PlayedRun(directory, spec, reporter, self.full_valid_losses)
+            run = PlayedRun(directory, spec, reporter, self.loss, self.full_valid_losses)
             return self.faults.get(spec.attempt, PlayedRun.succeed)(run)
 
 
@@ -51,15 +52,21 @@ class PlayedRun:
     """One attempt, step by step."""
 
     def __init__(
-        self, directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, losses: Sequence[float] = ()
+        self,
+        directory: RunDirectory,
+        spec: TrainingSpec,
+        reporter: Reporter,
+        loss: Callable[[int], float],
+        full_valid_losses: Sequence[float] = (),
     ) -> None:
         self.directory = directory
         self._spec = spec
         self._reporter = reporter
+        self._loss = loss
         n_examples = len(directory.training_file.read_bytes().splitlines())
         self._order = StepOrder(n_examples, spec.method.batch_size, spec.method.n_epochs, spec.seed)
         self.step = 0 if spec.resume_from is None else step_of(spec.resume_from) or 0
-        self._full_valid_losses = losses
+        self._full_valid_losses = full_valid_losses
         self._best = self._best_after(self.step)
         reporter.report(Started, total_steps=self._order.total_steps, n_examples=n_examples, first_step=self.step + 1)
 
@@ -121,7 +128,7 @@ class PlayedRun:
 
     def _do_step(self) -> None:
         full_loss = self._full_valid_loss(self.step)
-        metrics = Metrics(train_loss=2.0 / self.step, train_mean_token_accuracy=0.5, full_valid_loss=full_loss)
+        metrics = Metrics(train_loss=self._loss(self.step), train_mean_token_accuracy=0.5, full_valid_loss=full_loss)
         self._reporter.report(
             Progress,
             step=self.step,

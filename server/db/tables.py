@@ -167,6 +167,18 @@ class JobReportRow(ProjectOwned, table=True):
     measured: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
 
+class JobCourseRow(ProjectOwned, table=True):
+    """What a job's metrics come to so far, for its diagnoses; written with the events it was made from."""
+
+    __tablename__ = "job_course"
+
+    job_id: str = Field(foreign_key="job.id", primary_key=True)
+    n_validation: int = 0  # examples of the validation file
+    # fine_tuning/diagnoses/course.py; its size does not grow with the steps
+    course: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    said: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))  # diagnoses, each once
+
+
 class JobEventRow(ProjectOwned, table=True):
     __tablename__ = "job_event"
 

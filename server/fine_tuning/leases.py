@@ -8,7 +8,16 @@ from sqlalchemy import ColumnElement, Engine, union
 from sqlmodel import Session, col, select
 
 from server.db.system_session import SystemSession, system_session
-from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobEventRow, JobReportRow, JobRow, ProjectRow
+from server.db.tables import (
+    CheckpointRow,
+    FileRow,
+    FineTunedModelRow,
+    JobCourseRow,
+    JobEventRow,
+    JobReportRow,
+    JobRow,
+    ProjectRow,
+)
 from server.fine_tuning.lifecycle import is_terminal
 from server.vocabulary import ACTIVE_STATUSES, EventType
 
@@ -102,6 +111,10 @@ def report_of(session: Session, job: JobRow) -> JobReportRow:
         found = JobReportRow(job_id=job.id, project_id=job.project_id)
         session.add(found)
     return found
+
+
+def find_course(session: Session, job: JobRow) -> JobCourseRow | None:
+    return session.exec(select(JobCourseRow).where(JobCourseRow.job_id == job.id)).one_or_none()
 
 
 def find_model(session: Session, name: str) -> FineTunedModelRow | None:

@@ -11,8 +11,8 @@ from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow
 from server.fine_tuning.job_changes import add_event, fail, move
 from server.fine_tuning.leases import checkpoints_of, find_model, get_project, metrics_of, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, metrics_data
-from server.fine_tuning.recording import add_record
 from server.fine_tuning.outcome import result_events, result_step, steps_to_keep
+from server.fine_tuning.recording import add_record
 from server.fine_tuning.result_file import RESULT_FILENAME, step_metrics_csv
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.succession import take_over_names

@@ -23,6 +23,7 @@ from server.fine_tuning.lifecycle import (
 from server.fine_tuning.outcome import is_for_clients
 from server.fine_tuning.publishing import add_checkpoint, name_model, publish_files
 from server.fine_tuning.stages import Stage
+from server.fine_tuning.watching import JobWatch
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import LaunchRefused, LaunchRequest, Lost, RunHandle, Running, RunState
 from server.models.names import FineTunedModelName
@@ -207,6 +208,7 @@ def _apply(
     events: list[tuple[TrainerEvent, tuple[FineTunedModelName, str] | None]],
 ) -> None:
     with owned(services.database, job) as (session, current):
+        watch = JobWatch(session, current)
         for event, published in events:
             effects = apply(JobProgress(current.last_step), event)
             for column, value in effects.changes.items():
@@ -216,8 +218,10 @@ def _apply(
             if effects.checkpoint is not None and published is not None:
                 name, directory = published
                 add_checkpoint(session, current, effects.checkpoint, name, directory, event.at)
+            watch.see(event)
             current.last_event_seq = event.seq
         current.events_offset = read.offset
+        watch.keep()
 
 
 def last_words(run: RunDirectory) -> Terminal | None:

@@ -16,6 +16,7 @@ from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
 from server.fine_tuning.parent import read_lora, stage_parent
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.training_spec import source_of
+from server.fine_tuning.watching import foretell
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import Exited, LaunchRequest, RunHandle, Running
 from server.storage.blob_store import BlobKey
@@ -146,6 +147,7 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
             return
         for column, value in changes.items():
             setattr(current, column, value)
+        foretell(session, current, report, now=now)
         move(current, JobStatus.QUEUED)
         add_event(session, current, NewEvent("Files validated, moving job to queued state"), now=now)
 

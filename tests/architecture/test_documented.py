@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from server.fine_tuning.diagnoses.finding import Diagnosis
 from server.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,12 @@ def test_every_route_of_the_committed_document_is_in_the_api_guide() -> None:
     assert [route for route in routes if route not in guide] == []
 
 
+def test_every_diagnosis_is_explained() -> None:
+    guide = (ROOT / "docs" / "diagnoses.md").read_text("utf-8")
+
+    assert [name.value for name in Diagnosis if f"| `{name.value}` |" not in guide] == []
+
+
 def test_every_decision_is_listed_in_the_map() -> None:
     overview = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     decisions = sorted((ROOT / "docs" / "decisions").glob("*.md"))
@@ -60,6 +67,7 @@ def test_every_decision_is_listed_in_the_map() -> None:
         "docs/api.md",
         "docs/data.md",
         "docs/coming-from-openai.md",
+        "docs/diagnoses.md",
     ],
 )
 def test_every_link_between_documents_leads_somewhere(document: str) -> None:

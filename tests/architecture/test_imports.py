@@ -33,6 +33,9 @@ PLANTS = [
     ("server-layers", "server/errors.py", "import server.auth.caller"),
     ("server-layers", "server/db/tables.py", "import server.files.service"),
     ("server-layers", "server/unplaced.py", ""),
+    ("diagnoses", "server/fine_tuning/diagnoses/memorised.py", "import server.fine_tuning.diagnoses.overfitting"),
+    ("diagnoses", "server/fine_tuning/diagnoses/unplaced.py", ""),
+    ("diagnoses-are-pure", "server/fine_tuning/diagnoses/course.py", "import server.db.tables"),
     ("slices", "server/files/schemas.py", "import server.files.service"),
 ]
 

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 from trainer_runs import ROOT, checkpoints_saved, events, finish, make_base, make_run, make_spec, progress, start
 
 from trainer.contract.checkpoint import find_newest_checkpoint, is_complete
-from trainer.contract.merge import MergeOutcome, MergeSpec
 from trainer.contract.events import BestCheckpoint, Failed, FailureCode, Interrupted, Started, Succeeded, TrainerEvent
 from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
+from trainer.contract.merge import MergeOutcome, MergeSpec
 from trainer.contract.report import CheckReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, TrainingSpec
