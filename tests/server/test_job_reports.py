@@ -15,7 +15,7 @@ from server.db.system_session import system_session
 from server.db.tables import JobReportRow, JobRow
 from server.fine_tuning.data_report import DataReport
 from server.vocabulary import JobStatus
-from tests.factories import make_file, make_job
+from tests.factories import EXAMPLE, make_file, make_job
 from tests.job_rig import MakeRig, Rig, playing
 from tests.played_runs import failing_report, report_of
 from tests.running_api import Api
@@ -150,7 +150,7 @@ def make_reported_job(api: Api, **columns: Any) -> JobRow:
     report = finding_report(WARNING)
     directory = RunDirectory(api.services.settings.runs / job.id)
     directory.root.mkdir(parents=True)
-    directory.training_file.write_text("{}\n" * 10)
+    directory.training_file.write_text((json.dumps(EXAMPLE) + "\n") * 10)
     data = DataReport.from_report(report(directory), "warn").model_dump(mode="json")
     with project_session(api.services.database, api.project_id, write=True) as session:
         session.add(JobReportRow(job_id=job.id, project_id=api.project_id, data_gate=data, **columns))
