@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from server.db.project_session import project_session
-from server.db.tables import FineTunedModelRow, JobReportRow
+from server.db.tables import FineTunedModelRow
 from server.record.manifest import Manifest, find_damaged, read_manifest
 from server.settings import Settings
 from tests.factories import EXAMPLE
@@ -60,7 +59,6 @@ def test_the_result_and_every_checkpoint_have_a_record_of_their_own(make_rig: Ma
     assert settings["lora"] == {"rank": 16, "alpha": 32, "dropout": 0.0, "target_modules": "all-linear"}
     assert settings["context_length_tokens"] == 1024
     assert last.packages["torch"] == "2.13.0+cpu" or last.packages["torch"]
-    assert (last.data_gate, last.estimate, last.measured) == (None, None, None)
 
 
 def test_data_and_base_are_known_by_their_hashes(make_rig: MakeRig) -> None:
@@ -99,23 +97,13 @@ def test_no_path_no_file_id_and_no_training_text_is_in_it(make_rig: MakeRig) -> 
         assert '"1+1"' not in text
 
 
-def test_what_was_found_estimated_and_measured_is_kept_in_numbers(make_rig: MakeRig) -> None:
+def test_what_was_found_is_kept_in_numbers(make_rig: MakeRig) -> None:
     rig = make_rig()
-    job = rig.make_job()
-    with project_session(rig.services.database, rig.project_id, write=True) as session:
-        session.add(
-            JobReportRow(
-                job_id=job.id,
-                data_gate={"format": "openai_chat", "duplicates": {"lines": [3, 4]}},
-                estimate={"peak_bytes": 10},
-                measured={"peak_bytes": 11},
-            )
-        )
-    rig.finish(job)
-    manifest = manifest_of(rig, rig.models()[-1])
+    rig.finish(rig.make_job())
+    found: Any = manifest_of(rig, rig.models()[-1]).data_gate
 
-    assert manifest.data_gate == {"format": "openai_chat", "duplicates": {"lines": 2}}
-    assert (manifest.estimate, manifest.measured) == ({"peak_bytes": 10}, {"peak_bytes": 11})
+    assert (found["pii"], found["training"]["n_examples"], found["training"]["format"]) == ("warn", 10, "chat")
+    assert (found["validation"], found["findings"]) == (None, 0)
 
 
 def test_a_resumed_run_has_the_curve_of_all_its_attempts(make_rig: MakeRig) -> None:
