@@ -3,7 +3,7 @@
 The directory tells the outside how it goes:
     guard.lock   locked while the guard lives: a second guard on the same directory exits 75
     guard.json   process ids, once the command runs
-    exit.json    how it ended, written whole
+    exit.json    how it ended, written whole, and how many processes the kernel killed meanwhile for want of memory
 
 The command's whole process tree is killed when the command ends, when the guard is told to (SIGUSR1),
 and when the service's parent dies, which the guard sees as the end of the lifeline, a pipe whose
@@ -59,9 +59,17 @@ class _Guard:
             self._root / "guard.json",
             {"guard_pid": os.getpid(), "pid": self._child.pid, "started": process_start_time(os.getpid())},
         )
+        oom_kills = count_oom_kills()
         code = self._watch(wake_read)
         kill_descendants(self._child.pid)
-        _write_json(self._root / "exit.json", {"exit_code": code, "parent_gone": self._parent_gone})
+        _write_json(
+            self._root / "exit.json",
+            {
+                "exit_code": code,
+                "parent_gone": self._parent_gone,
+                "oom_kills": count_oom_kills() - oom_kills,
+            },
+        )
         return code
 
     def _watch(self, wake_read: int) -> int:
@@ -109,6 +117,15 @@ def process_start_time(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return int(stat.rsplit(")", 1)[1].split()[19])
+
+
+def count_oom_kills(vmstat: Path = Path("/proc/vmstat")) -> int:
+    """How many processes the kernel has killed since boot because memory ran out; 0 where it does not say."""
+    try:
+        lines = vmstat.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def kill_descendants(group: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from server.launchers.launcher import Exited, LaunchRequest, Lost
@@ -12,6 +13,7 @@ from trainer.contract.events import (
     CheckpointSaved,
     Failed,
     Interrupted,
+    Measured,
     Metrics,
     Progress,
     Started,
@@ -74,11 +76,24 @@ class PlayedRun:
         self.train_to(self._order.total_steps)
         write_adapter(self.directory.adapter)
         tokens = 20 * self.step
+        measured = Measured(
+            device="cpu",
+            peak_tensor_bytes=1_000_000,
+            peak_rss_bytes=2_000_000,
+            largest_micro_batch_tokens=100,
+            n_steps=self.step,
+            n_tokens=tokens,
+            step_seconds=tokens / 1000,
+            step_cpu_seconds=tokens / 1000,
+            start_seconds=2.0,
+            total_seconds=2.0 + tokens / 1000,
+        )
         self._reporter.report(
             Succeeded,
             step=self.step,
             trained_tokens=tokens,
             adapter="adapter",
+            measured=measured,
             best=None if self._patience is None else self._best,
             stopped_early=self.step < self._order.total_steps,
         )
@@ -154,9 +169,14 @@ class PlayedRun:
 
 def report_of(directory: RunDirectory) -> CheckReport:
     """What the trainer says of files it can use."""
-    n_examples = len(directory.training_file.read_bytes().splitlines())
-    file = FileReport(
-        format=format_of(directory.training_file),
+    validation = _figures_of(directory.validation_file) if directory.validation_file.exists() else None
+    return CheckReport(training=_figures_of(directory.training_file), validation=validation, base_parameters=1_000_000)
+
+
+def _figures_of(file: Path) -> FileReport:
+    n_examples = len([line for line in file.read_bytes().splitlines() if line])
+    return FileReport(
+        format=format_of(file),
         n_examples=n_examples,
         n_tokens=20 * n_examples,
         n_trained_tokens=5 * n_examples,
@@ -164,8 +184,6 @@ def report_of(directory: RunDirectory) -> CheckReport:
         truncated_lines=(),
         dropped_lines=(),
     )
-    validation = file if directory.validation_file.exists() else None
-    return CheckReport(training=file, validation=validation, base_parameters=1_000_000)
 
 
 def failing_report(failure: CheckFailure) -> Callable[[RunDirectory], CheckReport]:

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from trainer.contract.events import CheckpointSaved, Progress, TrainerEvent
 from trainer.contract.run_directory import RunDirectory, read_events
-from trainer.contract.spec import BaseModelSource, CheckSpec, LoraSettings, SupervisedMethod, TrainingSpec
+from trainer.contract.spec import BaseModelSource, CheckSpec, LoraSettings, MemoryPlan, SupervisedMethod, TrainingSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = ("assistant user system what is the answer to", "the answer is that") * 4
@@ -136,6 +136,7 @@ def make_spec(base: Path, **overrides: Any) -> TrainingSpec:
         "context_length_tokens": 256,
         "checkpoint_every_steps": 5,
         "threads": 1,
+        "memory": MemoryPlan(micro_batch_tokens=4096, gradient_checkpointing=False, quantization=None),
     }
     return TrainingSpec(**{**values, **overrides})
 

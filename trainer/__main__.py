@@ -103,7 +103,7 @@ def _check_failure(error: Exception) -> CheckFailure:
 
 def _run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interruption: Interruption) -> None:
     interruption.check()
-    environment.prepare(spec.base_model)
+    environment.prepare(spec.base_model, quantized=spec.memory.quantization is not None)
     from trainer.run import run
 
     run(directory, spec, reporter, interruption)

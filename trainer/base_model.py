@@ -4,15 +4,17 @@ import json
 import struct
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trainer.contract.spec import BaseModelSource, LoraSettings
 from trainer.environment import is_local
 from trainer.failures import BaseModelUnavailable
 
 
-def load_base_model(source: BaseModelSource, device: str) -> Any:
+def load_base_model(source: BaseModelSource, device: str, *, quantization: Literal["nf4"] | None = None) -> Any:
     """Load the weights: bfloat16 on a GPU, float32 on a CPU, where it is the faster one.
+
+    With `quantization` the linear layers but the output head are kept in 4 bits, and compute in that type.
 
     Raises:
         BaseModelUnavailable: there are no safetensors weights of a causal language model there.
@@ -20,18 +22,32 @@ def load_base_model(source: BaseModelSource, device: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    quantized = {} if quantization is None else {"quantization_config": _nf4(dtype), "device_map": {"": device}}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             source.source,
             revision=source.revision,
-            dtype=torch.float32 if device == "cpu" else torch.bfloat16,
+            dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=is_local(source),
+            **quantized,
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise BaseModelUnavailable("The weights of the base model could not be loaded.") from error
-    return model.to(device)
+    return model.to(device) if quantization is None else model
+
+
+def _nf4(dtype: Any) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
@@ -50,7 +66,13 @@ def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
         target_modules=_linear_layers(model),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config, autocast_adapter_dtype=False)
+    attached = get_peft_model(model, config, autocast_adapter_dtype=False)
+    if getattr(model, "is_loaded_in_4bit", False):
+        for parameter in attached.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.to(model.dtype)
+        model.is_loaded_in_4bit = False  # TRL would make the adapter bfloat16, on a CPU too
+    return attached
 
 
 def copy_adapter(model: Any) -> dict[str, Any]:

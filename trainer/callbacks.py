@@ -26,6 +26,15 @@ class StepCallback(TrainerCallback):
         self._saved_step = run.state.step
         self._metrics: Metrics | None = None  # of the last step that is done
 
+    def on_step_begin(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002
+        **_: Any,
+    ) -> None:
+        self._run.meter.begin_step()
+
     def on_log(
         self,
         args: TrainingArguments,  # noqa: ARG002 - transformers passes it by position, as the next one
@@ -38,6 +47,7 @@ class StepCallback(TrainerCallback):
         if logs is None or "grad_norm" not in logs:
             return
         self._run.state.complete_step()
+        self._run.meter.end_step(n_tokens=self._run.state.tally.n_processed_tokens)
         step, tally = self._run.state.step, self._run.state.tally
         if not math.isfinite(logs["grad_norm"]):
             raise LossNotFinite("gradient norm", step)

@@ -16,6 +16,7 @@ from trainer.gate.evenly import take_evenly
 from trainer.gate.gate import Gate
 from trainer.gate.signatures import common_shingles
 from trainer.gate.view import View, prompt_of
+from trainer.model_shape import read_shape
 from trainer.pii.examples import PiiTally, redact, scan
 from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
@@ -28,7 +29,8 @@ def check(run_directory: RunDirectory, spec: CheckSpec) -> CheckReport:
     """
     tokenizer = load_chat_tokenizer(spec.base_model)
     n_parameters = count_parameters(spec.base_model)
-    return look_through(run_directory, spec, tokenizer).model_copy(update={"base_parameters": n_parameters})
+    of_base = {"base_parameters": n_parameters, "base_shape": read_shape(spec.base_model)}
+    return look_through(run_directory, spec, tokenizer).model_copy(update=of_base)
 
 
 def look_through(run_directory: RunDirectory, spec: CheckSpec, tokenizer: ChatTokenizer) -> CheckReport:

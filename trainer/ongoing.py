@@ -6,6 +6,7 @@ from trainer import early_stopping
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
 from trainer.interruption import Interruption
+from trainer.measuring import Meter
 from trainer.order import StepOrder
 from trainer.reporter import Reporter
 from trainer.state import TrainingState
@@ -19,6 +20,7 @@ class OngoingRun:
     interruption: Interruption
     order: StepOrder
     state: TrainingState
+    meter: Meter
     packs: bool = False  # whether examples share rows
 
     @property

@@ -16,6 +16,7 @@ from trainer.dataset import tokenize_files
 from trainer.failures import is_out_of_memory
 from trainer.golden_samples import take_golden_samples
 from trainer.interruption import Interruption, StopRequested
+from trainer.measuring import Meter
 from trainer.methods import supervised
 from trainer.ongoing import OngoingRun
 from trainer.order import StepOrder
@@ -40,7 +41,8 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     )
     order = StepOrder(len(training.examples), spec.method.batch_size, spec.method.n_epochs, spec.seed)
 
-    base = load_base_model(spec.base_model, "cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    base = load_base_model(spec.base_model, device, quantization=spec.memory.quantization)
     model = attach_lora(base, spec.lora, spec.seed)
     state = TrainingState(model, *supervised.build_optimizer(model, spec.method, order.total_steps))
     state.keeps_best = spec.method.early_stopping_patience is not None
@@ -50,8 +52,9 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     elif spec.start_from is not None:
         start_from(spec.start_from, model)
 
-    ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, packs)
+    ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, Meter(model), packs)
     validation = Validation(validating.examples, ongoing) if validating else None
+    ongoing.meter.begin()
     reporter.report(
         Started, total_steps=order.total_steps, n_examples=len(training.examples), first_step=state.step + 1
     )
@@ -68,6 +71,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
             step=state.step,
             trained_tokens=state.trained_tokens,
             adapter=directory.adapter.name,
+            measured=ongoing.meter.read(),
             best=None if state.best_weights is None else state.best,
             stopped_early=state.step < order.total_steps,
         )

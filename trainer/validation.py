@@ -11,7 +11,6 @@ from trainer.ongoing import OngoingRun
 from trainer.scoring import TokenTally, pack, pad, score
 
 _PARTIAL_VALIDATIONS = 20  # in a run
-_BUDGET_TOKENS = 4096  # of a micro-batch
 
 
 class Validation:
@@ -40,8 +39,9 @@ class Validation:
         model.eval()
         with torch.no_grad():
             lengths = [len(example.input_ids_L) for example in examples]
-            row_tokens = ROW_TOKENS[model.device.type] if self._run.packs else None
-            for group in lay_out_long(lengths, row_tokens=row_tokens):
+            budget_tokens = self._run.spec.memory.micro_batch_tokens
+            row_tokens = min(ROW_TOKENS[model.device.type], budget_tokens) if self._run.packs else None
+            for group in lay_out_long(lengths, budget_tokens=budget_tokens, row_tokens=row_tokens):
                 self._run.interruption.check()
                 chosen = [examples[index] for index in group]
                 micro_batch = pad(chosen) if row_tokens is None else pack(chosen)
@@ -49,13 +49,15 @@ class Validation:
         return tally
 
 
-def lay_out_long(lengths: Sequence[int], *, row_tokens: int | None = None, at_once: int = 256) -> list[list[int]]:
+def lay_out_long(
+    lengths: Sequence[int], *, budget_tokens: int, row_tokens: int | None = None, at_once: int = 256
+) -> list[list[int]]:
     """Lay out many examples in portions: finding the best layout takes time that grows with the square."""
     groups = []
     for start in range(0, len(lengths), at_once):
         portion = lengths[start : start + at_once]
         if row_tokens is None:
-            laid_out = lay_out(portion, budget_tokens=_BUDGET_TOKENS)
+            laid_out = lay_out(portion, budget_tokens=budget_tokens)
         else:
             laid_out = fill_rows(portion, row_tokens=row_tokens)
         groups += [[start + index for index in group] for group in laid_out]

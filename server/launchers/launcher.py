@@ -47,6 +47,7 @@ class Running:
 class Exited:
     code: int  # 128 + n after signal n
     service_stopped: bool = False  # it was killed because the service around it went away
+    oom_killed: bool = False  # by the kernel, for want of memory, as far as that can be told
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from server.guard import ALREADY_GUARDED, LIFELINE_VARIABLE, process_start_time
+from server.guard import ALREADY_GUARDED, KILLED, LIFELINE_VARIABLE, process_start_time
 from server.launchers.environment import without_secrets
 from server.launchers.launcher import Exited, LaunchRefused, LaunchRequest, Lost, RunHandle, Running, RunState
 
@@ -67,7 +67,12 @@ class LocalProcessLauncher:
             ended = json.loads((root / "exit.json").read_text())
         except FileNotFoundError:
             return Lost()
-        return Exited(ended["exit_code"], service_stopped=ended["parent_gone"])
+        return Exited(
+            ended["exit_code"],
+            service_stopped=ended["parent_gone"],
+            # The kernel says only that it killed some process: with a SIGKILL here, that is evidence enough.
+            oom_killed=ended["exit_code"] == KILLED and not ended["parent_gone"] and ended.get("oom_kills", 0) > 0,
+        )
 
     def stop(self, handle: RunHandle, grace_s: float) -> None:
         root = Path(handle.data["run_directory"])

@@ -99,13 +99,13 @@ def is_running(pid: int) -> bool:
 )
 def test_the_guard_ends_as_its_command_did_and_writes_it_down(tmp_path: Path, script: str, code: int) -> None:
     with guarded(tmp_path, script) as guard:
-        assert guard.ended() == {"exit_code": code, "parent_gone": False}
+        assert guard.ended() == {"exit_code": code, "parent_gone": False, "oom_kills": 0}
         assert guard.process.returncode == code
 
 
 def test_what_a_command_leaves_behind_ends_with_it(tmp_path: Path) -> None:
     with guarded(tmp_path, MAKE_FAMILY + "exit 4") as guard:
-        assert guard.ended() == {"exit_code": 4, "parent_gone": False}
+        assert guard.ended() == {"exit_code": 4, "parent_gone": False, "oom_kills": 0}
         assert [name for name, pid in guard.family().items() if is_running(pid)] == []
 
 
@@ -114,7 +114,7 @@ def test_told_to_kill_it_kills_the_whole_tree(tmp_path: Path) -> None:
         family = guard.family()
         assert all(is_running(pid) for pid in family.values())
         guard.process.send_signal(signal.SIGUSR1)
-        assert guard.ended() == {"exit_code": KILLED, "parent_gone": False}
+        assert guard.ended() == {"exit_code": KILLED, "parent_gone": False, "oom_kills": 0}
         assert [name for name, pid in family.items() if is_running(pid)] == []
 
 
@@ -122,14 +122,14 @@ def test_the_end_of_the_service_is_the_end_of_the_tree(tmp_path: Path) -> None:
     with guarded(tmp_path, MAKE_FAMILY + "trap '' TERM; wait") as guard:
         family = guard.family()
         guard.end_service()
-        assert guard.ended() == {"exit_code": KILLED, "parent_gone": True}
+        assert guard.ended() == {"exit_code": KILLED, "parent_gone": True, "oom_kills": 0}
         assert [name for name, pid in family.items() if is_running(pid)] == []
 
 
 def test_a_service_that_is_gone_before_its_guard_looks_is_seen_too(tmp_path: Path) -> None:
     with guarded(tmp_path, "exec sleep 60") as guard:
         guard.end_service()
-        assert guard.ended() == {"exit_code": KILLED, "parent_gone": True}
+        assert guard.ended() == {"exit_code": KILLED, "parent_gone": True, "oom_kills": 0}
 
 
 def test_a_guard_without_a_service_guards_all_the_same(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_request_to_end_is_passed_on_to_the_commands_group(tmp_path: Path) -> 
     with guarded(tmp_path, script) as guard:
         until((tmp_path / "ready").exists)
         guard.process.terminate()
-        assert guard.ended() == {"exit_code": 7, "parent_gone": False}
+        assert guard.ended() == {"exit_code": 7, "parent_gone": False, "oom_kills": 0}
         assert (tmp_path / "child").read_text() == "told\n"
 
 
@@ -165,7 +165,7 @@ def test_a_command_may_take_its_time_after_a_request_to_end(tmp_path: Path) -> N
         until((tmp_path / "asked").exists)
         assert guard.process.poll() is None
         (tmp_path / "go").touch()
-        assert guard.ended() == {"exit_code": 0, "parent_gone": False}
+        assert guard.ended() == {"exit_code": 0, "parent_gone": False, "oom_kills": 0}
 
 
 def test_ctrl_c_is_not_for_the_guard(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_ctrl_c_is_not_for_the_guard(tmp_path: Path) -> None:
         guard.until_running()
         guard.process.send_signal(signal.SIGINT)
         (tmp_path / "go").touch()
-        assert guard.ended() == {"exit_code": 6, "parent_gone": False}
+        assert guard.ended() == {"exit_code": 6, "parent_gone": False, "oom_kills": 0}
 
 
 def test_a_second_guard_on_the_same_directory_runs_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
 from server.fine_tuning.hyperparameters import ResolvedHyperparameters
 from server.fine_tuning.training_spec import build, source_of
-from trainer.contract.spec import BaseModelSource, LoraSettings, SupervisedMethod, TrainingSpec
+from trainer.contract.spec import BaseModelSource, LoraSettings, MemoryPlan, SupervisedMethod, TrainingSpec
 
 BASE = BaseModelEntry(name="demo", source="/models/demo", context_length=512)
 RESOLVED = ResolvedHyperparameters(n_epochs=3, batch_size=4, learning_rate_multiplier=2.0, learning_rate=1e-3)
@@ -51,6 +51,7 @@ def test_a_spec_says_everything_resolved() -> None:
         checkpoint_every_steps=3,
         packing=True,
         threads=3,
+        memory=MemoryPlan(micro_batch_tokens=4096, gradient_checkpointing=False, quantization=None),
         start_from=Path("/runs/1/2/parent"),
         resume_from=Path("/runs/1/checkpoints/step_000006"),
     )

@@ -88,6 +88,21 @@ class BestCheckpoint(Frozen):
     evaluations_since: int = Field(ge=0)  # of the whole validation file, without improvement
 
 
+class Measured(Frozen):
+    """What one attempt took. Tokens are counted without padding, but for those of a micro-batch."""
+
+    device: Literal["cpu", "cuda"]
+    peak_tensor_bytes: int  # of live tensors; on a GPU, as its allocator counts them. 0: not one step was done
+    peak_rss_bytes: int  # main memory of the process
+    largest_micro_batch_tokens: int
+    n_steps: int  # of this attempt
+    n_tokens: int  # trained on in those steps
+    step_seconds: float  # in those steps: forward, backward and update
+    step_cpu_seconds: float  # of all threads in those steps; on a busy machine they wait besides
+    start_seconds: float  # from the process's start to the first step
+    total_seconds: float  # from the process's start; validation and checkpoints are in it
+
+
 class Succeeded(Event):
     type: Literal["succeeded"] = "succeeded"
     step: int  # the last one that was trained
@@ -95,6 +110,7 @@ class Succeeded(Event):
     adapter: str  # directory of the published adapter, relative to the run directory
     best: BestCheckpoint | None = None  # whose adapter that is; None: the last step's
     stopped_early: bool = False
+    measured: Measured | None = None
 
 
 class Failed(Event):

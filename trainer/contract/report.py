@@ -7,6 +7,7 @@ from pydantic import Field
 
 from trainer.contract.events import FailureCode
 from trainer.contract.formats.names import FileFormat
+from trainer.contract.shape import ModelShape
 from trainer.contract.spec import Frozen
 
 MAX_LINES_NAMED = 20  # of a longer list of lines the rest is counted
@@ -95,4 +96,5 @@ class CheckReport(Frozen):
     validation: FileReport | None = None
     findings: tuple[Finding, ...] = ()  # most severe first
     base_parameters: int | None = None  # number of parameters of the base model
+    base_shape: ModelShape | None = None  # None: of a family whose layers are not known here
     failure: CheckFailure | None = None

@@ -47,6 +47,14 @@ class SupervisedMethod(Frozen):
     early_stopping_patience: int | None = Field(default=None, ge=1)
 
 
+class MemoryPlan(Frozen):
+    """How a run keeps within its memory. What is learnt is the same with every plan, but for rounding."""
+
+    micro_batch_tokens: int = Field(ge=1)  # at most, padding included; a longer example is a micro-batch by itself
+    gradient_checkpointing: bool  # the layers' activations are computed twice instead of kept
+    quantization: Literal["nf4"] | None  # of the frozen base
+
+
 class TrainingSpec(Frozen):
     """One attempt of one job, as `spec.json`."""
 
@@ -62,6 +70,7 @@ class TrainingSpec(Frozen):
     checkpoint_every_steps: int = Field(ge=0)  # besides the one per epoch; 0: none besides
     packing: bool = False  # several examples in one row, each attending to itself alone; the losses are the same
     threads: int = Field(ge=1)  # CPU threads; part of what makes a run reproducible
+    memory: MemoryPlan
     start_from: Path | None = None  # an adapter's directory, whose weights the training goes on from
     resume_from: Path | None = None  # a complete directory under checkpoints/ of an earlier attempt; goes first
 

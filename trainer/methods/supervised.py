@@ -25,8 +25,6 @@ from trainer.ongoing import OngoingRun
 from trainer.order import StepOrder
 from trainer.scoring import TokenTally, pack, pad, score
 
-_BUDGET_TOKENS = {"cpu": 4096, "cuda": 8192}  # of a micro-batch, padding included
-
 
 class StepwiseSFTTrainer(SFTTrainer):
     """SFTTrainer whose batches are lists of micro-batches, with a loss weighted by tokens over all of them."""
@@ -46,7 +44,8 @@ class StepwiseSFTTrainer(SFTTrainer):
         losses = []
         for micro_batch in inputs["micro_batches"]:
             self._run.interruption.check()
-            loss = super().training_step(model, micro_batch, inputs["n_trained_tokens"])  # type: ignore[no-untyped-call]
+            with self._run.meter.micro_batch(micro_batch["input_ids"].numel()):
+                loss = super().training_step(model, micro_batch, inputs["n_trained_tokens"])  # type: ignore[no-untyped-call]
             losses.append(loss)
         if not math.isfinite(tally.loss_sum):
             raise LossNotFinite("training loss", self._run.state.step + 1)
@@ -89,7 +88,7 @@ def build(run: OngoingRun, tokenizer: Any, examples: Sequence[TokenizedExample])
             collate,
             examples=examples,
             order=run.order,
-            budget_tokens=_BUDGET_TOKENS[device],
+            budget_tokens=run.spec.memory.micro_batch_tokens,
             row_tokens=ROW_TOKENS[device] if run.packs else None,
         ),
         processing_class=tokenizer,
@@ -133,7 +132,7 @@ def _arguments(run: OngoingRun, *, on_gpu: bool) -> SFTConfig:
         data_seed=run.spec.seed,
         use_cpu=not on_gpu,
         bf16=False,  # no autocast: on a GPU the weights are bfloat16 themselves
-        gradient_checkpointing=on_gpu,
+        gradient_checkpointing=run.spec.memory.gradient_checkpointing,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,

@@ -1,0 +1,50 @@
+"""The shape of a base model, from its `config.json` alone: no weights, no torch."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from trainer.contract.shape import ModelShape
+from trainer.contract.spec import BaseModelSource
+from trainer.environment import is_local
+
+_LLAMA_LIKE = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma", "olmo2"})
+
+
+def read_shape(source: BaseModelSource) -> ModelShape | None:
+    """The shape of the base model; None if it is not of a family whose layers are known."""
+    from transformers.utils.hub import cached_file
+
+    path = cached_file(
+        source.source,
+        "config.json",
+        revision=source.revision,
+        local_files_only=is_local(source),
+        _raise_exceptions_for_missing_entries=False,
+    )
+    return None if path is None else shape_of(json.loads(Path(path).read_bytes()))
+
+
+def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
+    """The same of what `config.json` holds."""
+    if config.get("model_type") not in _LLAMA_LIKE:
+        return None
+    heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
+    head_dim = config.get("head_dim") or (hidden // heads if hidden and heads else None)
+    sizes = {
+        "hidden": hidden,
+        "intermediate": config.get("intermediate_size"),
+        "layers": config.get("num_hidden_layers"),
+        "heads": heads,
+        "kv_heads": config.get("num_key_value_heads") or heads,
+        "head_dim": head_dim,
+        "vocabulary": config.get("vocab_size"),
+    }
+    tied = config.get("tie_word_embeddings", config["model_type"] == "gemma")
+    try:
+        return ModelShape.model_validate({**sizes, "tied": tied})
+    except ValidationError:
+        return None
