@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -29,6 +30,11 @@ class Settings:
     organization: str = "personal"  # third segment of `ft:` names of the default project
     max_running_jobs: int = 1
     trainer_threads: int = 1  # CPU threads of a trainer; a run is reproducible for one number of them
+    trainer_memory_gib: float | None = None  # for all trainers together; None: what the engines leave
+    allow_4bit: bool = False  # whether a base may be trained on in 4 bits where it does not fit in 16
+    price_per_million_tokens: float | None = None  # of trained tokens, as estimates show it
+    currency: str = "USD"  # of that price
+    hosted_prices_file: Path = _REPOSITORY / "hosted_prices.toml"
     max_crashes: int = 3  # a job whose trainer dies this often has failed
     pii_policy: Literal["off", "warn", "block", "redact"] = "warn"  # of jobs that name none: off, warn, block or redact
     stop_grace_s: float = 5.0  # from asking a trainer to stop to killing it
@@ -65,6 +71,11 @@ class Settings:
     @property
     def adapters(self) -> Path:
         return self.home / "adapters"
+
+    @property
+    def estimates(self) -> Path:
+        """Where files are tokenised for estimates; nothing in it outlives its request."""
+        return self.home / "estimates"
 
     @property
     def imports(self) -> Path:
@@ -126,12 +137,22 @@ def _parse(variable: str, kind: object, raw: str) -> object:
     parsers: dict[object, Callable[[str], object]] = {
         int: int,
         float: float,
+        float | None: float,
+        bool: _parse_bool,
         Path: lambda text: Path(text).expanduser(),
     }
     try:
         return parsers.get(kind, str)(raw)
     except ValueError as error:
-        raise SettingsInvalid(f"{variable}: expected a number, got {raw!r}") from error
+        expected = "true or false" if kind is bool else "a number"
+        raise SettingsInvalid(f"{variable}: expected {expected}, got {raw!r}") from error
+
+
+def _parse_bool(text: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.strip().lower() not in words:
+        raise ValueError(text)
+    return words[text.strip().lower()]
 
 
 def _check_amounts(settings: Settings) -> None:
@@ -154,6 +175,16 @@ def _check_amounts(settings: Settings) -> None:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be seconds, 0 or more")
 
 
+def _check_estimates(settings: Settings) -> None:
+    memory, price = settings.trainer_memory_gib, settings.price_per_million_tokens
+    if memory is not None and not 0 < memory < math.inf:
+        raise SettingsInvalid("TUNESMITH_TRAINER_MEMORY_GIB: must be more than 0")
+    if price is not None and not 0 <= price < math.inf:
+        raise SettingsInvalid("TUNESMITH_PRICE_PER_MILLION_TOKENS: must be 0 or more")
+    if re.fullmatch("[A-Z]{3}", settings.currency) is None:
+        raise SettingsInvalid("TUNESMITH_CURRENCY: must be three capital letters, as USD")
+
+
 def _check_words(settings: Settings) -> None:
     if settings.log_level.lower() not in ("debug", "info", "warning", "error"):
         raise SettingsInvalid("TUNESMITH_LOG_LEVEL: must be debug, info, warning or error")
@@ -168,6 +199,7 @@ def _check_words(settings: Settings) -> None:
 def _check(settings: Settings) -> None:
     _check_amounts(settings)
     _check_words(settings)
+    _check_estimates(settings)
     if not 0 <= settings.port <= 65535:
         raise SettingsInvalid("TUNESMITH_PORT: must be between 0 and 65535")
     if not 0.05 <= settings.engine_gpu_share <= 0.95:

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError
 from server.base_models import BaseModelsInvalid
 from server.db.migrate import DatabaseTooNew
 from server.errors import ApiError
+from server.fine_tuning.estimates.prices import PricesInvalid
 from server.settings import Settings, SettingsInvalid
 
 
@@ -15,7 +16,16 @@ class CommandFailed(Exception):
     """The command cannot be done; the message says why and what to do."""
 
 
-EXPLAINED = (CommandFailed, SettingsInvalid, BaseModelsInvalid, DatabaseTooNew, ApiError, DBAPIError, OSError)
+EXPLAINED = (
+    CommandFailed,
+    SettingsInvalid,
+    BaseModelsInvalid,
+    PricesInvalid,
+    DatabaseTooNew,
+    ApiError,
+    DBAPIError,
+    OSError,
+)
 
 
 def explain(error: Exception, settings: Settings) -> str | None:

@@ -1,0 +1,216 @@
+"""All that is said of a job before it runs, from the trainer's report of its files (pure)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from server.fine_tuning.estimates.duration import Amount, estimate_seconds, speed_of
+from server.fine_tuning.estimates.layers import adapter_bytes, lora_parameters
+from server.fine_tuning.estimates.memory import Device, Memory
+from server.fine_tuning.estimates.planner import Fit, NoFit, Room, Work, choose_plan, default_plan
+from server.fine_tuning.estimates.prices import Cost, HostedPrice, cost_of
+from server.fine_tuning.estimates.schemas import (
+    Estimate,
+    EstimatedCost,
+    EstimatedFile,
+    EstimatedMemory,
+    EstimatedTime,
+    HostedCost,
+    PlanOfRun,
+)
+from server.fine_tuning.hyperparameters import ResolvedHyperparameters
+from server.fine_tuning.schemas import JobHyperparameters, Method, SupervisedMethod
+from trainer.contract.report import CheckReport, FileReport
+from trainer.contract.spec import MemoryPlan
+
+_UNKNOWN_SIZE = 1_000_000_000  # parameters assumed of a base that does not say
+_VALIDATED_IN_PARTS = 20  # times in a run, one batch each
+
+
+@dataclass(frozen=True)
+class Planning:
+    """What of the machine and of the operator's settings a job depends on."""
+
+    room: Room | None  # None: not known
+    device: Device
+    threads: int
+    measured: Sequence[dict[str, Any]] = ()  # of earlier runs on the same base, newest first
+    price: float | None = None
+    currency: str = "USD"
+    hosted: tuple[HostedPrice, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which part of the training file was looked at."""
+
+    rows_looked_at: int | None = None  # None: all
+    rows: int = 0  # of the whole file
+    scale: float = 1.0  # bytes of the whole file to those looked at
+
+    def scaled(self, file: FileReport) -> FileReport:
+        """The figures of the whole file."""
+        if self.rows_looked_at is None:
+            return file
+        return file.model_copy(
+            update={
+                "n_examples": round(file.n_examples * self.rows / max(1, self.rows_looked_at)),
+                "n_tokens": round(file.n_tokens * self.scale),
+                "n_trained_tokens": round(file.n_trained_tokens * self.scale),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How the job would run, or why it cannot."""
+
+    plan: MemoryPlan
+    memory: Memory | None  # None: the base's shape, or the room there is, is not known
+    refusal: NoFit | None = None
+
+
+def judge(report: CheckReport, resolved: ResolvedHyperparameters, context_length: int, planning: Planning) -> Judgement:
+    """Choose the plan of a job whose files can be used."""
+    training = _training(report)
+    if report.base_shape is None or planning.room is None:
+        return Judgement(default_plan(planning.device), None)
+    work = Work(
+        shape=report.base_shape,
+        longest_tokens=longest_after_cutting(report, context_length),
+        batch_size=resolved.batch_size,
+        labelled_share=training.n_trained_tokens / max(1, training.n_tokens),
+        rank=resolved.lora_rank,
+        has_dropout=resolved.lora_dropout > 0,
+        parameters=report.base_parameters,
+    )
+    match choose_plan(work, planning.room):
+        case Fit(plan=plan, memory=memory):
+            return Judgement(plan, memory)
+        case NoFit(leanest=leanest, memory=memory) as refusal:
+            return Judgement(leanest, memory, refusal)
+
+
+def build_estimate(
+    report: CheckReport,
+    resolved: ResolvedHyperparameters,
+    judgement: Judgement,
+    planning: Planning,
+    sampling: Sampling = Sampling(),
+) -> Estimate:
+    """Put all of it into the words of the wire. A sample's figures have been scaled to its file."""
+    training = _training(report)
+    n_steps = resolved.total_steps(training.n_examples)
+    n_tokens = resolved.n_epochs * training.n_tokens
+    trainable = None if report.base_shape is None else lora_parameters(report.base_shape, rank=resolved.lora_rank)
+    width = 2 if planning.device == "cuda" else 4
+    return Estimate(
+        sampled=sampling.rows_looked_at is not None,
+        training=_file(training, sampling.rows_looked_at),
+        validation=None if report.validation is None else _file(report.validation),
+        method=_method(resolved),
+        total_steps=n_steps,
+        trained_tokens=n_tokens,
+        base_parameters=report.base_parameters,
+        trainable_parameters=trainable,
+        adapter_bytes=None if trainable is None else adapter_bytes(trainable, bytes_per_parameter=width),
+        fits=judgement.refusal is None,
+        advice=None if judgement.refusal is None else judgement.refusal.message(),
+        plan=_plan(judgement.plan, training, resolved.batch_size),
+        memory=_memory(judgement.memory, planning),
+        time=_time(report, resolved, judgement.plan, planning, Amount(n_steps, n_tokens)),
+        cost=_cost(cost_of(n_tokens, price=planning.price, currency=planning.currency, hosted=planning.hosted)),
+    )
+
+
+def longest_after_cutting(report: CheckReport, context_length: int) -> int:
+    return min(_training(report).longest_tokens, context_length)
+
+
+def _training(report: CheckReport) -> FileReport:
+    if report.training is None:
+        raise ValueError("a report without failure holds the training file's figures")
+    return report.training
+
+
+def _file(file: FileReport, rows_looked_at: int | None = None) -> EstimatedFile:
+    return EstimatedFile(
+        examples=file.n_examples,
+        tokens=file.n_tokens,
+        trained_tokens=file.n_trained_tokens,
+        longest_tokens=file.longest_tokens,
+        truncated_examples=len(file.truncated_lines),
+        dropped_examples=len(file.dropped_lines),
+        rows_looked_at=rows_looked_at,
+    )
+
+
+def _method(resolved: ResolvedHyperparameters) -> Method:
+    hyperparameters = JobHyperparameters.model_validate(resolved.wire())
+    return Method(type="supervised", supervised=SupervisedMethod(hyperparameters=hyperparameters))
+
+
+def _plan(plan: MemoryPlan, training: FileReport, batch_size: int) -> PlanOfRun:
+    mean_tokens = training.n_tokens / max(1, training.n_examples)
+    at_once = min(batch_size, max(1, math.floor(plan.micro_batch_tokens / max(1.0, mean_tokens))))
+    return PlanOfRun(
+        micro_batch_tokens=plan.micro_batch_tokens,
+        micro_batches_per_step=math.ceil(batch_size / at_once),
+        gradient_checkpointing=plan.gradient_checkpointing,
+        quantization=plan.quantization,
+    )
+
+
+def _memory(memory: Memory | None, planning: Planning) -> EstimatedMemory | None:
+    if memory is None or planning.room is None:
+        return None
+    return EstimatedMemory(
+        device=planning.device,
+        weights_bytes=memory.weights,
+        adapter_bytes=memory.adapter,
+        gradients_bytes=memory.gradients,
+        optimizer_bytes=memory.optimizer,
+        activations_bytes=memory.activations,
+        head_bytes=memory.head,
+        reserve_bytes=memory.reserve,
+        peak_bytes=memory.peak,
+        needed_bytes=memory.needed,
+        available_bytes=planning.room.available_bytes,
+    )
+
+
+def _time(
+    report: CheckReport, resolved: ResolvedHyperparameters, plan: MemoryPlan, planning: Planning, amount: Amount
+) -> EstimatedTime:
+    if report.validation is not None:
+        part = min(resolved.batch_size, report.validation.n_examples) / report.validation.n_examples
+        passes = resolved.n_epochs + _VALIDATED_IN_PARTS * part
+        amount = replace(amount, validation_tokens=round(passes * report.validation.n_tokens))
+    speed = speed_of(
+        planning.measured,
+        device=planning.device,
+        threads=planning.threads,
+        parameters=report.base_parameters or _UNKNOWN_SIZE,
+    )
+    seconds = estimate_seconds(amount, speed, plan)
+    return EstimatedTime(
+        seconds=round(seconds, 1),
+        tokens_per_second=round(speed.tokens_per_second, 1),
+        speed=speed.source,
+        runs=speed.n_runs,
+    )
+
+
+def _cost(cost: Cost) -> EstimatedCost:
+    hosted = [
+        HostedCost(
+            provider=price.provider,
+            model=price.model,
+            amount=amount,
+            currency=price.currency,
+            as_of=price.as_of.isoformat(),
+        )
+        for price, amount in cost.hosted
+    ]
+    return EstimatedCost(amount=cost.amount, currency=cost.currency, hosted=hosted)

@@ -1,0 +1,142 @@
+"""The peak of memory of a run, by part (pure).
+
+Weights, gradients and moments are counted; what is kept for the backward pass follows from the shape. On the CPU the
+sum is the peak of live tensor bytes, within a tenth of what is measured (benchmarks/memory.py).
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from server.fine_tuning.estimates.layers import (
+    base_parameters,
+    embedding_parameters,
+    lora_parameters,
+    projection_parameters,
+    projections,
+)
+from trainer.contract.shape import ModelShape
+from trainer.contract.spec import MemoryPlan
+
+Device = Literal["cpu", "cuda"]
+Trains = Literal["lora", "full"]
+
+NF4_BITS = 4.127  # a weight's 4, and with double quantisation 0.127 for the scales: 8 bits for 64 of them
+_MIXED = 1.19  # of bfloat16 activations: the norms keep float32 copies
+_CUDA_CONTEXT_BYTES = 1_000_000_000
+_FUSED_TOKENS, _FUSED_VOCABULARY = 4096, 32768  # of logits that the fused head holds at once
+_PROCESS_BYTES = 700_000_000  # of main memory: the interpreter with torch, transformers and TRL
+_CPU_MARGIN = 2.0  # over live tensors: glibc keeps freed memory in pieces
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a run puts on a device."""
+
+    shape: ModelShape
+    plan: MemoryPlan
+    device: Device
+    micro_batch_tokens: int  # of the largest one, padding included
+    labelled_tokens: int  # of those, inside the loss mask
+    rank: int = 16
+    trains: Trains = "lora"
+    has_dropout: bool = False  # before the LoRA
+    parameters: int | None = None  # of the base model, where they were counted
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the peak. `needed` is what has to be free before a run is let in."""
+
+    weights: int
+    adapter: int
+    gradients: int
+    optimizer: int
+    activations: int
+    head: int
+    reserve: int  # of the device itself
+    needed: int = 0
+
+    @property
+    def peak(self) -> int:
+        return sum(value for name, value in asdict(self).items() if name != "needed")
+
+
+def estimate_memory(load: Load) -> Memory:
+    """Add up what a run holds at its peak."""
+    width = _width(load.device)
+    trainable, adapter = 0, 0
+    if load.trains == "lora":
+        trainable = lora_parameters(load.shape, rank=load.rank)
+        adapter, gradients = trainable * width, trainable * 4
+    else:
+        trainable = load.parameters or base_parameters(load.shape)
+        gradients = trainable * width
+    head = _head(load, width)
+    if load.plan.gradient_checkpointing and load.device == "cpu":
+        head = _beyond_a_layer(load, head)
+    memory = Memory(
+        weights=_weights(load, width),
+        adapter=adapter,
+        gradients=gradients,
+        optimizer=trainable * 8,
+        activations=_activations(load, width),
+        head=head,
+        reserve=_CUDA_CONTEXT_BYTES if load.device == "cuda" else 0,
+    )
+    return replace(memory, needed=_needed(memory, load.device))
+
+
+def _width(device: Device) -> int:
+    """Bytes a number: bfloat16 on a GPU, float32 on a CPU."""
+    return 2 if device == "cuda" else 4
+
+
+def _weights(load: Load, width: int) -> int:
+    parameters = load.parameters or base_parameters(load.shape)
+    if load.plan.quantization is None:
+        return parameters * width
+    packed = projection_parameters(load.shape)
+    return round(packed * NF4_BITS / 8) + max(parameters - packed, embedding_parameters(load.shape)) * width
+
+
+def _activations(load: Load, width: int) -> int:
+    """Kept for the backward pass: of every layer, or only each layer's input and one layer while it is redone."""
+    layer_bytes = _layer_bytes(load, width)
+    if load.plan.gradient_checkpointing:
+        return load.micro_batch_tokens * load.shape.layers * load.shape.hidden * width + layer_bytes
+    return load.shape.layers * layer_bytes
+
+
+def _beyond_a_layer(load: Load, head: int) -> int:
+    """With checkpointing the head is gone before a layer is redone, which then also holds two gradients of its MLP."""
+    layer = _layer_bytes(load, 4)
+    redone = layer + 2 * load.shape.intermediate * 4 * load.micro_batch_tokens
+    return max(head, redone) - layer
+
+
+def _layer_bytes(load: Load, width: int) -> int:
+    """What one layer keeps of the micro-batch."""
+    factor = width * (_MIXED if load.device == "cuda" else 1.0)
+    kept = _kept_of_a_layer(load.shape, load.rank)
+    if load.has_dropout:
+        kept += 2 * sum(inputs for inputs, _ in projections(load.shape).values())  # each input again, and its mask
+    return round(load.micro_batch_tokens * kept * factor)
+
+
+def _kept_of_a_layer(shape: ModelShape, rank: int) -> int:
+    """Numbers a token of one layer keeps. Measured with Qwen3; Llama, without norms of queries, keeps a little less."""
+    query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    return 4 * shape.intermediate + 4 * shape.hidden + 3 * query + 3 * key + 7 * rank
+
+
+def _head(load: Load, width: int) -> int:
+    """Logits of the labelled tokens, their log-probabilities and a gradient; on a GPU the fused head's portion."""
+    if load.device == "cuda":
+        return min(load.micro_batch_tokens, _FUSED_TOKENS) * min(load.shape.vocabulary, _FUSED_VOCABULARY) * width
+    return load.labelled_tokens * load.shape.vocabulary * 3 * 4
+
+
+def _needed(memory: Memory, device: Device) -> int:
+    if device == "cuda":
+        return memory.peak
+    return round(memory.peak * _CPU_MARGIN) + _PROCESS_BYTES
