@@ -17,7 +17,9 @@ from server.chat.relay import ChatRelay
 from server.checkpoint_permissions import routes as checkpoint_permissions
 from server.error_answers import answer_errors
 from server.files import routes as files
+from server.fine_tuning import estimate_routes as estimates
 from server.fine_tuning import routes as fine_tuning
+from server.fine_tuning.estimating import EstimateDesk
 from server.idempotency.running import RunningKeys
 from server.limits import JsonBodies
 from server.models import alias_routes as model_aliases
@@ -28,7 +30,17 @@ from server.request_ids import RequestIds
 from server.uploads import routes as uploads
 from server.uploads.joining import Completions
 
-ROUTERS = (files, uploads, fine_tuning, checkpoint_permissions, models, model_aliases, model_archives, health)
+ROUTERS = (
+    files,
+    uploads,
+    fine_tuning,
+    estimates,
+    checkpoint_permissions,
+    models,
+    model_aliases,
+    model_archives,
+    health,
+)
 
 _STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts)")
 
@@ -86,5 +98,12 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.blobs = services.blobs
     app.state.base_models = services.base_models
     app.state.engines = services.engines
+    app.state.estimates = EstimateDesk(
+        database=services.database,
+        blobs=services.blobs,
+        launcher=services.launcher,
+        planning=services.planning,
+        root=services.settings.estimates,
+    )
     app.state.running_keys = RunningKeys()
     app.state.completions = Completions()

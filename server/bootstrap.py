@@ -21,7 +21,12 @@ from server.db.engine import open_database
 from server.db.migrate import migrate
 from server.db.system_session import system_session
 from server.fine_tuning.adapter_check import AdapterCheck
+from server.fine_tuning.estimates.estimate import Planning
+from server.fine_tuning.estimates.prices import load_prices
+from server.fine_tuning.estimates.room import find_room
+from server.fine_tuning.estimating import delete_leftovers
 from server.fine_tuning.worker_services import WorkerServices
+from server.launchers.launcher import Launcher
 from server.launchers.local_process import LocalProcessLauncher
 from server.models import repository as models
 from server.models.service import delete_adapter_files
@@ -40,6 +45,8 @@ class Services:
     blobs: BlobStore
     base_models: BaseModels
     authenticator: Authenticator
+    planning: Planning
+    launcher: Launcher
     engines: Mapping[str, InferenceEngine] = field(default_factory=dict)  # by the base model's own name; API only
 
 
@@ -47,9 +54,10 @@ def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | 
     """Open the home directory, with the database brought to this version. Safe in several processes at once.
 
     Raises:
-        BaseModelsInvalid, DatabaseTooNew: the message says what to do.
+        BaseModelsInvalid, PricesInvalid, DatabaseTooNew: the message says what to do.
     """
     base_models = load_base_models(settings.base_models_file)
+    planning = build_planning(settings, base_models)
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     migrate(settings.database)
     database = open_database(settings.database)
@@ -60,7 +68,22 @@ def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | 
         blobs=build_blobs(settings),
         base_models=base_models,
         authenticator=Authenticator(database, default, settings.api_key, settings.admin_key),
+        planning=planning,
+        launcher=LocalProcessLauncher(),
         engines=engines or {},
+    )
+
+
+def build_planning(settings: Settings, base_models: BaseModels) -> Planning:
+    """Look at the machine, for estimates and for what may run beside what."""
+    device = find_device()
+    return Planning(
+        room=find_room(settings, device, [entry.source for entry in base_models.entries]),
+        device=device,
+        threads=settings.trainer_threads,
+        price=settings.price_per_million_tokens,
+        currency=settings.currency,
+        hosted=load_prices(settings.hosted_prices_file),
     )
 
 
@@ -82,8 +105,9 @@ def build_worker_services(settings: Settings) -> WorkerServices:
         database=services.database,
         blobs=services.blobs,
         base_models=services.base_models,
-        launcher=LocalProcessLauncher(),
+        launcher=services.launcher,
         adapters=AdapterCheck(settings.control_socket),
+        planning=services.planning,
         clock=time.time,
         trainer_device=find_device(),
     )
@@ -135,10 +159,11 @@ def build_engines(settings: Settings, base_models: BaseModels) -> dict[str, Vllm
 
 
 def tidy_up(services: Services) -> None:
-    """Delete what no row stands for any more: expired files, deleted models, uploads that broke off."""
+    """Delete what no row stands for any more: expired files, deleted models, uploads and estimates that broke off."""
     sweeper = Sweeper(services.database, services.blobs)
     sweeper.sweep_expired()
     sweeper.sweep_orphans()
+    delete_leftovers(services.settings.estimates)
     with system_session(services.database) as session:
         for deleted in models.list_deleted(session):
             delete_adapter_files(session, deleted, services.settings.adapters)

@@ -12,6 +12,7 @@ ApiError
 ├── ServerFault         500
 │   └── PermanentFault
 ├── EngineUnavailable   503
+├── Busy                503
 └── InsufficientStorage 507
 """
 
@@ -98,6 +99,14 @@ class EngineUnavailable(ApiError):
     status = 503
     type = ErrorType.SERVER
     retry_after_s = 2
+
+
+class Busy(ApiError):
+    """As much as the server does of this at once is going on."""
+
+    status = 503
+    type = ErrorType.SERVER
+    retry_after_s = 5
 
 
 class InsufficientStorage(ApiError):

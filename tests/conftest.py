@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: an API on loopback, and clients of two projects."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -28,6 +29,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     home = tmp_path_factory.mktemp("home")
     engine = FakeEngine("tunesmith-demo", reads_files=False)
     services = build_services(make_settings(home), {"tunesmith-demo": engine})
+    services = replace(services, launcher=InMemoryLauncher(PlayedTrainer()))
     mine, theirs = (create_key(services.database, name).plaintext for name in ("mine", "theirs"))
     project_id = services.authenticator.authenticate([(b"authorization", b"Bearer " + mine.encode())]).project_id
     with serving(services) as url:

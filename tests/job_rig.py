@@ -67,6 +67,7 @@ class Rig:
             base_models=services.base_models,
             launcher=launcher,
             adapters=self.gate,
+            planning=services.planning,
             clock=self.clock,
         )
         caller = services.authenticator.authenticate([(b"authorization", b"Bearer test key")])

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, union
 from sqlmodel import Session, col, select
@@ -20,6 +21,8 @@ from server.db.tables import (
 )
 from server.fine_tuning.lifecycle import is_terminal
 from server.vocabulary import ACTIVE_STATUSES, EventType
+
+_MEASURED_RUNS = 20
 
 
 class LeaseLost(Exception):
@@ -115,6 +118,19 @@ def report_of(session: Session, job: JobRow) -> JobReportRow:
 
 def find_course(session: Session, job: JobRow) -> JobCourseRow | None:
     return session.exec(select(JobCourseRow).where(JobCourseRow.job_id == job.id)).one_or_none()
+
+
+def measured_runs(engine: Engine, base_model: str) -> list[dict[str, Any]]:
+    """What the last runs on a base took, newest first, of whatever project: numbers of this machine, not of a job's."""
+    statement = (
+        select(JobReportRow.measured)
+        .join(JobRow, col(JobRow.id) == col(JobReportRow.job_id))
+        .where(JobRow.base_model == base_model, col(JobReportRow.measured).is_not(None))
+        .order_by(col(JobRow.seq).desc())
+        .limit(_MEASURED_RUNS)
+    )
+    with system_session(engine) as session:
+        return [dict(measured) for measured in session.exec(statement) if measured is not None]
 
 
 def find_model(session: Session, name: str) -> FineTunedModelRow | None:

@@ -140,7 +140,12 @@ class Retry:
     crashed: bool  # counts against the job; being stopped together with the service does not
 
 
-Conclusion = Publish | Fail | Retry
+@dataclass(frozen=True)
+class OutOfMemory:
+    """Memory ran out; what to do about it, the plan of the run says."""
+
+
+Conclusion = Publish | Fail | Retry | OutOfMemory
 
 
 def conclude(state: Exited | Lost, last: Terminal | None, *, crashes: int, max_crashes: int) -> Conclusion:
@@ -151,12 +156,16 @@ def conclude(state: Exited | Lost, last: Terminal | None, *, crashes: int, max_c
     match last:
         case Succeeded():
             return Publish()
+        case Failed(code=FailureCode.OUT_OF_MEMORY):
+            return OutOfMemory()
         case Failed():
             return Fail(job_error_code(last.code), last.message, last.param)
         case Interrupted():
             return Retry(crashed=False)
     if isinstance(state, Exited) and (state.service_stopped or state.code == _ASKED_TO_STOP):
         return Retry(crashed=False)
+    if isinstance(state, Exited) and state.oom_killed:
+        return OutOfMemory()
     if crashes + 1 < max_crashes:
         return Retry(crashed=True)
     how = f"with exit code {state.code}" if isinstance(state, Exited) else "without a trace"

@@ -23,7 +23,8 @@ from server.fine_tuning.leases import (
     owned,
 )
 from server.fine_tuning.lifecycle import Fail, is_terminal
-from server.fine_tuning.scheduler import QueuedJob, jobs_to_start
+from server.fine_tuning.planned import planned_of
+from server.fine_tuning.scheduler import Free, QueuedJob, jobs_to_start
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import NoCapacity, RunHandle
@@ -102,14 +103,26 @@ class Reconciler:
     def _choose(self, jobs: Sequence[JobRow], now: float) -> set[str]:
         running = [job for job in jobs if job.status == JobStatus.RUNNING]
         queued = [
-            QueuedJob(job.id, job.project_id, job.seq, max(job.not_before, self._not_before.get(job.id, 0.0)))
+            QueuedJob(
+                job.id,
+                job.project_id,
+                job.seq,
+                not_before=max(job.not_before, self._not_before.get(job.id, 0.0)),
+                needed_bytes=planned_of(job).needed_bytes,
+            )
             for job in jobs
             if _waits_for_its_turn(job) and job.id not in self._acting
         ]
-        starting = sum(1 for job in jobs if _waits_for_its_turn(job) and job.id in self._acting)
-        free = self._services.settings.max_running_jobs - len(running) - starting
+        starting = [job for job in jobs if _waits_for_its_turn(job) and job.id in self._acting]
+        ending = [job for job in jobs if job.status != JobStatus.RUNNING and _has_a_run(job)]
+        room = self._services.planning.room
+        free = Free(
+            slots=self._services.settings.max_running_jobs - len(running) - len(starting),
+            available_bytes=None if room is None else room.available_bytes,
+            admitted_bytes=tuple(planned_of(job).needed_bytes for job in [*running, *starting, *ending]),
+        )
         counts = Counter(job.project_id for job in running)
-        return set(jobs_to_start(queued, dict(counts), free_slots=max(0, free), now=now))
+        return set(jobs_to_start(queued, dict(counts), free=free, now=now))
 
     def _act_safely(self, job: JobRow) -> None:
         """One job's fault is not another's: log it, wait, try again, and in the end fail the job."""
@@ -184,6 +197,11 @@ class Reconciler:
 
 def _waits_for_its_turn(job: JobRow) -> bool:
     return job.status == JobStatus.QUEUED and job.stage == Stage.START
+
+
+def _has_a_run(job: JobRow) -> bool:
+    """Whether a trainer may still hold memory for a job that is paused or has ended."""
+    return job.stage != Stage.CHECK and job.run_handle is not None
 
 
 def _is_of_the_machine(fault: Exception) -> bool:

@@ -4,15 +4,18 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from server.base_models import BaseModels
+from server.base_models import BaseModelEntry, BaseModels
 from server.db.project_session import ProjectSession
-from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
+from server.db.tables import CheckpointRow, FileRow, JobEventRow, JobReportRow, JobRow
 from server.errors import InvalidRequest, NotFound
 from server.files.repository import find_file
 from server.fine_tuning import repository
+from server.fine_tuning.estimating import Question
 from server.fine_tuning.job_changes import add_event, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
+from server.fine_tuning.parent import read_lora
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.fine_tuning.stages import Stage
 from server.ids import new_job_id
@@ -20,6 +23,7 @@ from server.integrations import service as integrations
 from server.models.names import normalise_suffix
 from server.models.resolving import UsableModel
 from server.pagination import Page, build_page, unknown_cursor
+from server.settings import Settings
 from server.vocabulary import FilePurpose, JobStatus
 
 
@@ -37,15 +41,10 @@ def create_job(
     Raises:
         InvalidRequest: something that was asked for is not there, or is not offered.
     """
-    if model is None or base_models.find(model.base_model) is None:
-        raise InvalidRequest(
-            f"Model {asked.model[:256]} is not available for fine-tuning or does not exist.",
-            param="model",
-            code="model_not_available",
-        )
+    model, _ = _get_trainable(base_models, model, asked.model)
     _refuse_what_is_not_offered(asked)
     for param in ("training_file", "validation_file"):
-        _check_file(session, param, getattr(asked, param))
+        _find_usable_file(session, param, getattr(asked, param))
     now = time.time()
     job = JobRow(
         id=new_job_id(),
@@ -70,6 +69,33 @@ def create_job(
     integrations.add(session, job, asked.integrations or [])
     add_event(session, job, NewEvent(f"Created fine-tuning job: {job.id}"), now=now)
     return job
+
+
+def build_question(
+    session: ProjectSession,
+    base_models: BaseModels,
+    model: UsableModel | None,
+    asked: CreateFineTuningJobRequest,
+    settings: Settings,
+) -> Question:
+    """What an estimate of the job depends on, which is refused as the job would be.
+
+    Raises:
+        InvalidRequest: something that was asked for is not there, or is not offered.
+    """
+    model, base = _get_trainable(base_models, model, asked.model)
+    _refuse_what_is_not_offered(asked)
+    training = _find_usable_file(session, "training_file", asked.training_file)
+    if training is None:
+        raise ValueError("a request names its training file")
+    return Question(
+        base=base,
+        training=training,
+        validation=_find_usable_file(session, "validation_file", asked.validation_file),
+        requested=asked.asked_hyperparameters().model_dump(),
+        pii=(asked.data and asked.data.pii) or settings.pii_policy,
+        lora={} if model.row is None else _lora_of(settings.adapters / model.row.directory, asked.model),
+    )
 
 
 def list_jobs(session: ProjectSession, page: PageRequest, metadata: Mapping[str, str] | None) -> Page[JobRow]:
@@ -206,9 +232,31 @@ def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest) -> None:
         )
 
 
-def _check_file(session: ProjectSession, param: str, file_id: str | None) -> None:
+def _get_trainable(base_models: BaseModels, model: UsableModel | None, name: str) -> tuple[UsableModel, BaseModelEntry]:
+    base = None if model is None else base_models.find(model.base_model)
+    if model is None or base is None:
+        raise _not_available(name)
+    return model, base
+
+
+def _not_available(model: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Model {model[:256]} is not available for fine-tuning or does not exist.",
+        param="model",
+        code="model_not_available",
+    )
+
+
+def _lora_of(adapter: Path, model: str) -> dict[str, int]:
+    try:
+        return read_lora(adapter)
+    except FileNotFoundError as error:
+        raise _not_available(model) from error  # deleted since it was found
+
+
+def _find_usable_file(session: ProjectSession, param: str, file_id: str | None) -> FileRow | None:
     if file_id is None:
-        return
+        return None
     row = find_file(session, file_id, now=time.time())
     if row is None:
         raise InvalidRequest(f"invalid {param}: {file_id[:256]}", param=param)
@@ -218,3 +266,4 @@ def _check_file(session: ProjectSession, param: str, file_id: str | None) -> Non
             "Upload the file again with that purpose.",
             param=param,
         )
+    return row

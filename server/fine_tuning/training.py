@@ -6,22 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
+from sqlmodel import Session
 
 from server.db.tables import JobRow
 from server.fine_tuning import training_spec
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
-from server.fine_tuning.leases import find_files, owned
+from server.fine_tuning.leases import find_files, owned, report_of
 from server.fine_tuning.lifecycle import (
     Fail,
     JobProgress,
     NewEvent,
+    OutOfMemory,
     Publish,
     Retry,
     apply,
     conclude,
 )
+from server.fine_tuning.out_of_memory import after_out_of_memory
 from server.fine_tuning.outcome import is_for_clients
-from server.fine_tuning.publishing import add_checkpoint, name_model, publish_files
+from server.fine_tuning.planned import Planned, keep_planned, planned_of
+from server.fine_tuning.publishing import add_checkpoint, name_model, publish_files, rank_of
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.watching import JobWatch
 from server.fine_tuning.worker_services import WorkerServices
@@ -30,7 +34,7 @@ from server.models.names import FineTunedModelName
 from server.storage.blob_store import BlobKey
 from server.vocabulary import JobErrorCode, JobStatus
 from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints
-from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Succeeded, Terminal, TrainerEvent
+from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Measured, Succeeded, Terminal, TrainerEvent
 from trainer.contract.run_directory import EventsRead, RunDirectory, read_events
 
 _BACK_OFF_S = 1.0  # after a crash, doubled for each one more
@@ -215,6 +219,9 @@ def _apply(
                 setattr(current, column, value)
             for new in effects.events:
                 add_event(session, current, new, now=event.at)
+            if effects.result is not None and effects.result.measured is not None:
+                measured = _describe(effects.result.measured, planned_of(current), services.settings.trainer_threads)
+                report_of(session, current).measured = measured
             if effects.checkpoint is not None and published is not None:
                 name, directory = published
                 add_checkpoint(session, current, effects.checkpoint, name, directory, event.at)
@@ -222,6 +229,11 @@ def _apply(
             current.last_event_seq = event.seq
         current.events_offset = read.offset
         watch.keep()
+
+
+def _describe(measured: Measured, planned: Planned, threads: int) -> dict[str, object]:
+    """What later estimates are made from: what the run took, and with which plan."""
+    return {**measured.model_dump(), "plan": planned.memory.model_dump(), "threads": threads}
 
 
 def last_words(run: RunDirectory) -> Terminal | None:
@@ -244,10 +256,28 @@ def _conclude(services: WorkerServices, job: JobRow, state: RunState, last: Term
                 current.pending_model = name
             case Fail() as failure:
                 fail(session, current, failure, now=services.clock())
+            case OutOfMemory():
+                _go_on_leaner(services, session, current)
             case Retry(crashed=crashed):
                 current.stage = Stage.RETRY
                 current.crashes += crashed
                 current.not_before = services.clock() + (_BACK_OFF_S * 2**crashes if crashed else 0)
+
+
+def _go_on_leaner(services: WorkerServices, session: Session, job: JobRow) -> None:
+    step = after_out_of_memory(
+        planned_of(job),
+        batch_size=(job.hyperparameters or {})["batch_size"],
+        rank=rank_of(job),
+        allow_4bit=services.settings.allow_4bit,
+    )
+    if isinstance(step, Fail):
+        fail(session, job, step, now=services.clock())
+        return
+    keep_planned(job, step.planned)
+    job.stage = Stage.RETRY
+    job.not_before = 0.0
+    add_event(session, job, step.event, now=services.clock())
 
 
 def _stop(services: WorkerServices, job: JobRow) -> None:

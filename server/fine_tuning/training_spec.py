@@ -5,6 +5,7 @@ from pathlib import Path
 
 from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
+from server.fine_tuning.planned import planned_of
 from trainer.contract.spec import BaseModelSource, LoraSettings, SupervisedMethod, TrainingSpec
 
 _CHECKPOINTS_PER_RUN = 20  # besides those of the epochs: at most 5 % of a run is lost with its process
@@ -23,6 +24,7 @@ def build(
     if job.training_settings is None or job.total_steps is None:
         raise ValueError("the job's hyperparameters are not resolved")
     settings = dict(job.training_settings)
+    settings.pop("planned", None)
     lora = LoraSettings(
         rank=settings.pop("lora_rank"),
         alpha=settings.pop("lora_alpha"),
@@ -43,6 +45,7 @@ def build(
         checkpoint_every_steps=math.ceil(job.total_steps / _CHECKPOINTS_PER_RUN),
         packing=packing,
         threads=threads,
+        memory=planned_of(job).memory,
         start_from=start_from,
         resume_from=resume_from,
     )

@@ -1,19 +1,28 @@
 """The worker's part while a job is `validating_files`: parse the files, have them tokenised, resolve "auto"."""
 
 import shutil
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from server.base_models import BaseModelEntry
 from server.db.tables import FileRow, JobRow
-from server.fine_tuning import hyperparameters
 from server.fine_tuning.data_report import DataReport
+from server.fine_tuning.estimates.estimate import Judgement, build_estimate, judge, longest_after_cutting
+from server.fine_tuning.estimates.schemas import Estimate
 from server.fine_tuning.findings import failure_of, warnings
-from server.fine_tuning.hyperparameters import BaseModelInfo, DatasetStats
+from server.fine_tuning.hyperparameters import (
+    BaseModelInfo,
+    DatasetStats,
+    Requested,
+    ResolvedHyperparameters,
+    resolve,
+)
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
-from server.fine_tuning.leases import find_files, owned, report_of
+from server.fine_tuning.leases import find_files, measured_runs, owned, report_of
 from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
 from server.fine_tuning.parent import read_lora, stage_parent
+from server.fine_tuning.planned import Planned, keep_planned
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.training_spec import source_of
 from server.fine_tuning.watching import foretell
@@ -84,6 +93,20 @@ def follow_check(services: WorkerServices, job: JobRow) -> None:
         _queue_or_fail(services, job, report)
 
 
+def resolve_report(
+    report: CheckReport, requested: Requested, base: BaseModelEntry, lora: Mapping[str, int]
+) -> ResolvedHyperparameters:
+    """Replace every "auto" by a number; `lora` is of the adapter that the training goes on from."""
+    if report.training is None:
+        raise ValueError("a report without failure holds the training file's figures")
+    resolved = resolve(
+        requested,
+        DatasetStats(n_examples=report.training.n_examples, n_tokens=report.training.n_tokens),
+        BaseModelInfo(parameters=report.base_parameters or _UNKNOWN_SIZE, context_length=base.context_length),
+    )
+    return replace(resolved, **lora)
+
+
 def find_fault(training: Path, validation: Path | None) -> Fail | None:
     """Why a job cannot train on these files, the first reason in full; None if it can. Memory stays constant."""
     found = find_faults(training, MAX_LINES_NAMED)
@@ -136,42 +159,62 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
     pii = services.check_directory(job).read_check_spec().pii
     data = DataReport.from_report(report, pii)
     failure = failure_of(report.findings)
-    changes = {} if failure is not None else _resolved(services, job, report, pii)
+    outlook = None if failure is not None else _look_ahead(services, job, report)
+    if outlook is not None and outlook.judgement.refusal is not None:
+        failure = Fail(JobErrorCode.OUT_OF_MEMORY, outlook.judgement.refusal.message())
     now = services.clock()
     with owned(services.database, job) as (session, current):
-        report_of(session, current).data_gate = data.model_dump(mode="json")
+        found = report_of(session, current)
+        found.data_gate = data.model_dump(mode="json")
+        found.estimate = None if outlook is None else outlook.estimate.model_dump(mode="json")
         for event in warnings(report.findings):
             add_event(session, current, event, now=now)
-        if failure is not None:
-            fail(session, current, failure, now=now)
+        if failure is not None or outlook is None:
+            fail(session, current, failure or base_not_offered(job), now=now)
             return
-        for column, value in changes.items():
-            setattr(current, column, value)
+        _settle(current, outlook, pii)
         foretell(session, current, report, now=now)
         move(current, JobStatus.QUEUED)
         add_event(session, current, NewEvent("Files validated, moving job to queued state"), now=now)
 
 
-def _resolved(services: WorkerServices, job: JobRow, report: CheckReport, pii: PiiPolicy) -> dict[str, Any]:
-    """The columns of a job that can be queued."""
+@dataclass(frozen=True)
+class _Outlook:
+    """What a job that can be queued will come to."""
+
+    resolved: ResolvedHyperparameters
+    judgement: Judgement
+    planned: Planned
+    estimate: Estimate
+
+
+def _look_ahead(services: WorkerServices, job: JobRow, report: CheckReport) -> _Outlook | None:
+    """None if the operator has taken the base away since."""
     base = services.base_of(job)
-    if report.training is None or base is None:
-        raise ValueError("a report without failure holds the training file's figures, of a base that is offered")
-    resolved = hyperparameters.resolve(
-        job.requested_hyperparameters,
-        DatasetStats(n_examples=report.training.n_examples, n_tokens=report.training.n_tokens),
-        BaseModelInfo(parameters=report.base_parameters or _UNKNOWN_SIZE, context_length=base.context_length),
-    )
+    if base is None:
+        return None
     lora = {} if job.parent_model is None else read_lora(services.check_directory(job).parent)
-    return {
-        "hyperparameters": resolved.wire(),
-        "training_settings": asdict(resolved) | lora | {"pii": pii},
-        "n_examples": report.training.n_examples,
-        "total_steps": resolved.total_steps(report.training.n_examples),
-        "crashes": 0,
-        "stage": Stage.START,
-        "run_handle": None,
-    }
+    resolved = resolve_report(report, job.requested_hyperparameters, base, lora)
+    planning = replace(services.planning, measured=measured_runs(services.database, base.name))
+    judgement = judge(report, resolved, base.context_length, planning)
+    planned = Planned(
+        memory=judgement.plan,
+        needed_bytes=0 if judgement.memory is None else judgement.memory.needed,
+        longest_tokens=longest_after_cutting(report, base.context_length),
+    )
+    return _Outlook(resolved, judgement, planned, build_estimate(report, resolved, judgement, planning))
+
+
+def _settle(job: JobRow, outlook: _Outlook, pii: PiiPolicy) -> None:
+    """Write what the job will come to into its row."""
+    job.hyperparameters = outlook.resolved.wire()
+    job.training_settings = asdict(outlook.resolved) | {"pii": pii}
+    keep_planned(job, outlook.planned)
+    job.n_examples = outlook.estimate.training.examples
+    job.total_steps = outlook.estimate.total_steps
+    job.crashes = 0
+    job.stage = Stage.START
+    job.run_handle = None
 
 
 def _pii_policy(services: WorkerServices, job: JobRow) -> PiiPolicy:

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from inference.engine import AdapterRef
 from server.base_models import BaseModelEntry, BaseModels
 from server.db.tables import JobRow
+from server.fine_tuning.estimates.estimate import Planning
 from server.launchers.launcher import Launcher
 from server.settings import Settings
 from server.storage.blob_store import BlobStore
@@ -44,6 +45,7 @@ class WorkerServices:
     base_models: BaseModels
     launcher: Launcher
     adapters: AdapterGate
+    planning: Planning  # of this machine; what was measured on it is looked up for each job
     clock: Callable[[], float]  # unix seconds
     trainer_device: Literal["cpu", "cuda"] = "cpu"  # what trainers compute on here
 

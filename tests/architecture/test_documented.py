@@ -29,7 +29,7 @@ def test_every_setting_is_in_the_operators_guide() -> None:
 
 
 def test_the_operators_guide_names_no_setting_that_is_gone() -> None:
-    named = set(re.findall(r"TUNESMITH_[A-Z_]+[A-Z]", OPERATIONS.read_text("utf-8")))
+    named = set(re.findall(r"TUNESMITH_[A-Z0-9_]+[A-Z0-9]", OPERATIONS.read_text("utf-8")))
 
     assert named - set(_variables()) - NOT_SETTINGS == set()
 

@@ -1,0 +1,160 @@
+"""Estimates for clients: their files are tokenised by the trainer in a directory of the request's own."""
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from server.base_models import BaseModelEntry
+from server.db.tables import FileRow
+from server.errors import Busy, InvalidRequest
+from server.fine_tuning.data_report import DataReport
+from server.fine_tuning.dry_run import DryRun
+from server.fine_tuning.estimates.estimate import Planning, Sampling, build_estimate, judge
+from server.fine_tuning.findings import failure_of
+from server.fine_tuning.hyperparameters import Requested
+from server.fine_tuning.leases import measured_runs
+from server.fine_tuning.lifecycle import Fail, job_error_code
+from server.fine_tuning.sampling import Portion, write_sample
+from server.fine_tuning.training_spec import source_of
+from server.fine_tuning.validating import find_fault, resolve_report
+from server.ids import random_base62
+from server.launchers.launcher import Launcher, LaunchRequest, Running
+from server.storage.blob_store import BlobKey, BlobMissing, BlobStore
+from server.vocabulary import JobErrorCode
+from trainer.contract.invalid import ExampleInvalid
+from trainer.contract.report import CheckReport
+from trainer.contract.run_directory import RunDirectory
+from trainer.contract.spec import CheckSpec, PiiPolicy
+
+_AT_ONCE = 2
+_TIME_LIMIT_S = 120.0
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Question:
+    """A job that could be created."""
+
+    base: BaseModelEntry
+    training: FileRow
+    validation: FileRow | None
+    requested: Requested
+    pii: PiiPolicy
+    lora: Mapping[str, int]  # of the adapter that the training goes on from; empty: of a base model
+
+
+@dataclass(frozen=True)
+class EstimateDesk:
+    """Answers a few questions at once; who comes while it is busy is asked to come again."""
+
+    database: Engine
+    blobs: BlobStore
+    launcher: Launcher
+    planning: Planning
+    root: Path  # of the directories in which files are tokenised
+    portion: Portion = field(default_factory=Portion)
+    time_limit_s: float = _TIME_LIMIT_S
+    free: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_AT_ONCE))
+
+    def answer(self, question: Question) -> DryRun:
+        """Blocks for as long as it takes to tokenise the files.
+
+        Raises:
+            InvalidRequest: a job of these files would fail; with its message.
+            Busy: enough others are asking, or it took too long.
+        """
+        if not self.free.acquire(blocking=False):
+            raise Busy("As many estimates as are made at once are being made. Ask again in a moment.")
+        try:
+            with self._directory() as run:
+                return self._answer(question, run)
+        finally:
+            self.free.release()
+
+    def _answer(self, question: Question, run: RunDirectory) -> DryRun:
+        base = question.base
+        sampling, of_validation = self._stage(question.training, run.training_file, "training_file"), Sampling()
+        if question.validation is not None:
+            of_validation = self._stage(question.validation, run.validation_file, "validation_file")
+        _refuse(find_fault(run.training_file, run.validation_file if question.validation else None))
+        report = self._check(run, base, question.pii)
+        if report.failure is not None:
+            failure = report.failure
+            _refuse(Fail(job_error_code(failure.code), failure.message, failure.param))
+        _refuse(failure_of(report.findings))
+        planning = replace(self.planning, measured=measured_runs(self.database, base.name))
+        # What "auto" comes to depends on the whole file, not on the part that was looked at.
+        whole = report.model_copy(
+            update={
+                "training": report.training and sampling.scaled(report.training),
+                "validation": report.validation and of_validation.scaled(report.validation),
+            }
+        )
+        resolved = resolve_report(whole, question.requested, base, question.lora)
+        judgement = judge(whole, resolved, base.context_length, planning)
+        estimate = build_estimate(whole, resolved, judgement, planning, sampling)
+        return DryRun(**dict(estimate), data_gate=DataReport.from_report(report, question.pii))
+
+    def _stage(self, row: FileRow, destination: Path, param: str) -> Sampling:
+        key = BlobKey(row.id)
+        try:
+            if row.bytes > self.portion.whole_up_to_bytes:
+                chunks = self.blobs.open(key)
+                return write_sample(chunks, destination, file_bytes=row.bytes, portion=self.portion)
+            self.blobs.stage(key, destination)
+        except BlobMissing as error:
+            raise InvalidRequest(f"invalid {param}: {row.id}", param=param) from error
+        except ExampleInvalid as error:
+            is_validation_file = param == "validation_file"
+            message = error.job_message(is_validation_file=is_validation_file)
+            raise InvalidRequest(message, param=param, code=f"invalid_{param}") from error
+        return Sampling()
+
+    def _check(self, run: RunDirectory, base: BaseModelEntry, pii: PiiPolicy) -> CheckReport:
+        run.write_check_spec(
+            CheckSpec(
+                job_id=run.root.name,
+                base_model=source_of(base),
+                context_length_tokens=base.context_length,
+                pii=pii,
+            )
+        )
+        deadline = time.monotonic() + self.time_limit_s
+        handle = self.launcher.launch(LaunchRequest(run.root, "check"))
+        try:
+            while isinstance(self.launcher.poll(handle), Running):
+                if time.monotonic() > deadline:
+                    raise Busy("The files could not be tokenised in time: the server is busy. Try again later.")
+                time.sleep(_POLL_S)
+        finally:
+            self.launcher.stop(handle, 0.0)
+        report = run.read_report()
+        if report is None:
+            raise Busy("The files could not be tokenised: the process ended without a report. Try again later.")
+        return report
+
+    @contextmanager
+    def _directory(self) -> Iterator[RunDirectory]:
+        root = self.root / random_base62(16)
+        root.mkdir(parents=True, mode=0o700)
+        try:
+            yield RunDirectory(root)
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+
+def delete_leftovers(root: Path) -> None:
+    """Delete what estimates left whose process was killed. A check that still runs there ends without its report."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(root)
+
+
+def _refuse(failure: Fail | None) -> None:
+    if failure is not None:
+        raise InvalidRequest(failure.message, param=failure.param, code=JobErrorCode(failure.code))
