@@ -5,7 +5,7 @@ A ratio says the same on a slow machine and on a busy one; the times beside it d
 
 import sys
 
-from benchmarks import decisions, gate, layouts, lists, uploads, validation
+from benchmarks import decisions, gate, layouts, lists, memory, uploads, validation
 
 BENCHMARKS = {
     "decisions": decisions.main,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "validation": validation.main,
     "gate": gate.main,
     "layouts": layouts.main,
+    "memory": memory.main,
 }
 
 
