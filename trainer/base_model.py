@@ -36,7 +36,15 @@ def load_base_model(source: BaseModelSource, device: str, *, quantization: Liter
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise BaseModelUnavailable("The weights of the base model could not be loaded.") from error
-    return model.to(device) if quantization is None else model
+    return model.to(device) if quantization is None else _keep_unpacked(model)
+
+
+def _keep_unpacked(model: Any) -> Any:
+    """On a CPU, bitsandbytes would repack and round the weights in the first validation, in the middle of training."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def _nf4(dtype: Any) -> Any:

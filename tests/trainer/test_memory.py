@@ -45,7 +45,7 @@ def train(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Mem
         if key not in done:
             lora = LoraSettings(rank=4, alpha=8, dropout=0.1, target_modules="all-linear")
             spec = make_spec(base, memory=plan, method={"n_epochs": 1, "batch_size": 13}, lora=lora)
-            run = make_run(tmp_path_factory.mktemp("plan") / "run", spec)
+            run = make_run(tmp_path_factory.mktemp("plan") / "run", spec, n_validation=3)
             assert finish(run) == 0, run.log.read_text()
             done[key] = run
         return done[key]
