@@ -29,7 +29,7 @@ from tests.job_rig import MakeRig, playing
 from tests.played_runs import PlayedRun, PlayedTrainer, failing_report, report_of
 from tests.running_api import Api, make_settings, serving
 from trainer.contract.events import FailureCode
-from trainer.contract.report import CheckFailure, CheckReport
+from trainer.contract.report import CheckFailure, CheckReport, Finding, Severity
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.shape import ModelShape
 
@@ -129,6 +129,7 @@ def test_an_estimate_says_what_the_job_would_come_to(desk: Api, ask: Any) -> Non
     assert body["time"]["speed"] == "guessed"
     assert body["cost"]["amount"] == 0.001
     assert body["cost"]["hosted"]
+    assert (body["data_gate"]["pii"], body["data_gate"]["training"]["format"]) == ("warn", "chat")
 
 
 def test_what_is_asked_is_kept_and_a_job_is_not_made(desk: Api, ask: Any) -> None:
@@ -248,6 +249,17 @@ def test_what_the_trainer_says_is_wrong_with_a_file_is_passed_on(desk: Api, ask:
         checks.trainer.check = known_shape
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == "The template refuses."
+
+
+def test_what_would_fail_a_job_in_its_data_is_refused(desk: Api, ask: Any, checks: Checks) -> None:
+    finding = Finding(check="secrets", severity=Severity.ERROR, file="training", message="1 example(s).", lines=(9,))
+    checks.trainer.check = lambda directory: known_shape(directory).model_copy(update={"findings": (finding,)})
+    try:
+        answer = ask(training_file=make_file(desk.services, desk.project_id).id, data={"pii": "block"})
+    finally:
+        checks.trainer.check = known_shape
+    assert answer.status_code == 400
+    assert "See lines 9" in answer.json()["error"]["message"]
 
 
 def test_a_check_that_dies_is_no_answer(desk: Api, ask: Any, checks: Checks) -> None:
