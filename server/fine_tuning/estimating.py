@@ -32,7 +32,7 @@ from trainer.contract.report import CheckReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, PiiPolicy
 
-_AT_ONCE = 2
+_AT_ONCE = 2  # each of another project: nobody keeps the others waiting
 _TIME_LIMIT_S = 120.0
 _POLL_S = 0.05
 
@@ -60,22 +60,30 @@ class EstimateDesk:
     root: Path  # of the directories in which files are tokenised
     portion: Portion = field(default_factory=Portion)
     time_limit_s: float = _TIME_LIMIT_S
-    free: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_AT_ONCE))
+    asking: set[str] = field(default_factory=set)  # the projects whose questions are being answered
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, question: Question) -> DryRun:
         """Blocks for as long as it takes to tokenise the files.
 
         Raises:
             InvalidRequest: a job of these files would fail; with its message.
-            Busy: enough others are asking, or it took too long.
+            Busy: the project is asking already, enough others are, or it took too long.
         """
-        if not self.free.acquire(blocking=False):
-            raise Busy("As many estimates as are made at once are being made. Ask again in a moment.")
+        with self._turn(question.training.project_id), self._directory() as run:
+            return self._answer(question, run)
+
+    @contextmanager
+    def _turn(self, project_id: str) -> Iterator[None]:
+        with self.lock:
+            if project_id in self.asking or len(self.asking) >= _AT_ONCE:
+                raise Busy("As many estimates as are made at once are being made. Ask again in a moment.")
+            self.asking.add(project_id)
         try:
-            with self._directory() as run:
-                return self._answer(question, run)
+            yield
         finally:
-            self.free.release()
+            with self.lock:
+                self.asking.remove(project_id)
 
     def _answer(self, question: Question, run: RunDirectory) -> DryRun:
         base = question.base

@@ -282,25 +282,39 @@ def test_of_a_base_that_is_not_known_no_memory_is_said(desk: Api, ask: Any, chec
     assert body["plan"]["micro_batch_tokens"] == 4096
 
 
-def test_more_than_two_at_once_are_asked_to_come_again(desk: Api, ask: Any, checks: Checks) -> None:
-    file = make_file(desk.services, desk.project_id)
+def test_a_project_asks_one_thing_at_a_time_and_two_projects_are_the_most(desk: Api, checks: Checks) -> None:
+    """Who asks much keeps nobody else waiting."""
+    third_key = create_key(desk.services.database, "third").plaintext
+    keys = (desk.key, desk.foreign_key, third_key)
+    files = []
+    for key in keys:
+        caller = desk.services.authenticator.authenticate([(b"authorization", b"Bearer " + key.encode())])
+        files.append(make_file(desk.services, caller.project_id).id)
+
+    def ask_as(number: int) -> httpx.Response:
+        with desk.http(keys[number]) as http:
+            return http.post(PATH, json={"model": "tunesmith-demo", "training_file": files[number]})
+
     checks.hold, codes = threading.Event(), []
-    threads = [threading.Thread(target=lambda: codes.append(ask(training_file=file.id).status_code)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
+    threads = [threading.Thread(target=lambda n=n: codes.append(ask_as(n).status_code)) for n in range(2)]  # type: ignore[misc]
     try:
-        assert all(checks.waiting.acquire(timeout=30) for _ in threads)
-        third = ask(training_file=file.id)
+        threads[0].start()
+        assert checks.waiting.acquire(timeout=30)
+        again = ask_as(0)
+        threads[1].start()
+        assert checks.waiting.acquire(timeout=30)
+        third = ask_as(2)
     finally:
         checks.hold.set()
         for thread in threads:
             thread.join(30)
         checks.hold = None
-    assert third.status_code == 503
-    assert third.headers["retry-after"] == "5"
-    assert third.json()["error"]["type"] == "server_error"
+    for refused in (again, third):
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "5"
+        assert refused.json()["error"]["type"] == "server_error"
     assert codes == [200, 200]
-    assert ask(training_file=file.id).status_code == 200
+    assert [ask_as(number).status_code for number in range(3)] == [200, 200, 200]
 
 
 def small_desk(desk: Api, **options: Any) -> EstimateDesk:
