@@ -83,7 +83,7 @@ def estimate_memory(load: Load) -> Memory:
         head=head,
         reserve=_CUDA_CONTEXT_BYTES if load.device == "cuda" else 0,
     )
-    return replace(memory, needed=_needed(memory, load.device))
+    return replace(memory, needed=_needed(memory, load))
 
 
 def _width(device: Device) -> int:
@@ -136,7 +136,9 @@ def _head(load: Load, width: int) -> int:
     return load.labelled_tokens * load.shape.vocabulary * 3 * 4
 
 
-def _needed(memory: Memory, device: Device) -> int:
-    if device == "cuda":
+def _needed(memory: Memory, load: Load) -> int:
+    """On a CPU with the plain base beside a 4-bit one, for the golden samples; on a GPU that is left out if need be."""
+    if load.device == "cuda":
         return memory.peak
-    return round(memory.peak * _CPU_MARGIN) + _PROCESS_BYTES
+    beside = 0 if load.plan.quantization is None else (load.parameters or base_parameters(load.shape)) * 4
+    return round(memory.peak * _CPU_MARGIN) + beside + _PROCESS_BYTES
