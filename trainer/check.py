@@ -8,16 +8,17 @@ from tempfile import TemporaryDirectory
 from trainer.base_model import count_parameters
 from trainer.contract.examples import ChatExample, read_examples
 from trainer.contract.invalid import ExampleInvalid
-from trainer.contract.report import CheckReport, FileKind, FileReport
+from trainer.contract.report import CheckReport, FileReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, PiiPolicy
-from trainer.dataset import nothing_left, read_format, tokenize_in_batches
+from trainer.dataset import nothing_left
 from trainer.gate.evenly import take_evenly
 from trainer.gate.gate import Gate
 from trainer.gate.signatures import common_shingles
 from trainer.gate.view import View, prompt_of
 from trainer.model_shape import read_shape
 from trainer.pii.examples import PiiTally, redact, scan
+from trainer.tokenising import DataFile, read_format
 from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
 
@@ -39,6 +40,10 @@ def look_through(run_directory: RunDirectory, spec: CheckSpec, tokenizer: ChatTo
     Raises:
         FileUnusable: a line is wrong, or no example is left.
     """
+
+    def data_file(path: Path) -> DataFile:
+        return DataFile(run_directory, path, tokenizer, redacts=spec.pii == "redact")
+
     with TemporaryDirectory(prefix="gate-", dir=run_directory.root) as scratch:
         gate = Gate(
             Path(scratch),
@@ -48,22 +53,23 @@ def look_through(run_directory: RunDirectory, spec: CheckSpec, tokenizer: ChatTo
             pii=spec.pii,
         )
         with closing(gate):
-            training = _pass_through(gate, run_directory.training_file, "training", spec, tokenizer)
+            training = _pass_through(gate, data_file(run_directory.training_file), spec)
             validation = None
             if run_directory.validation_file.exists():
-                validation = _pass_through(gate, run_directory.validation_file, "validation", spec, tokenizer)
+                validation = _pass_through(gate, data_file(run_directory.validation_file), spec)
             return CheckReport(training=training, validation=validation, findings=gate.findings())
 
 
-def _pass_through(gate: Gate, path: Path, kind: FileKind, spec: CheckSpec, tokenizer: ChatTokenizer) -> FileReport:
+def _pass_through(gate: Gate, file: DataFile, spec: CheckSpec) -> FileReport:
     limit_tokens = spec.context_length_tokens
-    prepare = _preparation(spec.pii, gate.tally(kind))
-    for batch in tokenize_in_batches(path, tokenizer, kind, prepare=prepare):
-        gate.add(kind, [View(whole.example, whole.input_ids_L, whole.trained_L, limit_tokens) for whole in batch])
-    report = gate.report(kind, read_format(path, kind))
+    prepare = _preparation(spec.pii, gate.tally(file.kind))
+    for batch in file.read(prepare):
+        views = [View(of.example, of.tokens.input_ids_L, of.tokens.trained_L, limit_tokens) for of in batch]
+        gate.add(file.kind, views)
+    report = gate.report(file.kind, read_format(file.path, file.kind))
     if report.n_examples == 0:
-        raise nothing_left(kind, len(report.dropped_lines), limit_tokens, report.longest_tokens)
-    return report
+        raise nothing_left(file.kind, len(report.dropped_lines), limit_tokens, report.longest_tokens)
+    return report.model_copy(update={"n_tokenised": file.n_tokenised})
 
 
 def _preparation(policy: PiiPolicy, tally: PiiTally) -> Callable[[ChatExample], ChatExample] | None:

@@ -32,6 +32,7 @@ from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import LaunchRefused, LaunchRequest, Lost, RunHandle, Running, RunState
 from server.models.names import FineTunedModelName
 from server.storage.blob_store import BlobKey
+from server.storage.token_cache import link_directory
 from server.vocabulary import JobErrorCode, JobStatus
 from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints
 from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Measured, Succeeded, Terminal, TrainerEvent
@@ -186,6 +187,8 @@ def _stage_files(services: WorkerServices, job: JobRow, run: RunDirectory) -> bo
             services.blobs.stage(BlobKey(file_id), destination)
         else:
             return False
+        if checked.tokens(source).is_dir():
+            link_directory(checked.tokens(source), run.tokens(destination))
     return True
 
 

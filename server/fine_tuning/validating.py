@@ -33,6 +33,7 @@ from server.vocabulary import JobErrorCode, JobStatus
 from trainer.contract.examples import MIN_EXAMPLES, too_few_examples
 from trainer.contract.faults import find_faults
 from trainer.contract.report import MAX_LINES_NAMED, CheckReport
+from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, PiiPolicy
 
 _UNKNOWN_SIZE = 1_000_000_000  # parameters assumed of a base that does not say
@@ -58,7 +59,7 @@ def validate(services: WorkerServices, job: JobRow) -> None:
         _fail(services, job, base_not_offered(job))
         return
     failure = stage_parent(services, job, run.parent)
-    failure = failure or _stage_files(services, job, run.training_file, run.validation_file)
+    failure = failure or _stage_files(services, job, run)
     failure = failure or find_fault(run.training_file, run.validation_file if job.validation_file else None)
     if failure is not None:
         _fail(services, job, failure)
@@ -90,6 +91,7 @@ def follow_check(services: WorkerServices, job: JobRow) -> None:
         failure = report.failure
         _fail(services, job, Fail(job_error_code(failure.code), failure.message, failure.param))
     else:
+        _keep_tokens(services, job, run)
         _queue_or_fail(services, job, report)
 
 
@@ -121,19 +123,37 @@ def find_fault(training: Path, validation: Path | None) -> Fail | None:
     return None
 
 
-def _stage_files(services: WorkerServices, job: JobRow, training: Path, validation: Path) -> Fail | None:
+def _stage_files(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | None:
     files = find_files(services.database, job)
     wanted: list[tuple[FileRow | None, Path, str, str]] = [
-        (files.training, training, "training", job.training_file),
+        (files.training, run.training_file, "training", job.training_file),
     ]
     if job.validation_file:
-        wanted.append((files.validation, validation, "validation", job.validation_file))
+        wanted.append((files.validation, run.validation_file, "validation", job.validation_file))
     for row, path, kind, file_id in wanted:
         if row is None:
             code = JobErrorCode(f"invalid_{kind}_file")
             return Fail(code, f"The {kind} file {file_id} was deleted before the job could read it.", f"{kind}_file")
         services.blobs.stage(BlobKey(row.id), path)
+        services.tokens.offer(row.id, run.offered_tokens(path))
     return None
+
+
+def _keep_tokens(services: WorkerServices, job: JobRow, run: RunDirectory) -> None:
+    """For the next job on the same files; those of a file that was deleted meanwhile go."""
+    files = find_files(services.database, job)
+    kinds = [(job.training_file, run.training_file, files.training)]
+    if job.validation_file:
+        kinds.append((job.validation_file, run.validation_file, files.validation))
+    for file_id, path, row in kinds:
+        shutil.rmtree(run.offered_tokens(path), ignore_errors=True)
+        if row is not None:
+            services.tokens.keep(file_id, run.tokens(path))
+    files = find_files(services.database, job)
+    if files.training is None:
+        services.tokens.delete(job.training_file)
+    if job.validation_file and files.validation is None:
+        services.tokens.delete(job.validation_file)
 
 
 def _retry_check(services: WorkerServices, job: JobRow, *, stopped: bool) -> None:

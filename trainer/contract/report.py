@@ -81,6 +81,7 @@ class FileReport(Frozen):
     truncated_lines: tuple[int, ...]  # cut at the context length, some of the answer is left
     dropped_lines: tuple[int, ...]  # nothing to train on is left (answer beyond the context, or weight 0 throughout)
     figures: FileFigures | None = None
+    n_tokenised: int = 0  # examples that were rendered and tokenised for this report, and not for an earlier one
 
 
 class CheckFailure(Frozen):
