@@ -1,14 +1,15 @@
 """`python -m trainer check`: what is in these files, how do they tokenise? No torch, no weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from trainer.base_model import count_parameters
+from trainer.choosing import choose, report_chosen
 from trainer.contract.examples import ChatExample, read_examples
 from trainer.contract.invalid import ExampleInvalid
-from trainer.contract.report import CheckReport, FileReport
+from trainer.contract.report import CheckReport, FileKind, FileReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, PiiPolicy
 from trainer.dataset import nothing_left
@@ -18,6 +19,7 @@ from trainer.gate.signatures import common_shingles
 from trainer.gate.view import View, prompt_of
 from trainer.model_shape import read_shape
 from trainer.pii.examples import PiiTally, redact, scan
+from trainer.selection_files import write_selection
 from trainer.tokenising import DataFile, read_format
 from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
@@ -35,7 +37,7 @@ def check(run_directory: RunDirectory, spec: CheckSpec) -> CheckReport:
 
 
 def look_through(run_directory: RunDirectory, spec: CheckSpec, tokenizer: ChatTokenizer) -> CheckReport:
-    """Put both files through the data gate.
+    """Put all files through the data gate, and choose among their examples if that is wanted.
 
     Raises:
         FileUnusable: a line is wrong, or no example is left.
@@ -53,11 +55,24 @@ def look_through(run_directory: RunDirectory, spec: CheckSpec, tokenizer: ChatTo
             pii=spec.pii,
         )
         with closing(gate):
-            training = _pass_through(gate, data_file(run_directory.training_file), spec)
-            validation = None
-            if run_directory.validation_file.exists():
-                validation = _pass_through(gate, data_file(run_directory.validation_file), spec)
-            return CheckReport(training=training, validation=validation, findings=gate.findings())
+            reports: dict[FileKind, FileReport] = {}
+            for file in map(data_file, _paths(run_directory, spec)):
+                reports[file.kind] = _pass_through(gate, file, spec)
+            validation = reports.get("validation")
+            if spec.selection is None:
+                return CheckReport(training=reports["training"], validation=validation, findings=gate.findings())
+            selection = choose(gate, spec.selection, has_validation_file=validation is not None)
+            write_selection(run_directory.selection, selection)
+            return report_chosen(gate, reports, selection, spec.selection)
+
+
+def _paths(run_directory: RunDirectory, spec: CheckSpec) -> Iterator[Path]:
+    """The data files, in the order in which the gate takes them."""
+    yield run_directory.training_file
+    if run_directory.validation_file.exists():
+        yield run_directory.validation_file
+    for place in range(len(spec.selection.mix_in) if spec.selection else 0):
+        yield run_directory.mixed_in_file(place)
 
 
 def _pass_through(gate: Gate, file: DataFile, spec: CheckSpec) -> FileReport:

@@ -11,9 +11,12 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from trainer.contract.report import FileKind
+from trainer.contract.report import FileKind, param_of
 from trainer.contract.run_directory import RunDirectory
+from trainer.contract.spec import WantedSelection
 from trainer.failures import FileUnusable
+from trainer.selection import Numbers
+from trainer.selection_files import read_selection
 from trainer.token_arrays import TokenArrays
 from trainer.tokenising import DataFile
 from trainer.tokenizer import ChatTokenizer
@@ -31,18 +34,20 @@ class TokenizedExample:
         return int(self.trained_L.sum())
 
 
-class TokenizedFile(Sequence[TokenizedExample]):
-    """The examples of a file that can be trained on, in the file's order: views of arrays on disk."""
+class TokenizedExamples(Sequence[TokenizedExample]):
+    """Some examples of one or more files, cut at the context: views of arrays on disk.
 
-    def __init__(self, arrays: TokenArrays, *, limit_tokens: int) -> None:
-        first = arrays.first_trained_N
-        self._arrays = arrays
+    `chosen` has two columns, the number of a file and an example's number in it.
+    """
+
+    def __init__(self, files: Sequence[TokenArrays], chosen: Numbers, *, limit_tokens: int) -> None:
+        self._files = files
+        self._chosen = chosen
         self._limit_tokens = limit_tokens
-        self._usable = np.flatnonzero((first >= 0) & (first < limit_tokens))
         self._n_read = 0
 
     def __len__(self) -> int:
-        return len(self._usable)
+        return len(self._chosen)
 
     @overload
     def __getitem__(self, index: int) -> TokenizedExample: ...
@@ -53,32 +58,59 @@ class TokenizedFile(Sequence[TokenizedExample]):
             return [self[at] for at in range(*index.indices(len(self)))]
         self._n_read += 1
         if self._n_read % _RELEASED_EVERY == 0:
-            self._arrays.release()
-        whole = self._arrays[int(self._usable[index])]
+            for arrays in self._files:
+                arrays.release()
+        file, number = self._chosen[index].tolist()
+        whole = self._files[file][number]
         return TokenizedExample(whole.input_ids_L[: self._limit_tokens], whole.trained_L[: self._limit_tokens])
 
 
 def tokenize_files(
-    directory: RunDirectory, tokenizer: ChatTokenizer, *, context_length_tokens: int, redacts: bool = False
-) -> tuple[TokenizedFile, TokenizedFile | None]:
-    """Open the training file and the validation file, if there is one; tokenise what was not tokenised before.
+    directory: RunDirectory,
+    tokenizer: ChatTokenizer,
+    *,
+    context_length_tokens: int,
+    redacts: bool = False,
+    selection: WantedSelection | None = None,
+) -> tuple[TokenizedExamples, TokenizedExamples | None]:
+    """What to train on and what to validate with, if anything; tokenise what was not tokenised before.
 
-    What is longer than the context is cut at its end; what then has nothing to train on is dropped.
+    What is longer than the context is cut at its end; what then has nothing to train on is dropped. Of what is left,
+    the check has chosen where a selection was wanted.
 
     Raises:
         FileUnusable: a line is wrong, or no example is left.
+        TrainerError: what was chosen is damaged.
     """
 
-    def open_file(path: Path) -> TokenizedFile:
+    def open_file(path: Path) -> tuple[TokenArrays, Numbers]:
         file = DataFile(directory, path, tokenizer, redacts=redacts)
         arrays = file.tokens()
-        tokenized = TokenizedFile(arrays, limit_tokens=context_length_tokens)
-        if not len(tokenized):
+        numbers = usable(arrays, context_length_tokens)
+        if not len(numbers):
             raise nothing_left(file.kind, len(arrays), context_length_tokens, arrays.longest_tokens)
-        return tokenized
+        return arrays, np.column_stack([np.zeros_like(numbers), numbers])
 
-    training = open_file(directory.training_file)
-    return training, open_file(directory.validation_file) if directory.validation_file.exists() else None
+    def examples(files: Sequence[TokenArrays], chosen: Numbers) -> TokenizedExamples:
+        return TokenizedExamples(files, chosen, limit_tokens=context_length_tokens)
+
+    arrays, training = open_file(directory.training_file)
+    files, held_out = [arrays], None
+    if selection is not None:
+        files += [open_file(directory.mixed_in_file(place))[0] for place in range(len(selection.mix_in))]
+        training, held_out = read_selection(directory.selection)
+    if held_out is not None:
+        return examples(files, training), examples(files, held_out)
+    if not directory.validation_file.exists():
+        return examples(files, training), None
+    arrays, validation = open_file(directory.validation_file)
+    return examples(files, training), examples([arrays], validation)
+
+
+def usable(arrays: TokenArrays, limit_tokens: int) -> Numbers:
+    """The numbers of the examples of a file of which something is trained on within the context."""
+    first_N = arrays.first_trained_N
+    return np.flatnonzero((first_N >= 0) & (first_N < limit_tokens)).astype(np.uint32)
 
 
 def nothing_left(kind: FileKind, n_lines: int, context_length_tokens: int, longest_tokens: int) -> FileUnusable:
@@ -87,5 +119,5 @@ def nothing_left(kind: FileKind, n_lines: int, context_length_tokens: int, longe
         f"The job failed due to an invalid {kind} file. None of its {n_lines} example(s) can be used: within the "
         f"context of {context_length_tokens} tokens (the longest has {longest_tokens}) no assistant message "
         "with a weight other than 0 begins. Shorten what comes before the answers.",
-        param=f"{kind}_file",
+        param=param_of(kind),
     )

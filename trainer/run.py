@@ -37,7 +37,11 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     torch.set_num_threads(spec.threads)
     chat = load_chat_tokenizer(spec.base_model)
     training, validating = tokenize_files(
-        directory, chat, context_length_tokens=spec.context_length_tokens, redacts=spec.pii == "redact"
+        directory,
+        chat,
+        context_length_tokens=spec.context_length_tokens,
+        redacts=spec.pii == "redact",
+        selection=spec.selection,
     )
     order = StepOrder(len(training), spec.method.batch_size, spec.method.n_epochs, spec.seed)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from trainer.contract.examples import ChatExample, format_of, read_examples
 from trainer.contract.formats.names import FileFormat
 from trainer.contract.invalid import ExampleInvalid
-from trainer.contract.report import FileKind
+from trainer.contract.report import FileKind, param_of
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.tokens import TokensKey
 from trainer.failures import FileUnusable
@@ -153,7 +153,7 @@ def _read(path: Path, kind: FileKind) -> Iterator[ChatExample]:
 
 
 def _unusable(error: ExampleInvalid, kind: FileKind) -> FileUnusable:
-    return FileUnusable(error.job_message(is_validation_file=kind == "validation"), param=f"{kind}_file")
+    return FileUnusable(error.job_message(kind), param=param_of(kind))
 
 
 def _render(example: ChatExample, tokenizer: ChatTokenizer, kind: FileKind) -> Rendering:
@@ -163,7 +163,7 @@ def _render(example: ChatExample, tokenizer: ChatTokenizer, kind: FileKind) -> R
         raise FileUnusable(
             f"The job failed due to an invalid {kind} file. The base model's chat template refuses line "
             f"{example.line}; often user and assistant must take turns, or tools are not supported.",
-            param=f"{kind}_file",
+            param=param_of(kind),
         ) from error
 
 

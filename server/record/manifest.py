@@ -74,7 +74,8 @@ class Manifest(Record):
     base_model: BaseModelRecord
     parent_model: str | None  # the fine-tuned model whose adapter the training went on from
     training_data: DataRecord | None
-    validation_data: DataRecord | None
+    validation_data: DataRecord | None  # of a file, or of what was held out of the training file
+    mixed_in_data: tuple[DataRecord, ...] = ()  # further files that were trained on; counted in the training data, too
     requested_hyperparameters: dict[str, JsonValue]  # as the client asked, "auto" among them
     settings: dict[str, JsonValue]  # everything the run was told, as numbers
     seed: int

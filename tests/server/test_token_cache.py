@@ -1,7 +1,6 @@
 """What a file tokenises to is kept until the file goes: the next job on it tokenises nothing."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,11 @@ from server.vocabulary import JobStatus
 from tests.factories import make_file
 from tests.job_rig import MakeRig, Rig, playing
 from tests.played_runs import report_of
-from tests.trainer_runs import make_tokenizer
-from trainer.check import look_through
+from tests.real_checks import Check, make_real_check
 from trainer.contract.checkpoint import is_complete, seal
 from trainer.contract.report import CheckReport
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import BaseModelSource
 from trainer.contract.tokens import TokensKey, TokensSummary, write_summary
-from trainer.tokenizer import load_chat_tokenizer
 
 NAMES = {"ids", "mask", "offsets", "lines", "first_trained", "tokens.json", "manifest.json"}
 
@@ -96,22 +92,14 @@ def test_a_sweep_takes_what_is_half_done_and_what_no_file_stands_for(tmp_path: P
 
 
 @pytest.fixture(scope="module")
-def real_check(tmp_path_factory: pytest.TempPathFactory) -> Callable[[RunDirectory], CheckReport]:
-    """The trainer's own check, with a small tokenizer."""
-    source = BaseModelSource(source=str(make_tokenizer(tmp_path_factory.mktemp("base"))))
-    tokenizer = load_chat_tokenizer(source)
-
-    def check(run: RunDirectory) -> CheckReport:
-        report = look_through(run, run.read_check_spec(), tokenizer)
-        return report.model_copy(update={"base_parameters": 1_000_000})
-
-    return check
+def real_check(tmp_path_factory: pytest.TempPathFactory) -> Check:
+    return make_real_check(tmp_path_factory.mktemp("base"))
 
 
 class Recorded:
     """A rig whose checks are real; what each said and the directories it left are remembered."""
 
-    def __init__(self, make_rig: MakeRig, check: Callable[[RunDirectory], CheckReport]) -> None:
+    def __init__(self, make_rig: MakeRig, check: Check) -> None:
         launcher, trainer = playing({})
         trainer.check = self._check
         self._real = check
@@ -135,7 +123,7 @@ class Recorded:
 
 
 @pytest.fixture
-def recorded(make_rig: MakeRig, real_check: Callable[[RunDirectory], CheckReport]) -> Recorded:
+def recorded(make_rig: MakeRig, real_check: Check) -> Recorded:
     return Recorded(make_rig, real_check)
 
 

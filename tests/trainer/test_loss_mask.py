@@ -10,7 +10,7 @@ from trainer_runs import MARKED_TEMPLATE, PLAIN_TEMPLATE, assistant, make_tokeni
 from trainer.check import look_through
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import BaseModelSource, CheckSpec
-from trainer.dataset import TokenizedFile, tokenize_files
+from trainer.dataset import TokenizedExamples, tokenize_files
 from trainer.failures import BaseModelUnavailable, FileUnusable
 from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
@@ -29,13 +29,13 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> ChatTokenizer:
     return load(tmp_path / "base", request.param)
 
 
-def tokenize(tokenizer: ChatTokenizer, tmp_path: Path, *values: object, limit: int = 1000) -> TokenizedFile:
+def tokenize(tokenizer: ChatTokenizer, tmp_path: Path, *values: object, limit: int = 1000) -> TokenizedExamples:
     run = RunDirectory(tmp_path)
     write_lines(run.training_file, values)
     return tokenize_files(run, tokenizer, context_length_tokens=limit)[0]
 
 
-def trained_text(tokenizer: ChatTokenizer, file: TokenizedFile, index: int = 0) -> str:
+def trained_text(tokenizer: ChatTokenizer, file: TokenizedExamples, index: int = 0) -> str:
     """The trained runs of tokens, with a bar between them."""
     example = file[index]
     parts, was_trained = [""], False

@@ -14,7 +14,7 @@ from trainer.contract.examples import ChatExample, read_examples
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import BaseModelSource, CheckSpec
-from trainer.dataset import TokenizedFile, tokenize_files
+from trainer.dataset import TokenizedExamples, tokenize_files
 from trainer.pii.examples import PiiTally, redact
 from trainer.pii.finding import find_pii, redacted
 from trainer.pii.match import Kind
@@ -110,7 +110,7 @@ def test_every_text_of_an_example_is_redacted_and_counted_and_names_and_ids_are_
     assert redact(changed) is changed
 
 
-def count_tokens(file: TokenizedFile) -> int:
+def count_tokens(file: TokenizedExamples) -> int:
     return sum(len(example.input_ids_L) for example in file)
 
 

@@ -4,6 +4,8 @@
       spec.json          by the server, before launch; read once, never changed
       training.jsonl     staged by the server
       validation.jsonl   optional, likewise
+      mix_in_0.jsonl     optional, likewise, up to five
+      selection/         if the spec has one: the examples that were chosen of the files, by the check
       *.tokens/          what a data file tokenises to (tokens.py): staged by the server, or made by the trainer
       parent/            optional, likewise: the adapter whose weights the training goes on from
       events.jsonl       appended by the trainer only
@@ -12,7 +14,7 @@
       trainer.log        stdout and stderr, for humans
       stop               its existence asks the run to stop, like SIGTERM
 
-`python -m trainer check` works in such a directory too: `check.json` in, `report.json` and `*.tokens/` out.
+`python -m trainer check` works in such a directory too: `check.json` in; `report.json`, `*.tokens/`, `selection/` out.
 `*.offered/<key>/` are tokens of the same file from earlier checks, which it takes if they are what it would make.
 So does `python -m trainer merge`: `merge.json` in, `merge_report.json` and the model in `merged/` out.
 """
@@ -23,7 +25,7 @@ from pathlib import Path
 
 from trainer.contract.events import TrainerEvent, parse_event
 from trainer.contract.merge import MergeOutcome, MergeSpec
-from trainer.contract.report import CheckReport, FileKind
+from trainer.contract.report import MIXED_IN, CheckReport, FileKind
 from trainer.contract.spec import CheckSpec, Frozen, TrainingSpec
 
 
@@ -40,6 +42,7 @@ class RunDirectory:
         self.merged = root / "merged"
         self.training_file = root / "training.jsonl"
         self.validation_file = root / "validation.jsonl"
+        self.selection = root / "selection"
         self.parent = root / "parent"
         self.events = root / "events.jsonl"
         self.checkpoints = root / "checkpoints"
@@ -47,8 +50,14 @@ class RunDirectory:
         self.log = root / "trainer.log"
         self.stop = root / "stop"
 
+    def mixed_in_file(self, place: int) -> Path:
+        return self.root / f"mix_in_{place}.jsonl"
+
     def kind_of(self, data_file: Path) -> FileKind:
-        return "validation" if data_file == self.validation_file else "training"
+        if data_file == self.validation_file:
+            return "validation"
+        mixed_in = (kind for place, kind in enumerate(MIXED_IN) if data_file == self.mixed_in_file(place))
+        return next(mixed_in, "training")
 
     def tokens(self, data_file: Path) -> Path:
         return data_file.with_suffix(".tokens")
