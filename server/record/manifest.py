@@ -150,7 +150,8 @@ def _condensed(value: JsonValue) -> JsonValue:
 
 
 def _without_paths(values: Mapping[str, Any]) -> dict[str, JsonValue]:
-    return {name: _clean(value) for name, value in values.items() if not _is_path(value)}
+    """Nor the ids of files, which mean something on this server alone."""
+    return {name: _clean(value) for name, value in values.items() if not _is_path(value) and name != "file_id"}
 
 
 def _clean(value: Any) -> JsonValue:

@@ -1,6 +1,10 @@
 """What clients may ask of a job's data: a validation set held out, further files mixed in, a pilot."""
 
+import hashlib
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +24,7 @@ from server.fine_tuning.report_page import render
 from server.fine_tuning.schemas import JobReport
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import Exited
+from server.record.manifest import read_manifest
 from server.vocabulary import FilePurpose, JobStatus
 from tests.factories import make_file
 from tests.job_rig import MakeRig, Rig, playing
@@ -122,6 +127,26 @@ def test_a_pilot_says_that_it_is_one_and_takes_so_many_examples(asked: bool | in
     said = f"This job is a pilot: it uses {n} of the 120 example(s) of the training file (seed 3)."
     assert said in data.rig.messages(job)
     assert data.report(job)["selection"]["pilot"] == n
+
+
+def test_a_model_says_what_it_was_trained_on_by_hashes_and_without_the_ids_of_files(data: DataRig) -> None:
+    content = rows(30, start=100)
+    further = data.file(content)
+    job = data.rig.finish(data.make_job(40, holdout=0.25, mix_in=[{"file": further, "ratio": 0.5}]))
+    directory = data.rig.services.settings.adapters / data.rig.models()[-1].directory
+    manifest = read_manifest(directory)
+    assert manifest is not None
+    assert manifest.training_data is not None
+    assert manifest.validation_data is not None
+    assert (manifest.training_data.n_examples, manifest.validation_data.n_examples) == (30 + 15, 10)
+    assert manifest.validation_data.sha256 == manifest.training_data.sha256
+    (mixed,) = manifest.mixed_in_data
+    assert (mixed.sha256, mixed.n_examples) == (hashlib.sha256(content).hexdigest(), 15)
+    for path in (directory / "manifest.json", directory / "README.md"):
+        text = path.read_text()
+        assert "mixed" in text
+        assert not any(file_id in text for file_id in (further, job.training_file))
+        assert "no validation file" not in text
 
 
 def test_every_attempt_gets_what_the_check_chose_even_if_the_file_is_deleted(
@@ -330,9 +355,9 @@ def test_an_estimate_goes_by_the_options_as_its_job_would(desk: Api) -> None:
     body: dict[str, Any] = {"model": "tunesmith-demo", "training_file": training, "seed": 3}
     options = {"pilot": 20, "holdout": 0.25, "mix_in": [{"file": further, "ratio": 2}]}
     with desk.http() as http:
-        answers = [http.post("/fine_tuning/estimate", json={**body, "data": asked}) for asked in (None, options)]
+        answers = [http.post("/v1/fine_tuning/estimate", json={**body, "data": asked}) for asked in (None, options)]
         bad = {"mix_in": [{"file": make_file(desk.services, desk.project_id, b"no JSON\n" * 12).id, "ratio": 2}]}
-        refused = http.post("/fine_tuning/estimate", json={**body, "data": bad}).json()["error"]
+        refused = http.post("/v1/fine_tuning/estimate", json={**body, "data": bad}).json()["error"]
     whole, chosen = (answer.json() for answer in answers)
     assert (whole["training"]["examples"], whole["validation"]) == (60, None)
     assert (chosen["training"]["examples"], chosen["validation"]["examples"]) == (15 + 30, 5)
