@@ -33,6 +33,7 @@ from server.models.service import delete_adapter_files
 from server.settings import Settings
 from server.storage.blob_store import BlobStore
 from server.storage.local_directory import LocalDirectory
+from server.storage.token_cache import TokenCache
 from server.sweeper import Sweeper
 
 
@@ -48,6 +49,10 @@ class Services:
     planning: Planning
     launcher: Launcher
     engines: Mapping[str, InferenceEngine] = field(default_factory=dict)  # by the base model's own name; API only
+
+    @property
+    def tokens(self) -> TokenCache:
+        return TokenCache(self.settings.tokenized)
 
 
 def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | None = None) -> Services:
@@ -160,7 +165,7 @@ def build_engines(settings: Settings, base_models: BaseModels) -> dict[str, Vllm
 
 def tidy_up(services: Services) -> None:
     """Delete what no row stands for any more: expired files, deleted models, uploads and estimates that broke off."""
-    sweeper = Sweeper(services.database, services.blobs)
+    sweeper = Sweeper(services.database, services.blobs, services.tokens)
     sweeper.sweep_expired()
     sweeper.sweep_orphans()
     delete_leftovers(services.settings.estimates)

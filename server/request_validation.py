@@ -23,7 +23,7 @@ _EXPECTED = {
     "list_type": "an array",
 }
 _SHOWN = 128  # characters of a name that a client made up
-_UNION_MEMBERS = re.compile(r"(constrained-)?(int|float|str)|literal\[.*|\[key\]", re.DOTALL)
+_UNION_MEMBERS = re.compile(r"(constrained-)?(int|float|str|bool)|literal\[.*|\[key\]", re.DOTALL)
 NOT_JSON = (
     "We could not parse the JSON body of your request. "
     "(HINT: This likely means you aren't using your HTTP library correctly. "
@@ -35,7 +35,8 @@ def describe(findings: Sequence[Finding]) -> InvalidRequest:
     """Make an error of the first finding; findings about the same place are members of one union."""
     first = findings[0]
     param = _param(first["loc"])
-    alternatives = [f for f in findings[1:] if f["type"] == "literal_error" and _param(f["loc"]) == param]
+    others = [f for f in findings[1:] if _param(f["loc"]) == param]
+    alternatives = [word for f in others if (word := _alternative(f)) is not None]
     kind = first["type"]
     if kind == "json_invalid":
         return InvalidRequest(NOT_JSON)
@@ -46,7 +47,7 @@ def describe(findings: Sequence[Finding]) -> InvalidRequest:
     if kind == "literal_error":
         return _unknown_word(first, param)
     if kind in _EXPECTED:
-        return _wrong_type(first, param, [f["ctx"]["expected"] for f in alternatives])
+        return _wrong_type(first, param, alternatives)
     return _out_of_bounds(first, param)
 
 
@@ -60,6 +61,13 @@ def _param(loc: Sequence[str | int]) -> str | None:
         elif not _UNION_MEMBERS.fullmatch(part):
             text += f".{part[:_SHOWN]}" if text else part[:_SHOWN]
     return text or None
+
+
+def _alternative(finding: Finding) -> str | None:
+    """What another member of a union expects, if a type or a word is all that it does."""
+    if finding["type"] == "literal_error":
+        return str(finding["ctx"]["expected"])
+    return _EXPECTED["bool_type"] if finding["type"] == "bool_type" else None
 
 
 def _missing(param: str | None) -> InvalidRequest:

@@ -69,6 +69,11 @@ class Settings:
         return self.home / "runs"
 
     @property
+    def tokenized(self) -> Path:
+        """What the files tokenise to, by file: a cache, which can be deleted at any time."""
+        return self.home / "tokenized"
+
+    @property
     def adapters(self) -> Path:
         return self.home / "adapters"
 

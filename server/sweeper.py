@@ -13,6 +13,7 @@ from server.files import repository as files
 from server.idempotency import repository as requests
 from server.idempotency.sending import KEY_WINDOW_S
 from server.storage.blob_store import BlobKey, BlobStore, BlobStoreError
+from server.storage.token_cache import TokenCache
 from server.uploads import repository as uploads
 from server.vocabulary import UploadStatus
 
@@ -25,9 +26,12 @@ _ROWS_AT_ONCE = 200  # in one transaction, which keeps other writers waiting
 class Sweeper:
     """What it deletes nobody can see any more: it makes room, and nothing waits for it. Two at once do no harm."""
 
-    def __init__(self, database: Engine, blobs: BlobStore, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, database: Engine, blobs: BlobStore, tokens: TokenCache, clock: Callable[[], float] = time.time
+    ) -> None:
         self._database = database
         self._blobs = blobs
+        self._tokens = tokens
         self._clock = clock  # unix seconds
 
     def run(self, stop: Event, *, expired_every_s: float = 10.0, orphans_every_s: float = 600.0) -> None:
@@ -50,9 +54,11 @@ class Sweeper:
                 pass
 
     def sweep_orphans(self) -> None:
-        """Delete blobs that a killed process left."""
+        """Delete blobs that a killed process left, and the tokens of files that are gone."""
         with system_session(self._database) as session:
-            known = files.list_file_ids(session) | uploads.list_part_ids(session)
+            file_ids = files.list_file_ids(session)
+            known = file_ids | uploads.list_part_ids(session)
+        self._tokens.sweep(is_known=file_ids.__contains__)
         self._blobs.sweep(before=self._clock() - _ORPHAN_GRACE_S, is_known=known.__contains__)
 
     def _delete_files(self) -> int:
@@ -62,6 +68,7 @@ class Sweeper:
                 session.delete(row)
         for row in expired:
             self._blobs.delete(BlobKey(row.id))
+            self._tokens.delete(row.id)
         return len(expired)
 
     def _expire_uploads(self) -> int:

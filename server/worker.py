@@ -19,7 +19,7 @@ def run(settings: Settings) -> None:
         signal.signal(number, lambda *_: stop.set())
     services = build_worker_services(settings)
     beside = [
-        Thread(target=Sweeper(services.database, services.blobs).run, args=(stop,), name="sweeper"),
+        Thread(target=Sweeper(services.database, services.blobs, services.tokens).run, args=(stop,), name="sweeper"),
         Thread(target=IntegrationFollower(services.database, settings).run, args=(stop,), name="integrations"),
     ]
     for thread in beside:

@@ -22,6 +22,7 @@ from trainer.contract.events import (
 from trainer.contract.examples import format_of
 from trainer.contract.report import CheckFailure, CheckReport, FileReport
 from trainer.contract.run_directory import RunDirectory
+from trainer.contract.selection import read_selection_summary
 from trainer.contract.spec import TrainingSpec
 from trainer.early_stopping import compare, is_patience_over
 from trainer.order import StepOrder
@@ -66,6 +67,10 @@ class PlayedRun:
         self._reporter = reporter
         self._loss = loss
         n_examples = len(directory.training_file.read_bytes().splitlines())
+        if spec.selection is not None:
+            summary = read_selection_summary(directory.selection)
+            assert summary is not None
+            n_examples = summary.n_training
         self._order = StepOrder(n_examples, spec.method.batch_size, spec.method.n_epochs, spec.seed)
         self.step = 0 if spec.resume_from is None else step_of(spec.resume_from) or 0
         self._full_valid_losses = full_valid_losses

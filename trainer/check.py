@@ -1,23 +1,26 @@
 """`python -m trainer check`: what is in these files, how do they tokenise? No torch, no weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from trainer.base_model import count_parameters
+from trainer.choosing import choose, report_chosen
 from trainer.contract.examples import ChatExample, read_examples
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import CheckReport, FileKind, FileReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, PiiPolicy
-from trainer.dataset import nothing_left, read_format, tokenize_in_batches
+from trainer.dataset import nothing_left
 from trainer.gate.evenly import take_evenly
 from trainer.gate.gate import Gate
 from trainer.gate.signatures import common_shingles
 from trainer.gate.view import View, prompt_of
 from trainer.model_shape import read_shape
 from trainer.pii.examples import PiiTally, redact, scan
+from trainer.selection_files import write_selection
+from trainer.tokenising import DataFile, read_format
 from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
 
@@ -34,11 +37,15 @@ def check(run_directory: RunDirectory, spec: CheckSpec) -> CheckReport:
 
 
 def look_through(run_directory: RunDirectory, spec: CheckSpec, tokenizer: ChatTokenizer) -> CheckReport:
-    """Put both files through the data gate.
+    """Put all files through the data gate, and choose among their examples if that is wanted.
 
     Raises:
         FileUnusable: a line is wrong, or no example is left.
     """
+
+    def data_file(path: Path) -> DataFile:
+        return DataFile(run_directory, path, tokenizer, redacts=spec.pii == "redact")
+
     with TemporaryDirectory(prefix="gate-", dir=run_directory.root) as scratch:
         gate = Gate(
             Path(scratch),
@@ -48,22 +55,36 @@ def look_through(run_directory: RunDirectory, spec: CheckSpec, tokenizer: ChatTo
             pii=spec.pii,
         )
         with closing(gate):
-            training = _pass_through(gate, run_directory.training_file, "training", spec, tokenizer)
-            validation = None
-            if run_directory.validation_file.exists():
-                validation = _pass_through(gate, run_directory.validation_file, "validation", spec, tokenizer)
-            return CheckReport(training=training, validation=validation, findings=gate.findings())
+            reports: dict[FileKind, FileReport] = {}
+            for file in map(data_file, _paths(run_directory, spec)):
+                reports[file.kind] = _pass_through(gate, file, spec)
+            validation = reports.get("validation")
+            if spec.selection is None:
+                return CheckReport(training=reports["training"], validation=validation, findings=gate.findings())
+            selection = choose(gate, spec.selection, has_validation_file=validation is not None)
+            write_selection(run_directory.selection, selection)
+            return report_chosen(gate, reports, selection, spec.selection)
 
 
-def _pass_through(gate: Gate, path: Path, kind: FileKind, spec: CheckSpec, tokenizer: ChatTokenizer) -> FileReport:
+def _paths(run_directory: RunDirectory, spec: CheckSpec) -> Iterator[Path]:
+    """The data files, in the order in which the gate takes them."""
+    yield run_directory.training_file
+    if run_directory.validation_file.exists():
+        yield run_directory.validation_file
+    for place in range(len(spec.selection.mix_in) if spec.selection else 0):
+        yield run_directory.mixed_in_file(place)
+
+
+def _pass_through(gate: Gate, file: DataFile, spec: CheckSpec) -> FileReport:
     limit_tokens = spec.context_length_tokens
-    prepare = _preparation(spec.pii, gate.tally(kind))
-    for batch in tokenize_in_batches(path, tokenizer, kind, prepare=prepare):
-        gate.add(kind, [View(whole.example, whole.input_ids_L, whole.trained_L, limit_tokens) for whole in batch])
-    report = gate.report(kind, read_format(path, kind))
+    prepare = _preparation(spec.pii, gate.tally(file.kind))
+    for batch in file.read(prepare):
+        views = [View(of.example, of.tokens.input_ids_L, of.tokens.trained_L, limit_tokens) for of in batch]
+        gate.add(file.kind, views)
+    report = gate.report(file.kind, read_format(file.path, file.kind))
     if report.n_examples == 0:
-        raise nothing_left(kind, len(report.dropped_lines), limit_tokens, report.longest_tokens)
-    return report
+        raise nothing_left(file.kind, len(report.dropped_lines), limit_tokens, report.longest_tokens)
+    return report.model_copy(update={"n_tokenised": file.n_tokenised})
 
 
 def _preparation(policy: PiiPolicy, tally: PiiTally) -> Callable[[ChatExample], ChatExample] | None:

@@ -1,27 +1,27 @@
-"""A data file → token ids and loss masks, and the report of what became of its lines. No torch here.
+"""What a run trains on and validates with: the examples of its files, cut at the context. No torch here.
 
 Shapes: L length of one example in tokens.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
-from trainer.contract.examples import ChatExample, format_of, read_examples
-from trainer.contract.formats.names import FileFormat
-from trainer.contract.invalid import ExampleInvalid
-from trainer.contract.report import FileKind, FileReport
+from trainer.contract.report import FileKind, param_of
 from trainer.contract.run_directory import RunDirectory
+from trainer.contract.spec import WantedSelection
 from trainer.failures import FileUnusable
-from trainer.pii.examples import redact
-from trainer.rendering import Rendering, TemplateRefused
+from trainer.selection import Numbers
+from trainer.selection_files import read_selection
+from trainer.token_arrays import TokenArrays
+from trainer.tokenising import DataFile
 from trainer.tokenizer import ChatTokenizer
 
-_TOKENISED_AT_ONCE = 256  # examples
+_RELEASED_EVERY = 4096  # examples
 
 
 @dataclass(frozen=True)
@@ -34,83 +34,83 @@ class TokenizedExample:
         return int(self.trained_L.sum())
 
 
-@dataclass
-class TokenizedFile:
-    """The examples of a file that can be trained on, in the file's order."""
+class TokenizedExamples(Sequence[TokenizedExample]):
+    """Some examples of one or more files, cut at the context: views of arrays on disk.
 
-    format: FileFormat
-    examples: list[TokenizedExample] = field(default_factory=list)
-    longest_tokens: int = 0
-    truncated_lines: list[int] = field(default_factory=list)
-    dropped_lines: list[int] = field(default_factory=list)
+    `chosen` has two columns, the number of a file and an example's number in it.
+    """
 
-    def report(self) -> FileReport:
-        return FileReport(
-            format=self.format,
-            n_examples=len(self.examples),
-            n_tokens=sum(len(example.input_ids_L) for example in self.examples),
-            n_trained_tokens=sum(example.n_trained_tokens for example in self.examples),
-            longest_tokens=self.longest_tokens,
-            truncated_lines=tuple(self.truncated_lines),
-            dropped_lines=tuple(self.dropped_lines),
-        )
+    def __init__(self, files: Sequence[TokenArrays], chosen: Numbers, *, limit_tokens: int) -> None:
+        self._files = files
+        self._chosen = chosen
+        self._limit_tokens = limit_tokens
+        self._n_read = 0
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> TokenizedExample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[TokenizedExample]: ...
+    def __getitem__(self, index: int | slice) -> TokenizedExample | list[TokenizedExample]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        self._n_read += 1
+        if self._n_read % _RELEASED_EVERY == 0:
+            for arrays in self._files:
+                arrays.release()
+        file, number = self._chosen[index].tolist()
+        whole = self._files[file][number]
+        return TokenizedExample(whole.input_ids_L[: self._limit_tokens], whole.trained_L[: self._limit_tokens])
 
 
 def tokenize_files(
-    directory: RunDirectory, tokenizer: ChatTokenizer, *, context_length_tokens: int, redacts: bool = False
-) -> tuple[TokenizedFile, TokenizedFile | None]:
-    """Tokenise the training file and the validation file, if there is one.
+    directory: RunDirectory,
+    tokenizer: ChatTokenizer,
+    *,
+    context_length_tokens: int,
+    redacts: bool = False,
+    selection: WantedSelection | None = None,
+) -> tuple[TokenizedExamples, TokenizedExamples | None]:
+    """What to train on and what to validate with, if anything; tokenise what was not tokenised before.
 
-    What is longer than the context is cut at its end; what then has nothing to train on is dropped.
+    What is longer than the context is cut at its end; what then has nothing to train on is dropped. Of what is left,
+    the check has chosen where a selection was wanted.
 
     Raises:
         FileUnusable: a line is wrong, or no example is left.
+        TrainerError: what was chosen is damaged.
     """
 
-    def tokenize(path: Path, kind: FileKind) -> TokenizedFile:
-        file = TokenizedFile(read_format(path, kind))
-        for batch in tokenize_in_batches(path, tokenizer, kind, prepare=redact if redacts else None):
-            for tokenized in batch:
-                _add(file, tokenized, context_length_tokens)
-        if not file.examples:
-            raise nothing_left(kind, len(file.dropped_lines), context_length_tokens, file.longest_tokens)
-        return file
+    def open_file(path: Path) -> tuple[TokenArrays, Numbers]:
+        file = DataFile(directory, path, tokenizer, redacts=redacts)
+        arrays = file.tokens()
+        numbers = usable(arrays, context_length_tokens)
+        if not len(numbers):
+            raise nothing_left(file.kind, len(arrays), context_length_tokens, arrays.longest_tokens)
+        return arrays, np.column_stack([np.zeros_like(numbers), numbers])
 
-    training = tokenize(directory.training_file, "training")
+    def examples(files: Sequence[TokenArrays], chosen: Numbers) -> TokenizedExamples:
+        return TokenizedExamples(files, chosen, limit_tokens=context_length_tokens)
+
+    arrays, training = open_file(directory.training_file)
+    files, held_out = [arrays], None
+    if selection is not None:
+        files += [open_file(directory.mixed_in_file(place))[0] for place in range(len(selection.mix_in))]
+        training, held_out = read_selection(directory.selection)
+    if held_out is not None:
+        return examples(files, training), examples(files, held_out)
     if not directory.validation_file.exists():
-        return training, None
-    return training, tokenize(directory.validation_file, "validation")
+        return examples(files, training), None
+    arrays, validation = open_file(directory.validation_file)
+    return examples(files, training), examples([arrays], validation)
 
 
-@dataclass(frozen=True)
-class WholeExample:
-    """An example and its tokens, before anything is cut."""
-
-    example: ChatExample
-    input_ids_L: npt.NDArray[np.int32]
-    trained_L: npt.NDArray[np.bool_]
-
-
-def tokenize_in_batches(
-    path: Path,
-    tokenizer: ChatTokenizer,
-    kind: FileKind,
-    *,
-    prepare: Callable[[ChatExample], ChatExample] | None = None,
-) -> Iterator[list[WholeExample]]:
-    """Yield all examples of a file, some at a time; `prepare` changes each before it is rendered.
-
-    Raises:
-        FileUnusable: a line is wrong.
-    """
-    examples = _read(path, kind)
-    for batch in _batches(examples if prepare is None else map(prepare, examples)):
-        renderings = [_render(example, tokenizer, kind) for example in batch]
-        tokenized = []
-        for example, (ids_L, mask_L) in zip(batch, tokenizer.encode(renderings), strict=True):
-            mask_L[:1] = False
-            tokenized.append(WholeExample(example, ids_L, mask_L))
-        yield tokenized
+def usable(arrays: TokenArrays, limit_tokens: int) -> Numbers:
+    """The numbers of the examples of a file of which something is trained on within the context."""
+    first_N = arrays.first_trained_N
+    return np.flatnonzero((first_N >= 0) & (first_N < limit_tokens)).astype(np.uint32)
 
 
 def nothing_left(kind: FileKind, n_lines: int, context_length_tokens: int, longest_tokens: int) -> FileUnusable:
@@ -119,51 +119,5 @@ def nothing_left(kind: FileKind, n_lines: int, context_length_tokens: int, longe
         f"The job failed due to an invalid {kind} file. None of its {n_lines} example(s) can be used: within the "
         f"context of {context_length_tokens} tokens (the longest has {longest_tokens}) no assistant message "
         "with a weight other than 0 begins. Shorten what comes before the answers.",
-        param=f"{kind}_file",
+        param=param_of(kind),
     )
-
-
-def read_format(path: Path, kind: FileKind) -> FileFormat:
-    """Raises: FileUnusable: the file is in no format that is known."""
-    try:
-        return format_of(path)
-    except ExampleInvalid as error:
-        raise _unusable(error, kind) from error
-
-
-def _read(path: Path, kind: FileKind) -> Iterator[ChatExample]:
-    try:
-        yield from read_examples(path)
-    except ExampleInvalid as error:
-        raise _unusable(error, kind) from error
-
-
-def _unusable(error: ExampleInvalid, kind: FileKind) -> FileUnusable:
-    return FileUnusable(error.job_message(is_validation_file=kind == "validation"), param=f"{kind}_file")
-
-
-def _render(example: ChatExample, tokenizer: ChatTokenizer, kind: FileKind) -> Rendering:
-    try:
-        return tokenizer.renderer.render(example)
-    except TemplateRefused as error:
-        raise FileUnusable(
-            f"The job failed due to an invalid {kind} file. The base model's chat template refuses line "
-            f"{example.line}; often user and assistant must take turns, or tools are not supported.",
-            param=f"{kind}_file",
-        ) from error
-
-
-def _add(file: TokenizedFile, whole: WholeExample, limit_tokens: int) -> None:
-    file.longest_tokens = max(file.longest_tokens, len(whole.input_ids_L))
-    example = TokenizedExample(whole.input_ids_L[:limit_tokens].copy(), whole.trained_L[:limit_tokens].copy())
-    if example.n_trained_tokens == 0:
-        file.dropped_lines.append(whole.example.line)
-        return
-    if whole.trained_L[limit_tokens:].any():
-        file.truncated_lines.append(whole.example.line)
-    file.examples.append(example)
-
-
-def _batches(examples: Iterator[ChatExample]) -> Iterable[list[ChatExample]]:
-    while batch := list(islice(examples, _TOKENISED_AT_ONCE)):
-        yield batch

@@ -29,8 +29,8 @@ class FileUnusable(TrainerError):
 
     def __init__(self, message: str, *, param: str) -> None:
         super().__init__(message, param=param)
-        is_training = param == "training_file"
-        self.code = FailureCode.INVALID_TRAINING_FILE if is_training else FailureCode.INVALID_VALIDATION_FILE
+        is_validation = param == "validation_file"
+        self.code = FailureCode.INVALID_VALIDATION_FILE if is_validation else FailureCode.INVALID_TRAINING_FILE
 
 
 class LossNotFinite(TrainerError):

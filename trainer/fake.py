@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from pydantic import ValidationError
 
 from trainer.contract.checkpoint import ADAPTER, publish_directory, seal, step_of
@@ -26,16 +27,20 @@ from trainer.contract.events import (
     Succeeded,
 )
 from trainer.contract.examples import format_of, read_examples
+from trainer.contract.formats.names import FileFormat
 from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSample, GoldenSamples, build_golden_samples
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import CheckFailure, CheckReport, FileReport
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import TrainingSpec
+from trainer.contract.selection import read_selection_summary
+from trainer.contract.spec import TrainingSpec, WantedSelection
 from trainer.early_stopping import compare, is_patience_over
-from trainer.failures import LossNotFinite, describe
+from trainer.failures import FileUnusable, LossNotFinite, TrainerError, describe
 from trainer.interruption import Interruption, StopRequested
 from trainer.order import StepOrder
 from trainer.reporter import Reporter
+from trainer.selection import Pool, describe_selection, select
+from trainer.selection_files import write_selection
 
 _TOKENS_PER_EXAMPLE = 20
 
@@ -55,7 +60,7 @@ def _train(run: RunDirectory, spec: TrainingSpec) -> int:
     step = (step_of(spec.resume_from) or 0) if spec.resume_from else 0
     with Reporter(run.events) as reporter, interruption.deferred():
         try:
-            n_examples = sum(1 for _ in read_examples(run.training_file))
+            n_examples = _count(run, spec)
             order = StepOrder(n_examples, spec.method.batch_size, spec.method.n_epochs, spec.seed)
             reporter.report(Started, total_steps=order.total_steps, n_examples=n_examples, first_step=step + 1)
             best = _best_after(order, step)
@@ -80,7 +85,7 @@ def _train(run: RunDirectory, spec: TrainingSpec) -> int:
         except StopRequested:
             reporter.report(Interrupted, step=step)
             return 143
-        except (LossNotFinite, ExampleInvalid) as error:
+        except (TrainerError, ExampleInvalid) as error:
             failure = describe(error)
             reporter.report(Failed, code=failure.code, message=failure.message, param=failure.param)
             return 1
@@ -92,7 +97,7 @@ def _do_step(run: RunDirectory, spec: TrainingSpec, reporter: Reporter, order: S
         os._exit(int(os.environ.get("FAKE_EXIT_CODE", "9")))
     if step == int(os.environ.get("FAKE_NAN_AT_STEP", "0")):
         raise LossNotFinite("training loss", step)
-    validated = {"valid_loss": 2.2 / step, "valid_mean_token_accuracy": 0.5} if run.validation_file.exists() else {}
+    validated = {"valid_loss": 2.2 / step, "valid_mean_token_accuracy": 0.5} if _validates(run, spec) else {}
     if full_loss := _full_valid_loss(order, step):
         validated |= {"full_valid_loss": full_loss, "full_valid_mean_token_accuracy": 0.5}
     metrics = Metrics(train_loss=2.0 / step, train_mean_token_accuracy=1 - 1 / (step + 1), **validated)
@@ -134,21 +139,43 @@ def _best_after(order: StepOrder, step: int) -> BestCheckpoint | None:
 
 
 def _check(run: RunDirectory) -> int:
-    run.read_check_spec()
+    spec = run.read_check_spec()
     try:
         validation = _report(run.validation_file) if run.validation_file.exists() else None
         report = CheckReport(training=_report(run.training_file), validation=validation, base_parameters=1_000_000)
-    except ExampleInvalid as error:
+        if spec.selection is not None:
+            report = _choose(run, report, spec.selection)
+    except (ExampleInvalid, FileUnusable) as error:
         failure = describe(error)
         report = CheckReport(failure=CheckFailure(code=failure.code, message=failure.message, param=failure.param))
     run.write_report(report)
     return 0
 
 
+def _choose(run: RunDirectory, report: CheckReport, wanted: WantedSelection) -> CheckReport:
+    """Choose as the trainer does, where no two examples are alike."""
+    paths = [run.training_file, *(run.mixed_in_file(place) for place in range(len(wanted.mix_in)))]
+    pools, start = [], 0
+    for path in paths:
+        numbers = np.arange(_report(path).n_examples, dtype=np.uint32)
+        pools.append(Pool(numbers, (start + numbers).astype(np.uint32)))
+        start += len(numbers)
+    selection = select(pools[0], pools[1:], wanted)
+    write_selection(run.selection, selection)
+    told = describe_selection(selection, wanted, n_usable=len(pools[0].numbers))
+    file_format = format_of(run.training_file)
+    validation = report.validation if told.holdout is None else _counted(file_format, told.n_held_out)
+    training = _counted(file_format, len(selection.training))
+    return report.model_copy(update={"training": training, "validation": validation, "selection": told})
+
+
 def _report(path: Path) -> FileReport:
-    n_examples = sum(1 for _ in read_examples(path))
+    return _counted(format_of(path), sum(1 for _ in read_examples(path)))
+
+
+def _counted(file_format: FileFormat, n_examples: int) -> FileReport:
     return FileReport(
-        format=format_of(path),
+        format=file_format,
         n_examples=n_examples,
         n_tokens=n_examples * _TOKENS_PER_EXAMPLE,
         n_trained_tokens=n_examples * _TOKENS_PER_EXAMPLE // 4,
@@ -156,6 +183,19 @@ def _report(path: Path) -> FileReport:
         truncated_lines=(),
         dropped_lines=(),
     )
+
+
+def _validates(run: RunDirectory, spec: TrainingSpec) -> bool:
+    return run.validation_file.exists() or (spec.selection is not None and spec.selection.holdout is not None)
+
+
+def _count(run: RunDirectory, spec: TrainingSpec) -> int:
+    if spec.selection is None:
+        return sum(1 for _ in read_examples(run.training_file))
+    summary = read_selection_summary(run.selection)
+    if summary is None:
+        raise TrainerError("What was chosen of the job's examples is damaged or lost. Create the job again.")
+    return summary.n_training
 
 
 def _tokens(order: StepOrder, step: int) -> int:

@@ -1,5 +1,6 @@
 """Whether a model keeps the examples of a packed row apart."""
 
+import heapq
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +18,8 @@ def keeps_apart(model: Any, examples: Sequence[TokenizedExample]) -> bool:
     Attention is told apart by positions; a layer that carries a state along the row knows nothing of them. Changing the
     first example of a row, not its length, must leave the loss of the second as it is.
     """
-    by_length = sorted(examples, key=lambda example: len(example.input_ids_L))
-    first, second = by_length[0], by_length[min(1, len(by_length) - 1)]
+    shortest = heapq.nsmallest(2, examples, key=lambda example: len(example.input_ids_L))
+    first, second = shortest[0], shortest[-1]
     losses = []
     model.eval()
     for ids_L in (first.input_ids_L, np.full_like(first.input_ids_L, second.input_ids_L[-1])):

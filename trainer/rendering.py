@@ -38,6 +38,10 @@ class TemplateRefused(Exception):
 
 
 class Renderer(Protocol):
+    @property
+    def template(self) -> str:
+        """The chat template, as it is rendered."""
+
     def render(self, example: ChatExample) -> Rendering:
         """Raises TemplateRefused for one example, BaseModelUnavailable if the template fits none."""
 
@@ -69,11 +73,11 @@ class _Jinja:
     """The template as transformers runs it, for messages as vLLM prepares them."""
 
     def __init__(self, template: str, special_tokens: dict[str, Any]) -> None:
-        self._template = template
+        self.template = template
         self._special_tokens = special_tokens
 
     def messages_of(self, example: ChatExample) -> list[JsonObject]:
-        return as_served(example.messages, self._template)
+        return as_served(example.messages, self.template)
 
     def render(
         self, example: ChatExample, n_messages: int | None = None, *, prompt: bool = False, mark: bool = False
@@ -85,7 +89,7 @@ class _Jinja:
             texts, spans = _RENDER(
                 conversations=[messages],
                 tools=tools,
-                chat_template=self._template,
+                chat_template=self.template,
                 add_generation_prompt=prompt,
                 return_assistant_tokens_mask=mark,
                 **self._special_tokens,
@@ -116,6 +120,10 @@ class _ByMarkers:
     jinja: _Jinja
     stop_tokens: Sequence[str]
 
+    @property
+    def template(self) -> str:
+        return self.jinja.template
+
     def render(self, example: ChatExample) -> Rendering:
         text, marked = self.jinja.render(example, mark=True)
         trained = _trained_turns(example)
@@ -134,6 +142,10 @@ class _ByPrefixes:
 
     jinja: _Jinja
     stop_tokens: Sequence[str]
+
+    @property
+    def template(self) -> str:
+        return self.jinja.template
 
     def render(self, example: ChatExample) -> Rendering:
         text, _ = self.jinja.render(example)

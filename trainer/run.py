@@ -37,33 +37,35 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     torch.set_num_threads(spec.threads)
     chat = load_chat_tokenizer(spec.base_model)
     training, validating = tokenize_files(
-        directory, chat, context_length_tokens=spec.context_length_tokens, redacts=spec.pii == "redact"
+        directory,
+        chat,
+        context_length_tokens=spec.context_length_tokens,
+        redacts=spec.pii == "redact",
+        selection=spec.selection,
     )
-    order = StepOrder(len(training.examples), spec.method.batch_size, spec.method.n_epochs, spec.seed)
+    order = StepOrder(len(training), spec.method.batch_size, spec.method.n_epochs, spec.seed)
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base = load_base_model(spec.base_model, device, quantization=spec.memory.quantization)
     model = attach_lora(base, spec.lora, spec.seed)
     state = TrainingState(model, *supervised.build_optimizer(model, spec.method, order.total_steps))
     state.keeps_best = spec.method.early_stopping_patience is not None
-    packs = spec.packing and keeps_apart(model, training.examples)
+    packs = spec.packing and keeps_apart(model, training)
     if spec.resume_from is not None:
         resume(spec.resume_from, state)
     elif spec.start_from is not None:
         start_from(spec.start_from, model)
 
     ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, Meter(model), packs)
-    validation = Validation(validating.examples, ongoing) if validating else None
+    validation = Validation(validating, ongoing) if validating else None
     ongoing.meter.begin()
-    reporter.report(
-        Started, total_steps=order.total_steps, n_examples=len(training.examples), first_step=state.step + 1
-    )
+    reporter.report(Started, total_steps=order.total_steps, n_examples=len(training), first_step=state.step + 1)
     if spec.packing and not packs and spec.resume_from is None:
         message = "Examples are not packed into rows: a layer of this base model would mix them. It only takes longer."
         reporter.report(Note, level="info", message=message)
     with interruption.deferred():
         if ongoing.steps_left:
-            train(ongoing, supervised.build(ongoing, chat.tokenizer, training.examples), validation)
+            train(ongoing, supervised.build(ongoing, chat.tokenizer, training), validation)
         step = return_to_best(state)
         publish_adapter(directory, model, step=step, take=partial(_take_samples, ongoing, chat.tokenizer, step))
         reporter.report(

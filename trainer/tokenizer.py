@@ -1,5 +1,6 @@
 """The base model's tokenizer and chat template, loaded without torch where that is possible."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class ChatTokenizer:
     renderer: Renderer
     tokenizer: Any
     stop_ids: frozenset[int]  # of the tokens that end a turn
+    sha256: str  # of all that decides what a text tokenises to, and where a turn ends
+    template_sha256: str
 
     def encode(self, renderings: list[Rendering]) -> list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
         """For each: token ids, and whether each token is trained on (it overlaps a span)."""
@@ -60,7 +63,13 @@ def load_chat_tokenizer(source: BaseModelSource) -> ChatTokenizer:
     renderer = choose_renderer(
         _templates(source, tokenizer), special_tokens, tuple(stop for stop in stops if isinstance(stop, str))
     )
-    return ChatTokenizer(renderer, tokenizer, frozenset(stop for stop in stop_ids if stop is not None))
+    return ChatTokenizer(
+        renderer=renderer,
+        tokenizer=tokenizer,
+        stop_ids=frozenset(stop for stop in stop_ids if stop is not None),
+        sha256=_sha256(tokenizer.backend_tokenizer.to_str(), special_tokens, stops),
+        template_sha256=_sha256(renderer.template),
+    )
 
 
 def load_tokenizer(source: BaseModelSource) -> Any:
@@ -130,6 +139,10 @@ def _templates(source: BaseModelSource, tokenizer: Any) -> Iterator[str]:
         return
     if variant is not None:
         yield variant
+
+
+def _sha256(*values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _loss_mask(rendering: Rendering, offsets_L2: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -21,6 +21,7 @@ from server.idempotency.once import Answer, Once
 from server.ids import FileId, new_file_id
 from server.pagination import AfterQuery, LimitQuery
 from server.storage.blob_store import BlobInfo, BlobKey, BlobStore, BlobStoreFull
+from server.storage.token_cache import TokenCache
 
 router = APIRouter(prefix="/v1/files", tags=["Files"])
 
@@ -109,6 +110,7 @@ def delete_file(file_id: str, request: Request, once: UnkeyedOnceDep) -> Respons
 
     answer = once.act(Asked("deleteFile", {"file_id": file_id}), do=delete, find=find)
     request.app.state.blobs.delete(BlobKey(file_id))
+    TokenCache(request.app.state.settings.tokenized).delete(file_id)
     return answer.render()
 
 

@@ -6,7 +6,17 @@ from pydantic import BaseModel
 
 from server.fine_tuning.lifecycle import Fail
 from trainer.contract.formats.names import FileFormat
-from trainer.contract.report import CheckReport, FileFigures, FileReport, Finding, Severity
+from trainer.contract.report import (
+    MIXED_IN,
+    CheckReport,
+    FileFigures,
+    FileKind,
+    FileReport,
+    Finding,
+    SelectionReport,
+    Severity,
+    param_of,
+)
 from trainer.contract.spec import PiiPolicy
 
 
@@ -37,11 +47,12 @@ class FileSummary(BaseModel):
 
 
 class DataReport(BaseModel):
-    """Both files; of one that could not be read to its end there is the finding that says why."""
+    """What is trained on and validated with; of a file that could not be read there is the finding that says why."""
 
     pii: PiiPolicy
     training: FileSummary | None
     validation: FileSummary | None
+    selection: SelectionReport | None = None  # what was chosen of the files; None: all of them
     findings: list[Finding]  # most severe first
 
     @classmethod
@@ -50,18 +61,18 @@ class DataReport(BaseModel):
             pii=pii,
             training=None if report.training is None else FileSummary.from_report(report.training),
             validation=None if report.validation is None else FileSummary.from_report(report.validation),
+            selection=report.selection,
             findings=list(report.findings),
         )
 
     @classmethod
     def of_failure(cls, failure: Fail, pii: PiiPolicy) -> Self | None:
         """For files that cannot be used at all; None if the files are not what the job fails for."""
-        if failure.param not in ("training_file", "validation_file"):
+        kinds: tuple[FileKind, ...] = ("training", "validation", *MIXED_IN)
+        kind = next((kind for kind in kinds if param_of(kind) == failure.param), None)
+        if failure.param == "data.holdout":
+            kind = "training"
+        if kind is None:
             return None
-        finding = Finding(
-            check="file",
-            severity=Severity.ERROR,
-            file="training" if failure.param == "training_file" else "validation",
-            message=failure.message,
-        )
+        finding = Finding(check="file", severity=Severity.ERROR, file=kind, message=failure.message)
         return cls(pii=pii, training=None, validation=None, findings=[finding])

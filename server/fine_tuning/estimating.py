@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from server.errors import Busy, InvalidRequest
 from server.fine_tuning.data_report import DataReport
 from server.fine_tuning.dry_run import DryRun
 from server.fine_tuning.estimates.estimate import Planning, Sampling, build_estimate, judge
-from server.fine_tuning.findings import failure_of
+from server.fine_tuning.findings import failure_of, named
 from server.fine_tuning.hyperparameters import Requested
 from server.fine_tuning.leases import measured_runs
 from server.fine_tuning.lifecycle import Fail, job_error_code
@@ -28,9 +28,9 @@ from server.launchers.launcher import Launcher, LaunchRequest, Running
 from server.storage.blob_store import BlobKey, BlobMissing, BlobStore
 from server.vocabulary import JobErrorCode
 from trainer.contract.invalid import ExampleInvalid
-from trainer.contract.report import CheckReport
+from trainer.contract.report import MIXED_IN, CheckReport, FileKind, param_of
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import CheckSpec, PiiPolicy
+from trainer.contract.spec import CheckSpec, PiiPolicy, WantedSelection
 
 _AT_ONCE = 2  # each of another project: nobody keeps the others waiting
 _TIME_LIMIT_S = 120.0
@@ -47,6 +47,8 @@ class Question:
     requested: Requested
     pii: PiiPolicy
     lora: Mapping[str, int]  # of the adapter that the training goes on from; empty: of a base model
+    mixed_in: Sequence[FileRow] = ()
+    selection: WantedSelection | None = None
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,14 @@ class EstimateDesk:
 
     def _answer(self, question: Question, run: RunDirectory) -> DryRun:
         base = question.base
-        sampling, of_validation = self._stage(question.training, run.training_file, "training_file"), Sampling()
-        if question.validation is not None:
-            of_validation = self._stage(question.validation, run.validation_file, "validation_file")
-        _refuse(find_fault(run.training_file, run.validation_file if question.validation else None))
-        report = self._check(run, base, question.pii)
+        sampling, of_validation = self._stage_files(question, run)
+        mixed_in = [row.id for row in question.mixed_in]
+        _refuse(find_fault(run), mixed_in)
+        report = self._check(run, question)
         if report.failure is not None:
             failure = report.failure
-            _refuse(Fail(job_error_code(failure.code), failure.message, failure.param))
-        _refuse(failure_of(report.findings))
+            _refuse(Fail(job_error_code(failure.code), failure.message, failure.param), mixed_in)
+        _refuse(failure_of(report.findings, mixed_in))
         planning = replace(self.planning, measured=measured_runs(self.database, base.name))
         # What "auto" comes to depends on the whole file, not on the part that was looked at.
         whole = report.model_copy(
@@ -109,7 +110,21 @@ class EstimateDesk:
         estimate = build_estimate(whole, resolved, judgement, planning, sampling)
         return DryRun(**dict(estimate), data_gate=DataReport.from_report(report, question.pii))
 
-    def _stage(self, row: FileRow, destination: Path, param: str) -> Sampling:
+    def _stage_files(self, question: Question, run: RunDirectory) -> tuple[Sampling, Sampling]:
+        """How what is trained on, and what is validated with, grows from what is looked at."""
+        sampling, of_validation = self._stage(question.training, run.training_file, "training"), Sampling()
+        if question.validation is not None:
+            of_validation = self._stage(question.validation, run.validation_file, "validation")
+        for place, row in enumerate(question.mixed_in):
+            self._stage(row, run.mixed_in_file(place), MIXED_IN[place])
+        wanted = question.selection
+        if wanted is not None and wanted.pilot is not None:
+            sampling = replace(sampling, scale=1.0)  # so many examples, whatever the file has
+        if wanted is not None and wanted.holdout is not None:
+            of_validation = sampling
+        return sampling, of_validation
+
+    def _stage(self, row: FileRow, destination: Path, kind: FileKind) -> Sampling:
         key = BlobKey(row.id)
         try:
             if row.bytes > self.portion.whole_up_to_bytes:
@@ -117,20 +132,20 @@ class EstimateDesk:
                 return write_sample(chunks, destination, file_bytes=row.bytes, portion=self.portion)
             self.blobs.stage(key, destination)
         except BlobMissing as error:
-            raise InvalidRequest(f"invalid {param}: {row.id}", param=param) from error
+            raise InvalidRequest(f"invalid {param_of(kind)}: {row.id}", param=param_of(kind)) from error
         except ExampleInvalid as error:
-            is_validation_file = param == "validation_file"
-            message = error.job_message(is_validation_file=is_validation_file)
-            raise InvalidRequest(message, param=param, code=f"invalid_{param}") from error
+            code = "invalid_validation_file" if kind == "validation" else "invalid_training_file"
+            raise InvalidRequest(error.job_message(kind), param=param_of(kind), code=code) from error
         return Sampling()
 
-    def _check(self, run: RunDirectory, base: BaseModelEntry, pii: PiiPolicy) -> CheckReport:
+    def _check(self, run: RunDirectory, question: Question) -> CheckReport:
         run.write_check_spec(
             CheckSpec(
                 job_id=run.root.name,
-                base_model=source_of(base),
-                context_length_tokens=base.context_length,
-                pii=pii,
+                base_model=source_of(question.base),
+                context_length_tokens=question.base.context_length,
+                pii=question.pii,
+                selection=question.selection,
             )
         )
         deadline = time.monotonic() + self.time_limit_s
@@ -163,6 +178,7 @@ def delete_leftovers(root: Path) -> None:
         shutil.rmtree(root)
 
 
-def _refuse(failure: Fail | None) -> None:
+def _refuse(failure: Fail | None, mixed_in: Sequence[str] = ()) -> None:
     if failure is not None:
-        raise InvalidRequest(failure.message, param=failure.param, code=JobErrorCode(failure.code))
+        message = named(failure.message, failure.param, mixed_in)
+        raise InvalidRequest(message, param=failure.param, code=JobErrorCode(failure.code))

@@ -19,6 +19,7 @@ from server.db.tables import (
     JobRow,
     ProjectRow,
 )
+from server.fine_tuning.data_options import mixed_in_files
 from server.fine_tuning.lifecycle import is_terminal
 from server.vocabulary import ACTIVE_STATUSES, EventType
 
@@ -65,6 +66,7 @@ class JobFiles:
 
     training: FileRow | None
     validation: FileRow | None  # None too if the job has none
+    mixed_in: list[FileRow | None]  # in the order in which the job names them
 
 
 def find_files(engine: Engine, job: JobRow) -> JobFiles:
@@ -74,7 +76,8 @@ def find_files(engine: Engine, job: JobRow) -> JobFiles:
             statement = select(FileRow).where(FileRow.id == file_id, FileRow.project_id == job.project_id)
             return session.exec(statement).one_or_none()
 
-        return JobFiles(find(job.training_file), find(job.validation_file))
+        mixed_in = [find(file_id) for file_id in mixed_in_files(job)]
+        return JobFiles(find(job.training_file), find(job.validation_file), mixed_in)
 
 
 def get_project(engine: Engine, job: JobRow) -> ProjectRow:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from server.db.tables import FileRow, JobRow
-from server.fine_tuning.leases import find_files, find_report, metrics_of
+from server.fine_tuning.leases import JobFiles, find_files, find_report, metrics_of
 from server.fine_tuning.lifecycle import metrics_data
 from server.fine_tuning.worker_services import WorkerServices
 from server.models.names import FineTunedModelName
@@ -29,7 +29,7 @@ from server.record.manifest import (
 )
 from server.record.model_card import MODEL_CARD, render_model_card
 from trainer.contract.events import Progress
-from trainer.contract.run_directory import read_events
+from trainer.contract.run_directory import RunDirectory, read_events
 
 _PACKAGES = ("tunesmith", "torch", "transformers", "peft", "trl")
 
@@ -63,7 +63,12 @@ def _describe(
     report, found = _read(checked.report), find_report(services.database, job)
     files = find_files(services.database, job)
     training = _describe_data(checked.training_file, files.training, report.get("training"))
-    validation = _describe_data(checked.validation_file, files.validation, report.get("validation"))
+    validation = _describe_validation(job, checked, files, report.get("validation"))
+    drawn = (report.get("selection") or {}).get("mixed_in") or [None] * len(files.mixed_in)
+    mixed_in = [
+        _describe_data(checked.mixed_in_file(place), row, counts)
+        for place, (row, counts) in enumerate(zip(files.mixed_in, drawn, strict=True))
+    ]
     base_record = BaseModelRecord(
         name=job.base_model,
         repository=base.repository,
@@ -97,6 +102,7 @@ def _describe(
         parent_model=job.parent_model,
         training_data=training,
         validation_data=validation,
+        mixed_in_data=tuple(data for data in mixed_in if data is not None),
         requested_hyperparameters=job.requested_hyperparameters,
         settings=settings,
         seed=job.seed,
@@ -132,6 +138,15 @@ def _history(services: WorkerServices, job: JobRow, step: int) -> _History:
             steps.setdefault(event.step, {"step": event.step, **metrics_data(event.metrics)})
             trained_tokens = event.trained_tokens
     return _History([steps[number] for number in sorted(steps) if number <= step], trained_tokens)
+
+
+def _describe_validation(
+    job: JobRow, checked: RunDirectory, files: JobFiles, report: Mapping[str, Any] | None
+) -> DataRecord | None:
+    """Of the validation file, or, under the training file's hash, of what was held out of that."""
+    if job.validation_file is not None:
+        return _describe_data(checked.validation_file, files.validation, report)
+    return None if report is None else _describe_data(checked.training_file, files.training, report)
 
 
 def _describe_data(staged: Path, row: FileRow | None, report: Mapping[str, Any] | None) -> DataRecord | None:

@@ -7,6 +7,7 @@ from html import escape
 from server.fine_tuning.data_report import DataReport, FileSummary
 from server.fine_tuning.report_plots import bars, shares
 from server.fine_tuning.schemas import JobReport
+from server.fine_tuning.selection_events import selection_events
 from trainer.contract.report import FileFigures, Finding, Severity
 
 CONTENT_SECURITY_POLICY = (
@@ -82,6 +83,9 @@ def _data(data: DataReport) -> Iterator[str]:
     for name, label in _FIGURES:
         yield f"<tr><td>{label}</td>" + "".join(f"<td>{getattr(file, name):,}</td>" for _, file in files) + "</tr>"
     yield "</table>"
+    if data.selection is not None:
+        yield "<h2>What was chosen</h2>"
+        yield from (f"<p>{escape(event.message)}</p>" for event in selection_events(data.selection))
     for kind, file in files:
         yield from _plots(kind, file)
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
+from server.fine_tuning.data_options import DataOptions
 from server.fine_tuning.data_report import DataReport
 from server.integrations.schemas import MAX_INTEGRATIONS, IntegrationRequest
 from server.vocabulary import EventLevel, EventType, JobStatus
@@ -51,12 +52,6 @@ class MethodRequest(_Request):
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
-
-
-class DataOptions(_Request):
-    """Ours: how the files are treated before training."""
-
-    pii: Literal["off", "warn", "block", "redact"] | None = None  # personal data and secrets; None: the operator's
 
 
 class CreateFineTuningJobRequest(_Request):

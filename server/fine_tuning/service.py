@@ -8,10 +8,11 @@ from pathlib import Path
 
 from server.base_models import BaseModelEntry, BaseModels
 from server.db.project_session import ProjectSession
-from server.db.tables import CheckpointRow, FileRow, JobEventRow, JobReportRow, JobRow
+from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
 from server.errors import InvalidRequest, NotFound
-from server.files.repository import find_file
 from server.fine_tuning import repository
+from server.fine_tuning.asked_files import find_mixed_in_files, find_usable_file
+from server.fine_tuning.data_options import build_selection
 from server.fine_tuning.estimating import Question
 from server.fine_tuning.job_changes import add_event, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
@@ -24,7 +25,7 @@ from server.models.names import normalise_suffix
 from server.models.resolving import UsableModel
 from server.pagination import Page, build_page, unknown_cursor
 from server.settings import Settings
-from server.vocabulary import FilePurpose, JobStatus
+from server.vocabulary import JobStatus
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def create_job(
     model, _ = _get_trainable(base_models, model, asked.model)
     _refuse_what_is_not_offered(asked)
     for param in ("training_file", "validation_file"):
-        _find_usable_file(session, param, getattr(asked, param))
+        find_usable_file(session, param, getattr(asked, param))
+    find_mixed_in_files(session, asked)
     now = time.time()
     job = JobRow(
         id=new_job_id(),
@@ -85,15 +87,17 @@ def build_question(
     """
     model, base = _get_trainable(base_models, model, asked.model)
     _refuse_what_is_not_offered(asked)
-    training = _find_usable_file(session, "training_file", asked.training_file)
+    training = find_usable_file(session, "training_file", asked.training_file)
     if training is None:
         raise ValueError("a request names its training file")
     return Question(
         base=base,
         training=training,
-        validation=_find_usable_file(session, "validation_file", asked.validation_file),
+        validation=find_usable_file(session, "validation_file", asked.validation_file),
         requested=asked.asked_hyperparameters().model_dump(),
         pii=(asked.data and asked.data.pii) or settings.pii_policy,
+        mixed_in=find_mixed_in_files(session, asked),
+        selection=build_selection({} if asked.data is None else asked.data.model_dump(), seed=asked.seed or 0),
         lora={} if model.row is None else _lora_of(settings.adapters / model.row.directory, asked.model),
     )
 
@@ -223,10 +227,18 @@ def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest) -> None:
             param="method.type",
             code="unsupported_value",
         )
-    if asked.asked_hyperparameters().early_stopping_patience != "auto" and asked.validation_file is None:
+    holdout = None if asked.data is None else asked.data.holdout
+    if holdout is not None and asked.validation_file is not None:
         raise InvalidRequest(
-            "'early_stopping_patience' counts evaluations of the validation file. Add a 'validation_file', or leave "
-            "'early_stopping_patience' out.",
+            "A 'validation_file' is given, so that nothing is held out. Leave out 'data.holdout' or 'validation_file'.",
+            param="data.holdout",
+            code="invalid_value",
+        )
+    patience = asked.asked_hyperparameters().early_stopping_patience
+    if patience != "auto" and asked.validation_file is None and holdout is None:
+        raise InvalidRequest(
+            "'early_stopping_patience' counts evaluations of the validation file. Add a 'validation_file' or "
+            "'data.holdout', or leave 'early_stopping_patience' out.",
             param="validation_file",
             code="missing_required_parameter",
         )
@@ -252,18 +264,3 @@ def _lora_of(adapter: Path, model: str) -> dict[str, int]:
         return read_lora(adapter)
     except FileNotFoundError as error:
         raise _not_available(model) from error  # deleted since it was found
-
-
-def _find_usable_file(session: ProjectSession, param: str, file_id: str | None) -> FileRow | None:
-    if file_id is None:
-        return None
-    row = find_file(session, file_id, now=time.time())
-    if row is None:
-        raise InvalidRequest(f"invalid {param}: {file_id[:256]}", param=param)
-    if row.purpose is not FilePurpose.FINE_TUNE:
-        raise InvalidRequest(
-            f"invalid {param}: {file_id} has the purpose '{row.purpose}', but 'fine-tune' is needed. "
-            "Upload the file again with that purpose.",
-            param=param,
-        )
-    return row

@@ -11,7 +11,8 @@ from sqlmodel import Session
 from server.db.tables import JobRow
 from server.fine_tuning import training_spec
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
-from server.fine_tuning.leases import find_files, owned, report_of
+from server.fine_tuning.job_files import data_files
+from server.fine_tuning.leases import owned, report_of
 from server.fine_tuning.lifecycle import (
     Fail,
     JobProgress,
@@ -32,6 +33,7 @@ from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import LaunchRefused, LaunchRequest, Lost, RunHandle, Running, RunState
 from server.models.names import FineTunedModelName
 from server.storage.blob_store import BlobKey
+from server.storage.token_cache import link_directory
 from server.vocabulary import JobErrorCode, JobStatus
 from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints
 from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Measured, Succeeded, Terminal, TrainerEvent
@@ -174,18 +176,18 @@ def _find_checkpoint(run: RunDirectory) -> ReportedCheckpoint | None:
 def _stage_files(services: WorkerServices, job: JobRow, run: RunDirectory) -> bool:
     """Take the files over from the check, which read them already: deleting an upload does not stop its job."""
     checked = services.check_directory(job)
-    names = [(checked.training_file, run.training_file, job.training_file)]
-    if job.validation_file:
-        names.append((checked.validation_file, run.validation_file, job.validation_file))
-    files = find_files(services.database, job)
-    known = {row.id for row in (files.training, files.validation) if row is not None}
-    for source, destination, file_id in names:
+    for file_id, destination, row in data_files(services, job, run):
+        source = checked.root / destination.name
         if source.exists():
             destination.hardlink_to(source)
-        elif file_id in known:
+        elif row is not None:
             services.blobs.stage(BlobKey(file_id), destination)
         else:
             return False
+        if checked.tokens(source).is_dir():
+            link_directory(checked.tokens(source), run.tokens(destination))
+    if checked.selection.is_dir():
+        link_directory(checked.selection, run.selection)
     return True
 
 

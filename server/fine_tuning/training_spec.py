@@ -6,7 +6,7 @@ from pathlib import Path
 from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
 from server.fine_tuning.planned import planned_of
-from trainer.contract.spec import BaseModelSource, LoraSettings, SupervisedMethod, TrainingSpec
+from trainer.contract.spec import BaseModelSource, LoraSettings, SupervisedMethod, TrainingSpec, WantedSelection
 
 _CHECKPOINTS_PER_RUN = 20  # besides those of the epochs: at most 5 % of a run is lost with its process
 
@@ -33,6 +33,7 @@ def build(
     )
     settings.pop("learning_rate_multiplier")  # is in the learning rate
     pii = settings.pop("pii", "off")
+    selection = settings.pop("selection", None)
     return TrainingSpec(
         job_id=job.id,
         attempt=job.attempt,
@@ -42,6 +43,7 @@ def build(
         seed=job.seed,
         context_length_tokens=base.context_length,
         pii=pii,
+        selection=None if selection is None else WantedSelection.model_validate(selection),
         checkpoint_every_steps=math.ceil(job.total_steps / _CHECKPOINTS_PER_RUN),
         packing=packing,
         threads=threads,

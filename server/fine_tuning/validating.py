@@ -3,14 +3,15 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from typing import Any
 
 from server.base_models import BaseModelEntry
-from server.db.tables import FileRow, JobRow
+from server.db.tables import JobRow
+from server.fine_tuning.data_options import MAX_MIXED_IN, mixed_in_files, wanted_selection
 from server.fine_tuning.data_report import DataReport
 from server.fine_tuning.estimates.estimate import Judgement, build_estimate, judge, longest_after_cutting
 from server.fine_tuning.estimates.schemas import Estimate
-from server.fine_tuning.findings import failure_of, warnings
+from server.fine_tuning.findings import failure_of, named, warnings
 from server.fine_tuning.hyperparameters import (
     BaseModelInfo,
     DatasetStats,
@@ -19,10 +20,12 @@ from server.fine_tuning.hyperparameters import (
     resolve,
 )
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
-from server.fine_tuning.leases import find_files, measured_runs, owned, report_of
+from server.fine_tuning.job_files import data_files
+from server.fine_tuning.leases import measured_runs, owned, report_of
 from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
 from server.fine_tuning.parent import read_lora, stage_parent
 from server.fine_tuning.planned import Planned, keep_planned
+from server.fine_tuning.selection_events import selection_events
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.training_spec import source_of
 from server.fine_tuning.watching import foretell
@@ -32,9 +35,12 @@ from server.storage.blob_store import BlobKey
 from server.vocabulary import JobErrorCode, JobStatus
 from trainer.contract.examples import MIN_EXAMPLES, too_few_examples
 from trainer.contract.faults import find_faults
-from trainer.contract.report import MAX_LINES_NAMED, CheckReport
+from trainer.contract.report import MAX_LINES_NAMED, CheckReport, FileKind, param_of
+from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, PiiPolicy
 
+_CODES: dict[FileKind, JobErrorCode] = {"validation": JobErrorCode.INVALID_VALIDATION_FILE}
+_OF_TRAINING = JobErrorCode.INVALID_TRAINING_FILE  # files that are mixed in are trained on, too
 _UNKNOWN_SIZE = 1_000_000_000  # parameters assumed of a base that does not say
 
 
@@ -58,8 +64,8 @@ def validate(services: WorkerServices, job: JobRow) -> None:
         _fail(services, job, base_not_offered(job))
         return
     failure = stage_parent(services, job, run.parent)
-    failure = failure or _stage_files(services, job, run.training_file, run.validation_file)
-    failure = failure or find_fault(run.training_file, run.validation_file if job.validation_file else None)
+    failure = failure or _stage_files(services, job, run)
+    failure = failure or find_fault(run)
     if failure is not None:
         _fail(services, job, failure)
         return
@@ -69,6 +75,7 @@ def validate(services: WorkerServices, job: JobRow) -> None:
             base_model=source_of(base),
             context_length_tokens=base.context_length,
             pii=_pii_policy(services, job),
+            selection=wanted_selection(job),
         )
     )
     handle = services.launcher.launch(LaunchRequest(run.root, "check"))
@@ -90,6 +97,7 @@ def follow_check(services: WorkerServices, job: JobRow) -> None:
         failure = report.failure
         _fail(services, job, Fail(job_error_code(failure.code), failure.message, failure.param))
     else:
+        _keep_tokens(services, job, run)
         _queue_or_fail(services, job, report)
 
 
@@ -107,33 +115,44 @@ def resolve_report(
     return replace(resolved, **lora)
 
 
-def find_fault(training: Path, validation: Path | None) -> Fail | None:
-    """Why a job cannot train on these files, the first reason in full; None if it can. Memory stays constant."""
-    found = find_faults(training, MAX_LINES_NAMED)
+def find_fault(run: RunDirectory) -> Fail | None:
+    """Why a job cannot train on the files that are staged, the first reason in full; None if it can.
+
+    Memory stays constant.
+    """
+    found = find_faults(run.training_file, MAX_LINES_NAMED)
+    if not found.faults and found.n_examples < MIN_EXAMPLES:
+        return Fail(JobErrorCode.INVALID_N_EXAMPLES, too_few_examples(found.n_examples), "training_file")
     if found.faults:
         return Fail(JobErrorCode.INVALID_TRAINING_FILE, found.job_message(), "training_file")
-    if found.n_examples < MIN_EXAMPLES:
-        return Fail(JobErrorCode.INVALID_N_EXAMPLES, too_few_examples(found.n_examples), "training_file")
-    found = find_faults(validation, MAX_LINES_NAMED) if validation else found
-    if found.faults:
-        message = found.job_message(is_validation_file=True)
-        return Fail(JobErrorCode.INVALID_VALIDATION_FILE, message, "validation_file")
+    for path in (run.validation_file, *map(run.mixed_in_file, range(MAX_MIXED_IN))):
+        found = find_faults(path, MAX_LINES_NAMED) if path.exists() else found
+        if found.faults:
+            kind = run.kind_of(path)
+            return Fail(_CODES.get(kind, _OF_TRAINING), found.job_message(kind), param_of(kind))
     return None
 
 
-def _stage_files(services: WorkerServices, job: JobRow, training: Path, validation: Path) -> Fail | None:
-    files = find_files(services.database, job)
-    wanted: list[tuple[FileRow | None, Path, str, str]] = [
-        (files.training, training, "training", job.training_file),
-    ]
-    if job.validation_file:
-        wanted.append((files.validation, validation, "validation", job.validation_file))
-    for row, path, kind, file_id in wanted:
+def _stage_files(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | None:
+    for file_id, path, row in data_files(services, job, run):
         if row is None:
-            code = JobErrorCode(f"invalid_{kind}_file")
-            return Fail(code, f"The {kind} file {file_id} was deleted before the job could read it.", f"{kind}_file")
+            kind = run.kind_of(path)
+            message = f"The {kind} file {file_id} was deleted before the job could read it."
+            return Fail(_CODES.get(kind, _OF_TRAINING), message, param_of(kind))
         services.blobs.stage(BlobKey(row.id), path)
+        services.tokens.offer(row.id, run.offered_tokens(path))
     return None
+
+
+def _keep_tokens(services: WorkerServices, job: JobRow, run: RunDirectory) -> None:
+    """For the next job on the same files; those of a file that was deleted meanwhile go."""
+    for file_id, path, row in data_files(services, job, run):
+        shutil.rmtree(run.offered_tokens(path), ignore_errors=True)
+        if row is not None:
+            services.tokens.keep(file_id, run.tokens(path))
+    for file_id, _, row in data_files(services, job, run):
+        if row is None:
+            services.tokens.delete(file_id)
 
 
 def _retry_check(services: WorkerServices, job: JobRow, *, stopped: bool) -> None:
@@ -147,6 +166,7 @@ def _retry_check(services: WorkerServices, job: JobRow, *, stopped: bool) -> Non
 
 
 def _fail(services: WorkerServices, job: JobRow, failure: Fail) -> None:
+    failure = replace(failure, message=named(failure.message, failure.param, mixed_in_files(job)))
     report = DataReport.of_failure(failure, _pii_policy(services, job))
     with owned(services.database, job) as (session, current):
         if report is not None:
@@ -158,7 +178,8 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
     """Go by what was found, and keep the report, in one transaction."""
     pii = services.check_directory(job).read_check_spec().pii
     data = DataReport.from_report(report, pii)
-    failure = failure_of(report.findings)
+    mixed_in = mixed_in_files(job)
+    failure = failure_of(report.findings, mixed_in)
     outlook = None if failure is not None else _look_ahead(services, job, report)
     if outlook is not None and outlook.judgement.refusal is not None:
         failure = Fail(JobErrorCode.OUT_OF_MEMORY, outlook.judgement.refusal.message())
@@ -167,7 +188,7 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
         found = report_of(session, current)
         found.data_gate = data.model_dump(mode="json")
         found.estimate = None if outlook is None else outlook.estimate.model_dump(mode="json")
-        for event in warnings(report.findings):
+        for event in (*warnings(report.findings, mixed_in), *selection_events(report.selection)):
             add_event(session, current, event, now=now)
         if failure is not None or outlook is None:
             fail(session, current, failure or base_not_offered(job), now=now)
@@ -208,13 +229,18 @@ def _look_ahead(services: WorkerServices, job: JobRow, report: CheckReport) -> _
 def _settle(job: JobRow, outlook: _Outlook, pii: PiiPolicy) -> None:
     """Write what the job will come to into its row."""
     job.hyperparameters = outlook.resolved.wire()
-    job.training_settings = asdict(outlook.resolved) | {"pii": pii}
+    job.training_settings = asdict(outlook.resolved) | {"pii": pii} | _selection_setting(job)
     keep_planned(job, outlook.planned)
     job.n_examples = outlook.estimate.training.examples
     job.total_steps = outlook.estimate.total_steps
     job.crashes = 0
     job.stage = Stage.START
     job.run_handle = None
+
+
+def _selection_setting(job: JobRow) -> dict[str, Any]:
+    wanted = wanted_selection(job)
+    return {} if wanted is None else {"selection": wanted.model_dump(mode="json")}
 
 
 def _pii_policy(services: WorkerServices, job: JobRow) -> PiiPolicy:

@@ -13,6 +13,7 @@ from server.fine_tuning.estimates.estimate import Planning
 from server.launchers.launcher import Launcher
 from server.settings import Settings
 from server.storage.blob_store import BlobStore
+from server.storage.token_cache import TokenCache
 from trainer.contract.run_directory import RunDirectory
 
 
@@ -48,6 +49,10 @@ class WorkerServices:
     planning: Planning  # of this machine; what was measured on it is looked up for each job
     clock: Callable[[], float]  # unix seconds
     trainer_device: Literal["cpu", "cuda"] = "cpu"  # what trainers compute on here
+
+    @property
+    def tokens(self) -> TokenCache:
+        return TokenCache(self.settings.tokenized)
 
     def run_directory(self, job: JobRow, attempt: int | None = None) -> RunDirectory:
         """Of an attempt; by default the current one."""

@@ -74,7 +74,8 @@ class Manifest(Record):
     base_model: BaseModelRecord
     parent_model: str | None  # the fine-tuned model whose adapter the training went on from
     training_data: DataRecord | None
-    validation_data: DataRecord | None
+    validation_data: DataRecord | None  # of a file, or of what was held out of the training file
+    mixed_in_data: tuple[DataRecord, ...] = ()  # further files that were trained on; counted in the training data, too
     requested_hyperparameters: dict[str, JsonValue]  # as the client asked, "auto" among them
     settings: dict[str, JsonValue]  # everything the run was told, as numbers
     seed: int
@@ -149,7 +150,8 @@ def _condensed(value: JsonValue) -> JsonValue:
 
 
 def _without_paths(values: Mapping[str, Any]) -> dict[str, JsonValue]:
-    return {name: _clean(value) for name, value in values.items() if not _is_path(value)}
+    """Nor the ids of files, which mean something on this server alone."""
+    return {name: _clean(value) for name, value in values.items() if not _is_path(value) and name != "file_id"}
 
 
 def _clean(value: Any) -> JsonValue:

@@ -94,6 +94,7 @@ def _what_it_is(manifest: Manifest) -> str:
 
 def _training_data(manifest: Manifest) -> str:
     columns = [("training", manifest.training_data), ("validation", manifest.validation_data)]
+    columns += [("mixed-in", data) for data in manifest.mixed_in_data]
     parts = [_data_table(kind, data) for kind, data in columns if data is not None]
     return "\n\n".join(["## Training data in numbers", *(parts or ["Nothing is known of it."])])
 

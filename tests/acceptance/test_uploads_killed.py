@@ -13,6 +13,7 @@ from server.db.engine import open_database
 from server.db.system_session import system_session
 from server.db.tables import FileRow, UploadRow
 from server.storage.local_directory import LocalDirectory
+from server.storage.token_cache import TokenCache
 from server.sweeper import Sweeper
 from tests.api_process import START_TIMEOUT_S, ApiProcess, api_process
 from tests.service import Service
@@ -79,7 +80,9 @@ def kill_at(api: ApiProcess, moment: Callable[[Path], bool]) -> None:
 def sweep(api: ApiProcess) -> None:
     """What the worker does after a while."""
     database = open_database(api.home / "tunesmith.db")
-    Sweeper(database, LocalDirectory(api.home / "files"), lambda: time.time() + 3601).sweep_orphans()
+    Sweeper(
+        database, LocalDirectory(api.home / "files"), TokenCache(api.home / "tokenized"), lambda: time.time() + 3601
+    ).sweep_orphans()
     database.dispose()
 
 

@@ -16,7 +16,8 @@ from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
 from trainer.contract.merge import MergeOutcome, MergeSpec
 from trainer.contract.report import CheckReport
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import CheckSpec, TrainingSpec
+from trainer.contract.selection import SelectionSummary, read_selection_summary
+from trainer.contract.spec import CheckSpec, MixIn, TrainingSpec, WantedSelection
 
 IMPLEMENTATIONS = ["trainer.fake", pytest.param("trainer", marks=pytest.mark.trainer)]
 pytestmark = pytest.mark.timeout(300)
@@ -96,7 +97,8 @@ def test_the_adapter_holds_three_files_and_nothing_half_written_is_left(done: Ru
         "checkpoints",
         "adapter",
     }
-    assert {path.name for path in done.root.iterdir()} - {"report.json", "trainer.log"} == expected
+    optional = {"report.json", "trainer.log", "training.tokens", "validation.tokens"}
+    assert {path.name for path in done.root.iterdir()} - optional == expected
 
 
 def test_the_spec_is_not_changed(done: RunDirectory, base: Path) -> None:
@@ -142,6 +144,28 @@ def test_a_resumed_run_begins_after_the_checkpoint(done: RunDirectory, module: s
     assert started.first_step == 8
     assert [event.step for event in progress(run)] == list(range(8, 15))
     assert progress(run)[-1].trained_tokens == progress(done)[-1].trained_tokens
+
+
+def test_a_run_trains_on_what_the_check_has_chosen(module: str, base: Path, tmp_path: Path) -> None:
+    mixed_in = (MixIn(file_id="file-1", ratio=0.5),)
+    wanted = WantedSelection(seed=7, pilot=20, holdout=0.2, mix_in=mixed_in)
+    spec = make_spec(base, selection=wanted, method={"n_epochs": 1})
+    run = make_run(tmp_path / "run", spec)
+    shutil.copyfile(run.training_file, run.mixed_in_file(0))
+    run.write_check_spec(run.read_check_spec().model_copy(update={"selection": wanted}))
+    report = check(run, module)
+    assert report.selection is not None
+    assert report.training is not None
+    assert report.validation is not None
+    n_training, n_validation = report.training.n_examples, report.validation.n_examples
+    assert report.selection.n_own + n_validation == 20
+    assert n_training == report.selection.n_own + report.selection.mixed_in[0].n_examples
+    assert read_selection_summary(run.selection) == SelectionSummary(n_training=n_training, n_validation=n_validation)
+    assert finish(run, module=module) == 0, run.log.read_text()
+    started = events(run)[0]
+    assert isinstance(started, Started)
+    assert started.n_examples == n_training
+    assert progress(run)[-1].metrics.valid_loss is not None
 
 
 def test_a_bad_training_file_fails_the_run_and_the_check(module: str, base: Path, tmp_path: Path) -> None:

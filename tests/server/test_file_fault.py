@@ -8,6 +8,7 @@ import pytest
 from server.fine_tuning.lifecycle import Fail
 from server.fine_tuning.validating import find_fault
 from server.vocabulary import JobErrorCode
+from trainer.contract.run_directory import RunDirectory
 
 GOOD = {"messages": [{"role": "user", "content": "zebra"}, {"role": "assistant", "content": "horse"}]}
 LINE = json.dumps(GOOD).encode() + b"\n"
@@ -71,11 +72,11 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
 
 
 def fault(tmp_path: Path, training: bytes, validation: bytes | None = None) -> Fail | None:
-    paths = tmp_path / "training.jsonl", tmp_path / "validation.jsonl"
-    for path, content in zip(paths, (training, validation), strict=True):
+    run = RunDirectory(tmp_path)
+    for path, content in zip((run.training_file, run.validation_file), (training, validation), strict=True):
         if content is not None:
             path.write_bytes(content)
-    return find_fault(paths[0], None if validation is None else paths[1])
+    return find_fault(run)
 
 
 @pytest.mark.parametrize("name", BAD_FILES)

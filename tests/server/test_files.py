@@ -310,6 +310,8 @@ def test_a_bad_list_query_is_refused(http: httpx.Client, query: str, message: st
 
 def test_a_deleted_file_is_gone_with_its_bytes(api: Api, client: openai.OpenAI) -> None:
     row = make_file(api.services, api.project_id)
+    tokens = api.services.settings.tokenized / row.id
+    (tokens / "key").mkdir(parents=True)
 
     deleted = client.files.delete(row.id)
 
@@ -321,6 +323,7 @@ def test_a_deleted_file_is_gone_with_its_bytes(api: Api, client: openai.OpenAI) 
         client.files.delete(row.id)
     with pytest.raises(BlobMissing):
         api.services.blobs.open(BlobKey(row.id))
+    assert not tokens.exists()
 
 
 @pytest.mark.parametrize("purpose", [FilePurpose.ASSISTANTS, FilePurpose.USER_DATA, FilePurpose.VISION])

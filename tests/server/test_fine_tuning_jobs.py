@@ -258,8 +258,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
     ),
     "patience without a validation file": (
         {"method": {"type": "supervised", "supervised": {"hyperparameters": {"early_stopping_patience": 2}}}},
-        "'early_stopping_patience' counts evaluations of the validation file. Add a 'validation_file', or leave "
-        "'early_stopping_patience' out.",
+        "'early_stopping_patience' counts evaluations of the validation file. Add a 'validation_file' or "
+        "'data.holdout', or leave 'early_stopping_patience' out.",
         "validation_file",
         "missing_required_parameter",
     ),

@@ -37,7 +37,7 @@ def project_id(services: Services) -> ProjectId:
 
 
 def sweeper_at(services: Services, now: float) -> Sweeper:
-    return Sweeper(services.database, services.blobs, lambda: now)
+    return Sweeper(services.database, services.blobs, services.tokens, lambda: now)
 
 
 def find(services: Services, row: ProjectOwned) -> ProjectOwned | None:
@@ -59,11 +59,14 @@ def set_upload(services: Services, upload: UploadRow, **columns: object) -> None
 def test_files_go_when_their_time_is_over(services: Services, project_id: ProjectId) -> None:
     kept = [make_file(services, project_id, expires_at=expires_at) for expires_at in (None, NOW + 1)]
     expired = [make_file(services, project_id, expires_at=NOW) for _ in range(201)]  # more than at once
+    for row in (*kept, *expired):
+        (services.settings.tokenized / row.id / "key").mkdir(parents=True)
 
     sweeper_at(services, NOW).sweep_expired()
 
     assert [find(services, row) is not None and has_blob(services, row) for row in kept] == [True, True]
     assert not any(find(services, row) or has_blob(services, row) for row in expired)
+    assert {path.name for path in services.settings.tokenized.iterdir()} == {row.id for row in kept}
 
 
 def test_an_upload_that_is_not_completed_in_time_loses_its_parts(services: Services, project_id: ProjectId) -> None:
@@ -109,9 +112,19 @@ def test_blobs_that_no_row_stands_for_go_after_an_hour(services: Services, proje
     assert left == {file.id, part.id, "file-new"}
 
 
+def test_what_is_tokenised_of_files_that_are_gone_goes_at_once(services: Services, project_id: ProjectId) -> None:
+    file = make_file(services, project_id)
+    for name in (file.id, "file-gone", ".staged-x"):
+        (services.settings.tokenized / name / "key").mkdir(parents=True)
+
+    sweeper_at(services, NOW).sweep_orphans()
+
+    assert {path.name for path in services.settings.tokenized.iterdir()} == {file.id}
+
+
 def test_it_sweeps_until_it_is_told_to_stop(services: Services, project_id: ProjectId) -> None:
     stop = Event()
-    sweeper = Sweeper(services.database, services.blobs)
+    sweeper = Sweeper(services.database, services.blobs, services.tokens)
     thread = Thread(target=sweeper.run, args=(stop,), kwargs={"expired_every_s": 0.01})
     thread.start()
     try:

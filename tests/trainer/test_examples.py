@@ -297,9 +297,5 @@ def test_the_deprecated_function_spelling_is_read_as_todays() -> None:
 def test_a_job_fails_with_openais_words() -> None:
     message = refusal(messages(user("a"))).job_message()
     assert message.startswith("The job failed due to an invalid training file. Invalid file format. Line 1")
-    assert (
-        refusal(b"")
-        .job_message(is_validation_file=True)
-        .startswith("The job failed due to an invalid validation file. ")
-    )
+    assert refusal(b"").job_message("validation").startswith("The job failed due to an invalid validation file. ")
     assert too_few_examples(7) == "Training file has 7 example(s), but must have at least 10 examples"

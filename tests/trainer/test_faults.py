@@ -30,7 +30,7 @@ def test_the_message_names_the_first_fault_and_the_other_lines(n_bad: int, limit
     assert (found.n_examples, found.n_faults, len(found.faults)) == (n_bad + 2, n_bad, min(n_bad, limit))
     assert found.job_message().startswith("The job failed due to an invalid training file. Invalid file format. Line 2")
     assert found.job_message().endswith(end)
-    assert "invalid validation file" in found.job_message(is_validation_file=True)
+    assert "invalid validation file" in found.job_message("validation")
 
 
 def test_the_format_is_that_of_the_first_line_that_says_it() -> None:

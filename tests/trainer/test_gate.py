@@ -125,14 +125,15 @@ def test_where_the_pad_token_is_a_stop_token_the_answers_end_is_trained_all_the_
     assert [finding for finding in report.findings if finding.check.startswith("stop_token")] == []
 
 
-def test_nothing_is_left_in_the_run_directory_also_when_a_line_is_wrong(
+def test_nothing_but_tokens_is_left_in_the_run_directory_also_when_a_line_is_wrong(
     tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
+    left = {"training.jsonl", "validation.jsonl", "training.tokens", "validation.tokens"}
     look(tmp_path, tokenizer, CLEAN[2].training, CLEAN[2].validation)
-    assert {path.name for path in tmp_path.iterdir()} == {"training.jsonl", "validation.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} == left
     with pytest.raises(FileUnusable, match="Line 151"):
         look(tmp_path, tokenizer, [*CLEAN[2].training, {"messages": []}])
-    assert {path.name for path in tmp_path.iterdir()} == {"training.jsonl", "validation.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} == left
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 9, 10, 255, 256, 257])

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from trainer_runs import MARKED_TEMPLATE, PLAIN_TEMPLATE, assistant, make_tokenizer, user, write_lines
 
+from trainer.check import look_through
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import BaseModelSource
-from trainer.dataset import TokenizedFile, tokenize_files
+from trainer.contract.spec import BaseModelSource, CheckSpec
+from trainer.dataset import TokenizedExamples, tokenize_files
 from trainer.failures import BaseModelUnavailable, FileUnusable
 from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
@@ -28,15 +29,15 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> ChatTokenizer:
     return load(tmp_path / "base", request.param)
 
 
-def tokenize(tokenizer: ChatTokenizer, tmp_path: Path, *values: object, limit: int = 1000) -> TokenizedFile:
+def tokenize(tokenizer: ChatTokenizer, tmp_path: Path, *values: object, limit: int = 1000) -> TokenizedExamples:
     run = RunDirectory(tmp_path)
     write_lines(run.training_file, values)
     return tokenize_files(run, tokenizer, context_length_tokens=limit)[0]
 
 
-def trained_text(tokenizer: ChatTokenizer, file: TokenizedFile, index: int = 0) -> str:
+def trained_text(tokenizer: ChatTokenizer, file: TokenizedExamples, index: int = 0) -> str:
     """The trained runs of tokens, with a bar between them."""
-    example = file.examples[index]
+    example = file[index]
     parts, was_trained = [""], False
     for token, is_trained in zip(example.input_ids_L, example.trained_L, strict=True):
         if is_trained:
@@ -80,12 +81,12 @@ def test_the_mask_holds_exactly_the_assistants_tokens(
     shown = trained_text(tokenizer, file)
     # a letter of several bytes can be several tokens, which do not decode one by one
     assert shown.replace("�", "") == "".join(c for c in expected if c.isascii())
-    assert file.examples[0].n_trained_tokens == sum(file.examples[0].trained_L)
+    assert file[0].n_trained_tokens == sum(file[0].trained_L)
 
 
 def test_tools_are_rendered_by_the_template(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
     file = tokenize(tokenizer, tmp_path, {"messages": [user("a"), assistant("b")], "tools": [TOOL]})
-    text = tokenizer.tokenizer.decode(file.examples[0].input_ids_L)
+    text = tokenizer.tokenizer.decode(file[0].input_ids_L)
     expected = (
         '{"type": "function", "function": {"name": "look_up", "description": null, "parameters": {"type": "object"}}}'
     )
@@ -99,7 +100,7 @@ def test_a_developer_message_becomes_the_system_message_as_when_served(
         {"messages": [{"role": role, "content": "x"}, user("a"), assistant("b")]} for role in ("developer", "system")
     ]
     file = tokenize(tokenizer, tmp_path, *lines)
-    assert file.examples[0].input_ids_L.tolist() == file.examples[1].input_ids_L.tolist()
+    assert file[0].input_ids_L.tolist() == file[1].input_ids_L.tolist()
 
 
 def test_system_messages_that_move_do_not_move_the_mask(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_system_messages_that_move_do_not_move_the_mask(tokenizer: ChatTokenizer
     turns = [user("a"), assistant("bee", weight=0), developer, user("c"), assistant("dee")]
     file = tokenize(tokenizer, tmp_path, {"messages": [developer, *turns]})
     assert trained_text(tokenizer, file) == f"dee{STOP}"
-    assert tokenizer.tokenizer.decode(file.examples[0].input_ids_L).startswith("<|im_start|>system\nx\n\nx<|im_end|>")
+    assert tokenizer.tokenizer.decode(file[0].input_ids_L).startswith("<|im_start|>system\nx\n\nx<|im_end|>")
 
 
 def test_long_examples_are_cut_and_those_without_answer_left_are_dropped(
@@ -117,7 +118,12 @@ def test_long_examples_are_cut_and_those_without_answer_left_are_dropped(
     cut = {"messages": [user("a"), assistant("b" * 200)]}
     lost = {"messages": [user("a" * 200), assistant("b")]}
     silent = {"messages": [user("a"), assistant("b", weight=0)]}
-    report = tokenize(tokenizer, tmp_path, fits, cut, lost, silent, fits, limit=50).report()
+    file = tokenize(tokenizer, tmp_path, fits, cut, lost, silent, fits, limit=50)
+    spec = CheckSpec(job_id="ftjob-test", base_model=BaseModelSource(source="unread"), context_length_tokens=50)
+    report = look_through(RunDirectory(tmp_path), spec, tokenizer).training
+    assert report is not None
+    assert len(file) == 3
+    assert sum(len(example.input_ids_L) for example in file) == report.n_tokens
     assert (report.n_examples, report.truncated_lines, report.dropped_lines) == (3, (2,), (3, 4))
     assert report.longest_tokens > 200
     assert report.n_tokens <= 3 * 50

@@ -105,7 +105,7 @@ def test_the_estimated_peak_is_near_the_measured_one(train: Train, base: Path, p
     file, _ = tokenize_files(run, load_chat_tokenizer(source), context_length_tokens=256)
     peaks = []
     for step in (1, 2):
-        chosen = [file.examples[index] for index in StepOrder(26, 13, 1, 7).examples_of(step)]
+        chosen = [file[index] for index in StepOrder(26, 13, 1, 7).examples_of(step)]
         for group in lay_out([len(each.input_ids_L) for each in chosen], budget_tokens=plan.micro_batch_tokens):
             tokens = len(group) * max(len(chosen[index].input_ids_L) for index in group)
             labelled = sum(chosen[index].n_trained_tokens for index in group)

@@ -134,7 +134,7 @@ def test_a_stop_token_that_is_the_pad_token_too_is_trained_in_every_layout(base:
     chat = load_chat_tokenizer(run.read_spec().base_model)
     stop = chat.tokenizer.eos_token_id
     assert chat.tokenizer.pad_token_id == stop
-    examples = tokenize_files(run, chat, context_length_tokens=256)[0].examples
+    examples = tokenize_files(run, chat, context_length_tokens=256)[0]
     for labels in (pad(examples)["labels"], pack(examples)["labels"]):
         assert int((labels == stop).sum()) == len(examples)  # one answer each
     lengths = [len(example.input_ids_L) for example in examples]

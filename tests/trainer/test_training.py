@@ -65,7 +65,7 @@ def test_the_first_loss_is_the_mean_over_the_trained_tokens_of_the_batch(base: P
 
     spec = whole.read_spec()
     training, _ = tokenized(whole)
-    batch = [training.examples[i] for i in StepOrder(N_EXAMPLES, BATCH, EPOCHS, spec.seed).examples_of(1)]
+    batch = [training[i] for i in StepOrder(N_EXAMPLES, BATCH, EPOCHS, spec.seed).examples_of(1)]
     loss, accuracy = mean_over_tokens(base, batch)
     first = progress(whole)[0]
     assert first.metrics.train_loss == pytest.approx(loss, rel=1e-5)
@@ -84,7 +84,7 @@ def test_a_run_that_starts_from_an_adapter_begins_where_that_one_ended(
 
     training, _ = tokenized(whole)
     spec = run.read_spec()
-    batch = [training.examples[i] for i in StepOrder(N_EXAMPLES, BATCH, EPOCHS, spec.seed).examples_of(1)]
+    batch = [training[i] for i in StepOrder(N_EXAMPLES, BATCH, EPOCHS, spec.seed).examples_of(1)]
     loss, _ = mean_over_tokens(base, batch, adapter=whole.adapter)
     assert progress(run)[0].metrics.train_loss == pytest.approx(loss, rel=1e-5)
     assert progress(run)[-1].metrics.train_loss < progress(whole)[-1].metrics.train_loss
@@ -103,7 +103,7 @@ def test_an_adapter_of_another_shape_is_no_start(base: Path, whole: RunDirectory
 
 def test_the_full_validation_loss_equals_one_computed_one_example_at_a_time(base: Path, whole: RunDirectory) -> None:
     _, validation = tokenized(whole)
-    loss, accuracy = mean_over_tokens(base, validation.examples, adapter=whole.adapter)
+    loss, accuracy = mean_over_tokens(base, validation, adapter=whole.adapter)
     last = progress(whole)[-1].metrics
     assert last.full_valid_loss == pytest.approx(loss, rel=1e-5)
     assert last.full_valid_mean_token_accuracy == pytest.approx(accuracy)

@@ -22,9 +22,9 @@ class FileFaults:
     n_faults: int  # at most one of a line
     faults: list[ExampleInvalid]  # the first of them
 
-    def job_message(self, *, is_validation_file: bool = False) -> str:
+    def job_message(self, kind: str = "training") -> str:
         """OpenAI's message of a job that fails for the first, and on which lines the others are."""
-        message = self.faults[0].job_message(is_validation_file=is_validation_file)
+        message = self.faults[0].job_message(kind)
         more = self.n_faults - 1
         if not more:
             return message

@@ -23,9 +23,8 @@ class ExampleInvalid(Exception):
         self.reason = reason
         super().__init__(text or _text(line, field, reason))
 
-    def job_message(self, *, is_validation_file: bool = False) -> str:
+    def job_message(self, kind: str = "training") -> str:
         """OpenAI's message of a job that fails for it."""
-        kind = "validation" if is_validation_file else "training"
         return f"The job failed due to an invalid {kind} file. {self}"
 
 

@@ -1,7 +1,7 @@
 """What the trainer says of the data files before any training (`report.json`)."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -13,7 +13,14 @@ from trainer.contract.spec import Frozen
 MAX_LINES_NAMED = 20  # of a longer list of lines the rest is counted
 MAX_CLASSES_NAMED = 20
 
-FileKind = Literal["training", "validation"]
+MixedIn = Literal["mix_in[0]", "mix_in[1]", "mix_in[2]", "mix_in[3]", "mix_in[4]"]
+FileKind = Literal["training", "validation"] | MixedIn
+MIXED_IN: tuple[MixedIn, ...] = get_args(MixedIn)
+
+
+def param_of(kind: FileKind) -> str:
+    """The field of a request that names the file."""
+    return f"data.{kind}.file" if kind in MIXED_IN else f"{kind}_file"
 
 
 class Severity(StrEnum):
@@ -74,13 +81,34 @@ class FileReport(Frozen):
     """One file, rendered and tokenised with the base model's own template. Line numbers count from 1."""
 
     format: FileFormat  # of the file as it was uploaded
-    n_examples: int  # that will be trained on or evaluated
+    n_examples: int  # that will be trained on or evaluated: with what is mixed in, without what is held out
     n_tokens: int  # of those examples, after cutting
     n_trained_tokens: int  # inside the loss mask
     longest_tokens: int  # before cutting
-    truncated_lines: tuple[int, ...]  # cut at the context length, some of the answer is left
+    truncated_lines: tuple[int, ...]  # of those: cut at the context length, some of the answer is left
     dropped_lines: tuple[int, ...]  # nothing to train on is left (answer beyond the context, or weight 0 throughout)
-    figures: FileFigures | None = None
+    figures: FileFigures | None = None  # of the whole file
+    n_tokenised: int = 0  # examples that were rendered and tokenised for this report, and not for an earlier one
+
+
+class MixedInReport(Frozen):
+    file_id: str
+    n_usable: int  # examples to draw from: what is like a validation example is not among them
+    n_examples: int  # that will be trained on
+    is_repeated: bool  # some are trained on more than once, because there are too few
+
+
+class SelectionReport(Frozen):
+    """What was chosen of the files."""
+
+    seed: int
+    n_usable: int  # examples of the training file that could be trained on
+    pilot: int | None  # that were sampled of them
+    holdout: float | None  # the share that was asked for
+    n_held_out: int
+    n_groups_held_out: int  # of examples that are the same or nearly the same
+    n_own: int  # of the training file's own that will be trained on
+    mixed_in: tuple[MixedInReport, ...]
 
 
 class CheckFailure(Frozen):
@@ -90,10 +118,11 @@ class CheckFailure(Frozen):
 
 
 class CheckReport(Frozen):
-    """Either `failure` is set, or `training` is."""
+    """Either `failure` is set, or `training` is. `validation` is of the validation file, or of what is held out."""
 
     training: FileReport | None = None
     validation: FileReport | None = None
+    selection: SelectionReport | None = None
     findings: tuple[Finding, ...] = ()  # most severe first
     base_parameters: int | None = None  # number of parameters of the base model
     base_shape: ModelShape | None = None  # None: of a family whose layers are not known here

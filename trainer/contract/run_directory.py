@@ -4,6 +4,9 @@
       spec.json          by the server, before launch; read once, never changed
       training.jsonl     staged by the server
       validation.jsonl   optional, likewise
+      mix_in_0.jsonl     optional, likewise, up to five
+      selection/         if the spec has one: the examples that were chosen of the files, by the check
+      *.tokens/          what a data file tokenises to (tokens.py): staged by the server, or made by the trainer
       parent/            optional, likewise: the adapter whose weights the training goes on from
       events.jsonl       appended by the trainer only
       checkpoints/step_000100/   complete when renamed into place
@@ -11,7 +14,8 @@
       trainer.log        stdout and stderr, for humans
       stop               its existence asks the run to stop, like SIGTERM
 
-`python -m trainer check` works in such a directory too: `check.json` in, `report.json` out.
+`python -m trainer check` works in such a directory too: `check.json` in; `report.json`, `*.tokens/`, `selection/` out.
+`*.offered/<key>/` are tokens of the same file from earlier checks, which it takes if they are what it would make.
 So does `python -m trainer merge`: `merge.json` in, `merge_report.json` and the model in `merged/` out.
 """
 
@@ -21,7 +25,7 @@ from pathlib import Path
 
 from trainer.contract.events import TrainerEvent, parse_event
 from trainer.contract.merge import MergeOutcome, MergeSpec
-from trainer.contract.report import CheckReport
+from trainer.contract.report import MIXED_IN, CheckReport, FileKind
 from trainer.contract.spec import CheckSpec, Frozen, TrainingSpec
 
 
@@ -38,12 +42,28 @@ class RunDirectory:
         self.merged = root / "merged"
         self.training_file = root / "training.jsonl"
         self.validation_file = root / "validation.jsonl"
+        self.selection = root / "selection"
         self.parent = root / "parent"
         self.events = root / "events.jsonl"
         self.checkpoints = root / "checkpoints"
         self.adapter = root / "adapter"
         self.log = root / "trainer.log"
         self.stop = root / "stop"
+
+    def mixed_in_file(self, place: int) -> Path:
+        return self.root / f"mix_in_{place}.jsonl"
+
+    def kind_of(self, data_file: Path) -> FileKind:
+        if data_file == self.validation_file:
+            return "validation"
+        mixed_in = (kind for place, kind in enumerate(MIXED_IN) if data_file == self.mixed_in_file(place))
+        return next(mixed_in, "training")
+
+    def tokens(self, data_file: Path) -> Path:
+        return data_file.with_suffix(".tokens")
+
+    def offered_tokens(self, data_file: Path) -> Path:
+        return data_file.with_suffix(".offered")
 
     def checkpoint(self, step: int) -> Path:
         return self.checkpoints / f"step_{step:06d}"

@@ -17,6 +17,22 @@ class Frozen(BaseModel):
 PiiPolicy = Literal["off", "warn", "block", "redact"]  # what becomes of personal data and secrets in the files
 
 
+class MixIn(Frozen):
+    """A further file to train on, `mix_in_<its place>.jsonl` in the run directory."""
+
+    file_id: str  # for messages
+    ratio: float = Field(gt=0, le=10)  # examples of it for each one of the training file's own
+
+
+class WantedSelection(Frozen):
+    """What a job trains on where that is not simply its training file."""
+
+    seed: int = Field(ge=0)
+    holdout: float | None = Field(default=None, gt=0, le=0.5)  # share that becomes the validation set
+    pilot: int | None = Field(default=None, ge=1)  # train on a sample of so many examples
+    mix_in: tuple[MixIn, ...] = Field(default=(), max_length=5)
+
+
 class BaseModelSource(Frozen):
     """Where the base model's weights, tokenizer and chat template come from."""
 
@@ -67,6 +83,7 @@ class TrainingSpec(Frozen):
     seed: int = Field(ge=0)
     context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end
     pii: PiiPolicy = "off"  # "redact": markers are trained on in their place; the others change nothing here
+    selection: WantedSelection | None = None  # what it came to lies in `selection/`; None: all of the files
     checkpoint_every_steps: int = Field(ge=0)  # besides the one per epoch; 0: none besides
     packing: bool = False  # several examples in one row, each attending to itself alone; the losses are the same
     threads: int = Field(ge=1)  # CPU threads; part of what makes a run reproducible
@@ -83,3 +100,4 @@ class CheckSpec(Frozen):
     base_model: BaseModelSource
     context_length_tokens: int = Field(ge=1)
     pii: PiiPolicy = "off"
+    selection: WantedSelection | None = None

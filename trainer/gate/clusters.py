@@ -43,6 +43,20 @@ def find_alike(*parts: Signed, threshold: float, release: Callable[[], None] = l
     return _settle(leader)
 
 
+def join_groups(*labels: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+    """Number the groups of what any of these joins: in each, equal labels are one group."""
+    joined = np.arange(len(labels[0]), dtype=np.int64)
+    members = [np.unique(label, return_inverse=True)[1] for label in labels]
+    while True:
+        before = joined
+        for member in members:
+            least = np.full(int(member.max(initial=-1)) + 1, len(joined), dtype=np.int64)
+            np.minimum.at(least, member, joined)
+            joined = least[member]
+        if (joined == before).all():
+            return joined.astype(np.uint32)
+
+
 def _join(
     leader: npt.NDArray[np.uint32],
     other: npt.NDArray[np.uint32],

@@ -2,7 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from trainer.contract.formats.names import FileFormat
 from trainer.contract.report import FileFigures, FileKind, FileReport, Finding, Task
@@ -23,6 +27,7 @@ from trainer.gate.checks.personal_data import find_personal_data
 from trainer.gate.checks.repetition import find_contradictions, find_duplicates, find_near_duplicates
 from trainer.gate.checks.stops import find_stops
 from trainer.gate.checks.system_prompts import find_odd_system_prompts
+from trainer.gate.clusters import join_groups
 from trainer.gate.facts import Facts
 from trainer.gate.found import Found, most_severe_first
 from trainer.gate.likeness import Likeness, compare
@@ -39,7 +44,7 @@ class _File:
 
 
 class Gate:
-    """Is fed the training file, then the validation file if there is one, then asked.
+    """Is fed the training file, then the others, one after the other, then asked.
 
     Holds no example: what the checks need is in `directory`, about 600 bytes an example.
     """
@@ -54,7 +59,7 @@ class Gate:
         pii: PiiPolicy = "off",
     ) -> None:
         self._directory = directory
-        self._limit_tokens = limit_tokens
+        self.limit_tokens = limit_tokens
         self._stop_ids = frozenset(stop_ids)
         self._pii = pii
         self._signatures = Signatures(directory, common)
@@ -66,9 +71,11 @@ class Gate:
 
     def add(self, kind: FileKind, views: list[View]) -> None:
         """The next examples of a file. The training file goes first."""
-        if kind == "training" and "validation" in self._files:
-            raise ValueError("the training file goes first")
-        self._file(kind).facts.add(views)
+        facts = self._file(kind).facts
+        first, *_, last = (*self._files, kind)
+        if first != "training" or list(self._files)[-1] != last:
+            raise ValueError("the training file goes first, and no file is gone back to")
+        facts.add(views)
         self._signatures.add(views)
 
     def close(self) -> None:
@@ -78,16 +85,33 @@ class Gate:
 
     def findings(self) -> tuple[Finding, ...]:
         """Everything that was found in both files, most severe first."""
-        training = self._files["training"]
-        likeness = compare(self._signatures, training.facts.n_examples)
-        found = [found.of(kind) for kind in self._files for found in self._find(kind, likeness)]
+        found = [found.of(kind) for kind in self._files for found in self._find(kind, self._likeness)]
         return most_severe_first(found)
+
+    def facts(self, kind: FileKind) -> Facts:
+        return self._files[kind].facts
+
+    def groups(self) -> dict[FileKind, npt.NDArray[np.uint32]]:
+        """Of each example of each file its group: those that are the same, or nearly, over all files."""
+        wholes = np.concatenate([file.facts.column("whole") for file in self._files.values()]).view(np.int64)
+        groups = join_groups(wholes, self._likeness.wholes.astype(np.int64))
+        return {kind: groups[place] for kind, place in self._likeness.places.items()}
+
+    @cached_property
+    def _likeness(self) -> Likeness:
+        """Once all files were added."""
+        places: dict[FileKind, slice] = {}
+        start = 0
+        for kind, file in self._files.items():
+            places[kind] = slice(start, start + file.facts.n_examples)
+            start = places[kind].stop
+        return compare(self._signatures, places)
 
     def report(self, kind: FileKind, file_format: FileFormat) -> FileReport:
         file = self._files[kind]
         facts = file.facts
         used, kept, tokens = facts.used(), facts.column("kept_answer_tokens"), facts.column("tokens")
-        within = tokens.clip(max=self._limit_tokens)
+        within = tokens.clip(max=self.limit_tokens)
         return FileReport(
             format=file_format,
             n_examples=int(used.sum()),
@@ -122,7 +146,7 @@ class Gate:
         if kind == "training":
             yield from find_too_few(file.facts, task)
             yield from find_sameness(file.facts, task, likeness)
-        else:
+        if kind == "validation":
             yield from find_overlap(self._files["training"].facts, file.facts, likeness)
 
     def _file(self, kind: FileKind) -> _File:

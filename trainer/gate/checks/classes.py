@@ -47,7 +47,7 @@ def named_classes(facts: Facts, task: Task) -> tuple[tuple[OutputClass, ...], in
 
 
 def find_imbalance(facts: Facts, task: Task) -> Iterator[Found]:
-    if task != Task.CLASSIFICATION or facts.kind == "validation":
+    if task != Task.CLASSIFICATION or facts.kind != "training":
         return
     classes = classes_of(facts)
     lines = facts.lines(classes.members)

@@ -24,7 +24,7 @@ def find_overlap(training: Facts, validation: Facts, likeness: Likeness) -> Iter
             "from one of the two: on them the validation loss measures memory, not learning.",
             validation.lines(is_same),
         )
-    is_near = (likeness.wholes[likeness.n_training :] < likeness.n_training) & ~is_same
+    is_near = (likeness.wholes_of("validation") < likeness.n_training) & ~is_same
     if n := int(is_near.sum()):
         yield Found(
             "near_overlap",

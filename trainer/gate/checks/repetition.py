@@ -78,8 +78,5 @@ def _contradicting(inputs: npt.NDArray[np.uint64], outputs: npt.NDArray[np.uint6
 
 def _own(facts: Facts, likeness: Likeness) -> npt.NDArray[np.int64]:
     """Each example's leader within its own file."""
-    if facts.kind == "training":
-        return likeness.wholes[: likeness.n_training].astype(np.int64)
-    leaders = likeness.wholes[likeness.n_training :].astype(np.int64) - likeness.n_training
-    _, firsts, group = np.unique(leaders, return_index=True, return_inverse=True)
-    return firsts[group]  # one that leads from the training file leads here through its first follower
+    _, firsts, group = np.unique(likeness.wholes_of(facts.kind), return_index=True, return_inverse=True)
+    return firsts[group]  # one that leads from another file leads here through its first follower

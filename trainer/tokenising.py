@@ -1,0 +1,172 @@
+"""A data file → its examples with their tokens, rendered and tokenised unless that was done before. No torch here."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+
+from trainer.contract.examples import ChatExample, format_of, read_examples
+from trainer.contract.formats.names import FileFormat
+from trainer.contract.invalid import ExampleInvalid
+from trainer.contract.report import FileKind, param_of
+from trainer.contract.run_directory import RunDirectory
+from trainer.contract.tokens import TokensKey
+from trainer.failures import FileUnusable
+from trainer.pii.examples import redact
+from trainer.rendering import Rendering, TemplateRefused
+from trainer.token_arrays import TokenArrays, Tokens, TokenWriter, open_tokens
+from trainer.tokenizer import ChatTokenizer
+
+_AT_ONCE = 256  # examples
+_RELEASED_EVERY = 64  # batches
+_LIBRARIES = ("jinja2", "tokenizers", "transformers")
+_OF_REDACTION = ("detect-secrets", "phonenumbers", "python-stdnum")
+
+Change = Callable[[ChatExample], ChatExample]
+
+
+@dataclass(frozen=True)
+class WholeExample:
+    """An example and its tokens, before anything is cut."""
+
+    example: ChatExample
+    tokens: Tokens
+
+
+class DataFile:
+    """One data file of a run directory. What was tokenised once lies beside it and is not tokenised again."""
+
+    def __init__(self, run: RunDirectory, path: Path, tokenizer: ChatTokenizer, *, redacts: bool) -> None:
+        self.path = path
+        self.kind = run.kind_of(path)
+        self.n_tokenised = 0  # examples, by this object
+        self._run = run
+        self._tokenizer = tokenizer
+        self._redacts = redacts
+
+    def tokens(self) -> TokenArrays:
+        """Its arrays; if need be they are made.
+
+        Raises:
+            FileUnusable: a line is wrong.
+        """
+        key = self._key()
+        arrays = self._find(key)
+        if arrays is None:
+            for _ in self._tokenise(key, redact if self._redacts else None):
+                pass
+            arrays = self._find(key)
+        if arrays is None:
+            raise OSError("what was written is not what is read")
+        return arrays
+
+    def read(self, prepare: Change | None) -> Iterator[list[WholeExample]]:
+        """Yield its examples, some at a time; `prepare` changes each before it is rendered, if the file redacts.
+
+        Afterwards its arrays are there.
+
+        Raises:
+            FileUnusable: a line is wrong.
+        """
+        key = self._key()
+        arrays = self._find(key)
+        if arrays is None:
+            yield from self._tokenise(key, prepare)
+            return
+        at = 0
+        for number, batch in enumerate(_read_batches(self.path, self.kind, prepare)):
+            yield [WholeExample(example, arrays[at + index]) for index, example in enumerate(batch)]
+            at += len(batch)
+            if number % _RELEASED_EVERY == 0:
+                arrays.release()
+
+    def _key(self) -> TokensKey:
+        with self.path.open("rb") as file:
+            data = hashlib.file_digest(file, "sha256").hexdigest()
+        return TokensKey(
+            data_sha256=data,
+            tokenizer_sha256=self._tokenizer.sha256,
+            template_sha256=self._tokenizer.template_sha256,
+            redacts=self._redacts,
+            libraries={name: version(name) for name in _LIBRARIES + (_OF_REDACTION if self._redacts else ())},
+        )
+
+    def _find(self, key: TokensKey) -> TokenArrays | None:
+        """Those of the run directory, or among what it was offered."""
+        final = self._run.tokens(self.path)
+        if (arrays := open_tokens(final, key)) is not None:
+            return arrays
+        offered = self._run.offered_tokens(self.path) / key.name
+        if not offered.is_dir() or open_tokens(offered, key) is None:
+            return None
+        shutil.rmtree(final, ignore_errors=True)
+        offered.rename(final)
+        return open_tokens(final, key)
+
+    def _tokenise(self, key: TokensKey, prepare: Change | None) -> Iterator[list[WholeExample]]:
+        with TokenWriter(self._run.tokens(self.path)) as writer:
+            for batch in tokenize_in_batches(self.path, self._tokenizer, self.kind, prepare=prepare):
+                writer.add([whole.tokens for whole in batch])
+                self.n_tokenised += len(batch)
+                yield batch
+            writer.publish(key)
+
+
+def tokenize_in_batches(
+    path: Path, tokenizer: ChatTokenizer, kind: FileKind, *, prepare: Change | None = None
+) -> Iterator[list[WholeExample]]:
+    """Yield all examples of a file, some at a time; `prepare` changes each before it is rendered.
+
+    Raises:
+        FileUnusable: a line is wrong.
+    """
+    for batch in _read_batches(path, kind, prepare):
+        renderings = [_render(example, tokenizer, kind) for example in batch]
+        tokenized = []
+        for example, (ids_L, mask_L) in zip(batch, tokenizer.encode(renderings), strict=True):
+            mask_L[:1] = False
+            tokenized.append(WholeExample(example, Tokens(example.line, ids_L, mask_L)))
+        yield tokenized
+
+
+def read_format(path: Path, kind: FileKind) -> FileFormat:
+    """Raises: FileUnusable: the file is in no format that is known."""
+    try:
+        return format_of(path)
+    except ExampleInvalid as error:
+        raise _unusable(error, kind) from error
+
+
+def _read_batches(path: Path, kind: FileKind, prepare: Change | None) -> Iterator[list[ChatExample]]:
+    examples = _read(path, kind)
+    yield from _batches(examples if prepare is None else map(prepare, examples))
+
+
+def _read(path: Path, kind: FileKind) -> Iterator[ChatExample]:
+    try:
+        yield from read_examples(path)
+    except ExampleInvalid as error:
+        raise _unusable(error, kind) from error
+
+
+def _unusable(error: ExampleInvalid, kind: FileKind) -> FileUnusable:
+    return FileUnusable(error.job_message(kind), param=param_of(kind))
+
+
+def _render(example: ChatExample, tokenizer: ChatTokenizer, kind: FileKind) -> Rendering:
+    try:
+        return tokenizer.renderer.render(example)
+    except TemplateRefused as error:
+        raise FileUnusable(
+            f"The job failed due to an invalid {kind} file. The base model's chat template refuses line "
+            f"{example.line}; often user and assistant must take turns, or tools are not supported.",
+            param=param_of(kind),
+        ) from error
+
+
+def _batches(examples: Iterator[ChatExample]) -> Iterable[list[ChatExample]]:
+    while batch := list(islice(examples, _AT_ONCE)):
+        yield batch
