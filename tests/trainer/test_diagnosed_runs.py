@@ -13,7 +13,7 @@ from server.fine_tuning.hyperparameters import BaseModelInfo, DatasetStats, reso
 from tests.curves import findings_of
 from trainer.contract.events import Failed, FailureCode, Succeeded
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import BaseModelSource, LoraSettings, SupervisedMethod, TrainingSpec
+from trainer.contract.spec import BaseModelSource, LoraSettings, MemoryPlan, SupervisedMethod, TrainingSpec
 
 pytestmark = [pytest.mark.trainer, pytest.mark.timeout(300)]
 
@@ -46,6 +46,7 @@ def train(root: Path, *, n_examples: int, n_validation: int, **asked: Any) -> tu
         context_length_tokens=256,
         checkpoint_every_steps=0,
         threads=1,
+        memory=MemoryPlan(micro_batch_tokens=4096, gradient_checkpointing=False, quantization=None),
     )
     run.write_spec(spec)
     start(run).wait(timeout=250)
