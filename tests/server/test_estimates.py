@@ -428,7 +428,7 @@ def test_a_job_that_cannot_fit_fails_while_it_is_validated_with_the_numbers(make
     rig = make_rig(launcher, trainer_memory_gib=0.1)
     job = rig.finish(rig.make_job())
     assert job.error_code == "out_of_memory"
-    assert "0.1 GB are available" in (job.error_message or "")
+    assert "0.107 GB are available" in (job.error_message or "")
     assert not trainer.specs
 
 

@@ -1,5 +1,7 @@
 """How a run is made to fit, and what is tried after memory ran out: by table."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,9 +98,11 @@ def test_a_refusal_gives_the_numbers_and_what_would_fit() -> None:
     assert isinstance(refused, NoFit)
     assert refused.memory.needed > 1000 * MB
     assert refused.message() == (
-        f"Training would need {refused.memory.needed / 1e9:.1f} GB of memory, and 1.0 GB are available. "
+        f"Training would need {refused.memory.needed / 1e9:.3g} GB of memory, and 1 GB are available. "
         f"To make it fit: with examples of at most {refused.fitting_tokens} tokens it fits."
     )
+    just_not = NoFit(plan(1), replace(refused.memory, needed=748 * MB), 741 * MB, 0, 2_000_000 * MB).message()
+    assert "would need 0.748 GB of memory, and 0.741 GB are available" in just_not
     assert "choose a smaller base model" in NoFit(plan(1), refused.memory, 10, 0, None).message()
 
 

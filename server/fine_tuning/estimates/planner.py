@@ -170,4 +170,6 @@ def _longest_that_fits(work: Work, room: Room, plan: MemoryPlan) -> int:
 
 
 def _gb(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.1f} GB"
+    """Three digits, so that what just does not fit can be told from what is there."""
+    gigabytes = n_bytes / 1e9
+    return f"{gigabytes:,.0f} GB" if gigabytes >= 100 else f"{gigabytes:.3g} GB"
