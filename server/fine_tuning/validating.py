@@ -42,6 +42,10 @@ from trainer.contract.spec import CheckSpec, PiiPolicy
 _CODES: dict[FileKind, JobErrorCode] = {"validation": JobErrorCode.INVALID_VALIDATION_FILE}
 _OF_TRAINING = JobErrorCode.INVALID_TRAINING_FILE  # files that are mixed in are trained on, too
 _UNKNOWN_SIZE = 1_000_000_000  # parameters assumed of a base that does not say
+_IN_4_BITS = (
+    "To fit into memory, the base model is held in 4 bits (NF4) while it is trained on. The model is served on the "
+    "16-bit base, and the difference is measured at the end."
+)
 
 
 def begin(services: WorkerServices, job: JobRow) -> None:
@@ -194,6 +198,8 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
             fail(session, current, failure or base_not_offered(job), now=now)
             return
         _settle(current, outlook, pii)
+        if outlook.planned.memory.quantization is not None:
+            add_event(session, current, NewEvent(_IN_4_BITS), now=now)
         foretell(session, current, report, now=now)
         move(current, JobStatus.QUEUED)
         add_event(session, current, NewEvent("Files validated, moving job to queued state"), now=now)

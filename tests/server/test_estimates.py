@@ -422,6 +422,19 @@ def test_a_job_keeps_its_estimate_and_what_it_took_beside_it(make_rig: MakeRig) 
     assert later.estimate["time"]["speed"] == "measured"
 
 
+def test_a_job_that_fits_in_4_bits_alone_says_that_it_trains_so(make_rig: MakeRig) -> None:
+    launcher, trainer = playing({})
+    trainer.check = known_shape
+    plain, allowed = (
+        make_rig(launcher, trainer_memory_gib=4.0, allow_4bit=True),
+        make_rig(launcher, trainer_memory_gib=0.693, allow_4bit=True),
+    )
+    for rig, quantization in ((plain, None), (allowed, "nf4")):
+        job = rig.finish(rig.make_job())
+        assert trainer.specs[-1].memory.quantization == quantization
+        assert any("in 4 bits (NF4)" in message for message in rig.messages(job)) == (quantization is not None)
+
+
 def test_a_job_that_cannot_fit_fails_while_it_is_validated_with_the_numbers(make_rig: MakeRig) -> None:
     launcher, trainer = playing({})
     trainer.check = known_shape
