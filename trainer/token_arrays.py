@@ -97,15 +97,6 @@ class TokenArrays:
     def __len__(self) -> int:
         return len(self._lines)
 
-    @property
-    def lines_N(self) -> npt.NDArray[np.uint32]:
-        return self._lines
-
-    def lengths_N(self) -> npt.NDArray[np.int64]:
-        """In tokens, whole."""
-        lengths: npt.NDArray[np.int64] = np.diff(self._offsets)
-        return lengths
-
     def __getitem__(self, index: int) -> Tokens:
         start, end = int(self._offsets[index]), int(self._offsets[index + 1])
         return Tokens(int(self._lines[index]), self._ids[start:end], self._mask[start:end])
