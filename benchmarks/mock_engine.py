@@ -63,7 +63,9 @@ class _Connection(asyncio.Protocol):
 
     def _send(self, answer: _Json) -> None:
         body = orjson.dumps(answer)
-        self._transport.write(_HEAD + b"content-length: %d\r\ncontent-type: application/json\r\n\r\n" % len(body) + body)
+        self._transport.write(
+            _HEAD + b"content-length: %d\r\ncontent-type: application/json\r\n\r\n" % len(body) + body
+        )
 
 
 def _answer(model: str) -> _Json:

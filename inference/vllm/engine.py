@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from inference.engine import AdapterRef, EngineHealth, EngineRefusal, EngineRequest, EngineUnavailable
 from inference.sse import EndWatch
 from inference.vllm.adapters import AdapterLimits, LoadedAdapters
-from inference.vllm.client import VllmClient
+from inference.vllm.client import VllmClient, unavailable
 
 _HEALTH_TIMEOUT_S = 2.0
 _SILENCE_TIMEOUT_S = 600.0  # an engine that says nothing for so long is given up; OpenAI's clients wait as long
@@ -133,17 +133,21 @@ async def _somebody_listens(socket: Path) -> bool:
 
 
 async def _answer(process: _Process, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
-    async with AsyncExitStack() as stack:
-        lease = None if adapter is None else await stack.enter_async_context(process.adapters.use(adapter))
-        response = await stack.enter_async_context(process.client.open_chat(request.body))
+    async with nullcontext() if adapter is None else process.adapters.use(adapter) as lease:
+        answer = await process.client.open_chat(request.body)
         if lease is not None:
-            lease.abort = response.close
-        if not request.stream:
-            yield await response.read()
-            return
-        end = EndWatch()
-        async for chunk in response.content.iter_any():
-            end.feed(chunk)
-            yield chunk
+            lease.abort = answer.abort
+        try:
+            if not request.stream:
+                yield await answer.read()
+                return
+            end = EndWatch()
+            while chunk := await answer.read_some():
+                end.feed(chunk)
+                yield chunk
+        except OSError as error:
+            raise unavailable(error) from error
+        finally:
+            answer.close()
         if not end.is_complete:
             raise EngineUnavailable("the answer broke off before its end")

@@ -9,10 +9,9 @@ from typing import Any
 
 import orjson
 
-from inference.sse import EventSplitter
+from server.chat.accounts import Usage
 
 _FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
-_DONE = b"[DONE]"
 
 Json = Mapping[str, Any]
 
@@ -38,8 +37,8 @@ class Naming:
     engine: str  # as the engine does
 
 
-def rewrite_answer(raw: bytes, naming: Naming) -> bytes:
-    """Give a whole answer in OpenAI's form.
+def rewrite_answer(raw: bytes, naming: Naming) -> tuple[bytes, Usage]:
+    """Give a whole answer in OpenAI's form, and what it came to.
 
     Raises:
         AnswerUnusable: nothing of it may be shown.
@@ -47,52 +46,37 @@ def rewrite_answer(raw: bytes, naming: Naming) -> bytes:
     try:
         answer = orjson.loads(raw)
         _check_model(answer, naming)
-        return orjson.dumps(_completion(answer, naming.asked))
+        return orjson.dumps(_completion(answer, naming.asked)), read_usage(answer["usage"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AnswerUnusable("the engine's answer has another form than expected") from error
 
 
-class StreamRewriter:
-    """Turns an engine's stream into OpenAI's, chunk by chunk as it comes."""
+def rewrite_chunk(event: Json, naming: Naming, *, wants_usage: bool) -> bytes:
+    """Give a chunk of a stream, parsed, in OpenAI's form.
 
-    def __init__(self, naming: Naming, *, wants_usage: bool) -> None:
-        self._naming = naming
-        self._wants_usage = wants_usage
-        self._splitter = EventSplitter()
+    Raises:
+        AnswerUnusable: it is another model's.
+        KeyError, TypeError, AttributeError: it has another form than expected.
+    """
+    _check_model(event, naming)
+    chunk = {
+        **chunk_head(event["id"], event["created"], naming.asked),
+        "choices": [_chunk_choice(choice) for choice in event["choices"]],
+    }
+    if wants_usage:
+        chunk["usage"] = None if event["choices"] else _usage(event.get("usage"))
+    return orjson.dumps(chunk)
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Give what can be sent on; may be empty.
 
-        Raises:
-            AnswerRefused: the engine says so.
-            AnswerUnusable: the stream must not be taken for a whole answer.
-        """
-        return b"".join(self._event(payload) for payload in self._splitter.feed(chunk))
-
-    def _event(self, payload: bytes) -> bytes:
-        if payload == _DONE:
-            return b"data: [DONE]\n\n"
-        try:
-            event = orjson.loads(payload)
-            if "error" in event:
-                raise AnswerRefused(int(event["error"].get("code") or 500), payload)
-            _check_model(event, self._naming)
-            return b"data: " + orjson.dumps(self._chunk(event)) + b"\n\n"
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise AnswerUnusable("the engine's stream has another form than expected") from error
-
-    def _chunk(self, event: Json) -> dict[str, Any]:
-        chunk = {
-            "id": event["id"],
-            "object": "chat.completion.chunk",
-            "created": event["created"],
-            "model": self._naming.asked,
-            "service_tier": "default",
-            "choices": [_chunk_choice(choice) for choice in event["choices"]],
-        }
-        if self._wants_usage:
-            chunk["usage"] = _usage(event.get("usage"))
-        return chunk
+def chunk_head(identity: object, created: object, asked: str) -> dict[str, Any]:
+    """What every chunk of a stream begins with."""
+    return {
+        "id": identity,
+        "object": "chat.completion.chunk",
+        "created": created,
+        "model": asked,
+        "service_tier": "default",
+    }
 
 
 def _check_model(answer: Json, naming: Naming) -> None:
@@ -181,6 +165,15 @@ def _token(token: Json) -> dict[str, Any]:
 
 def _scored(token: Json) -> dict[str, Any]:
     return {"token": token["token"], "logprob": token["logprob"], "bytes": token.get("bytes")}
+
+
+def read_usage(usage: Json) -> Usage:
+    """Read the engine's own count.
+
+    Raises: KeyError, TypeError, ValueError: it is none.
+    """
+    details = usage.get("prompt_tokens_details") or {}
+    return Usage(int(usage["prompt_tokens"]), int(usage["completion_tokens"]), int(details.get("cached_tokens") or 0))
 
 
 def _usage(usage: Json | None) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ Everything else is refused by name, the engine's private switches above all.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -45,6 +45,10 @@ _NO_MODEL = (
 _NOT_STORED = "Chat completions are not stored here. Leave out 'store', or send false."
 
 
+# Asked of every stream: what an answer came to is known in its last chunk, and of one that is cut, in each before.
+_COUNTED = {"include_usage": True, "continuous_usage_stats": True}
+
+
 @dataclass(frozen=True)
 class ChatRequest:
     """A request that may be put to an engine, once the engine's own name of the model is known."""
@@ -53,14 +57,27 @@ class ChatRequest:
     stream: bool
     wants_usage: bool  # in a stream
     fields: Mapping[str, Any]  # for the engine; without `model`
+    raw: bytes = field(repr=False)  # as the client wrote it
+    changed: Mapping[str, Any] | None  # fields that differ from `raw`; None: more does than can be put behind it
 
     @property
     def uses_tools(self) -> bool:
         return "tools" in self.fields
 
     def body_for(self, model: str, cache_salt: str) -> bytes:
-        """Write the engine's request: its own name of the model, and a salt that keeps projects' caches apart."""
-        return orjson.dumps({**self.fields, "model": model, "cache_salt": cache_salt})
+        """Give the engine's request: its own name of the model, and a salt that keeps projects' caches apart.
+
+        The client's own bytes go on, with what differs behind them: the engine's parser is Python's, for which the
+        last of several equal keys is the one that counts. Write all requests anew for an engine with another parser.
+        """
+        added: JsonObject = {"cache_salt": cache_salt}
+        if self.stream:
+            added["stream_options"] = _COUNTED
+        if self.changed is None:
+            return orjson.dumps({**self.fields, "model": model, **added})
+        if model != self.model:
+            added["model"] = model
+        return self.raw.rstrip()[:-1] + b"," + orjson.dumps({**self.changed, **added})[1:]
 
 
 def read_request(raw: bytes) -> ChatRequest:
@@ -71,20 +88,29 @@ def read_request(raw: bytes) -> ChatRequest:
     """
     body = _read_json(raw)
     model = _read_model(body)
-    unknown = [name for name in body if name not in _KNOWN]
-    if unknown:
-        raise unrecognized(unknown)
+    if not body.keys() <= _KNOWN:
+        raise unrecognized([name for name in body if name not in _KNOWN])
     if body.get("messages") is None:
         raise missing("messages")
     given = present(body)
-    for name, check in _WITHOUT_EFFECT.items():
-        if name in given:
-            check(given[name], name)
-    fields = {name: check(given[name], name) for name, check in _PASSED_ON.items() if name in given}
-    fields = present({"messages": read_messages(given["messages"]), **fields})
+    for name in _WITHOUT_EFFECT.keys() & given.keys():
+        _WITHOUT_EFFECT[name](given[name], name)
+    fields: JsonObject = {"messages": read_messages(given["messages"])}
+    for name in given:
+        if (check := _PASSED_ON.get(name)) is not None and (value := check(given[name], name)) is not None:
+            fields[name] = value
     _check_together(fields)
+    options = fields.pop("stream_options", None) or {}
     stream = bool(fields.get("stream"))
-    return ChatRequest(model, stream, bool(fields.get("stream_options", {}).get("include_usage")), fields)
+    n_replaced = 1 + (stream and "stream_options" in body)  # with the model's name
+    changed = _changed(body, fields) if len(body) - len(fields) == n_replaced else None
+    return ChatRequest(model, stream, bool(options.get("include_usage")), fields, raw, changed)
+
+
+def _changed(body: JsonObject, fields: JsonObject) -> JsonObject | None:
+    """Say which fields differ from what the client wrote; None: messages do, which are most of it."""
+    changed = {name: value for name, value in fields.items() if value is not body[name] and value != body[name]}
+    return None if "messages" in changed else changed
 
 
 def _read_json(raw: bytes) -> JsonObject:

@@ -282,3 +282,12 @@ class RememberedRequestRow(ProjectOwned, table=True):
     is_original_seen: bool = True  # False: a retry came first, and the original may still arrive
     last_retry: int = 0  # the highest count of tries, by the client, that this one has answered
     created_at: float = Field(index=True)  # unix seconds
+
+
+class AccessVersionRow(SQLModel, table=True):
+    """One row: how often anything changed that callers and models are found by (access_version.py)."""
+
+    __tablename__ = "access_version"
+
+    id: int = Field(primary_key=True)
+    version: int

@@ -9,8 +9,9 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from inference.engine import EngineRefusal
 from inference.fake_engine import stream_chunks, whole_answer
 from server.base_models import BaseModelEntry
-from server.chat.answer import AnswerRefused, AnswerUnusable, Naming, StreamRewriter, rewrite_answer
+from server.chat.answer import AnswerRefused, AnswerUnusable, Naming, rewrite_answer
 from server.chat.engine_errors import describe_refusal
+from server.chat.stream import StreamRewriter
 
 NAMING = Naming(asked="gpt-4o-mini", engine="base")
 BODY = {"model": "base", "messages": [{"role": "user", "content": "Hello"}]}
@@ -35,7 +36,7 @@ def rewritten(**changes: Any) -> dict[str, Any]:
     """Rewrite an answer whose only choice has these changes."""
     answer = whole_answer(BODY)
     answer["choices"][0] |= changes
-    return dict(json.loads(rewrite_answer(json.dumps(answer).encode(), NAMING)))
+    return dict(json.loads(rewrite_answer(json.dumps(answer).encode(), NAMING)[0]))
 
 
 def names(value: Any) -> set[str]:
@@ -64,7 +65,7 @@ def test_private_fields_never_pass() -> None:
     raw = {**whole_answer(BODY), **dict.fromkeys(PRIVATE, "x"), "anything_new": 1}
     raw["choices"][0] |= dict.fromkeys(PRIVATE, "x")
     raw["choices"][0]["message"] |= {"reasoning": "x", "anything_new": 1}
-    answer = json.loads(rewrite_answer(json.dumps(raw).encode(), NAMING))
+    answer = json.loads(rewrite_answer(json.dumps(raw).encode(), NAMING)[0])
     assert names(answer).isdisjoint({*PRIVATE, "anything_new"})
 
 
