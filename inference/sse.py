@@ -12,7 +12,11 @@ class EventSplitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Give the payloads (what follows `data: `) that are complete with this chunk."""
-        *events, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
+        if self._rest:
+            chunk = self._rest + chunk
+        if b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n")
+        *events, self._rest = chunk.split(b"\n\n")
         return [event[6:] for event in events if event.startswith(b"data: ")]
 
 
@@ -23,7 +27,7 @@ class EndWatch:
         self._tail = b""
 
     def feed(self, chunk: bytes) -> None:
-        self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+        self._tail = (chunk if len(chunk) >= _TAIL_BYTES else self._tail + chunk)[-_TAIL_BYTES:]
 
     @property
     def is_complete(self) -> bool:

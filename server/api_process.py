@@ -54,6 +54,7 @@ def _config(app: Any, *, lifespan: Literal["on", "off"]) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing asks where a request came from
         timeout_graceful_shutdown=_GRACE_S,
     )
 

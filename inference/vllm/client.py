@@ -20,6 +20,10 @@ class VllmClient:
     def __init__(self, socket: Path, silence_timeout_s: float) -> None:
         self._http = Http(socket, silence_timeout_s)
 
+    @property
+    def is_connected(self) -> bool:
+        return self._http.is_connected
+
     async def close(self) -> None:
         self._http.close()
 

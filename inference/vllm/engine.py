@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,18 +62,30 @@ class VllmEngine:
 
     async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
         process = self._process()
-        try:
-            async with aclosing(_answer(process, request, adapter)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except EngineRefusal as refusal:
-            if refusal.status != 404 or adapter is None:
-                raise
-            # The engine does not know what we believed resident. Nothing was answered yet: load it again.
-            process.adapters.lost(adapter.name)
-            async with aclosing(_answer(process, request, adapter)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+        for may_be_lost in (adapter is not None, False):
+            async with nullcontext() if adapter is None else process.adapters.use(adapter) as lease:
+                try:
+                    answer = await process.client.open_chat(request.body)
+                except EngineRefusal as refusal:
+                    if refusal.status != 404 or adapter is None or not may_be_lost:
+                        raise
+                    # The engine does not know what we believed resident. Nothing was answered yet: load it again.
+                    process.adapters.lost(adapter.name)
+                    continue
+                if lease is not None:
+                    lease.abort = answer.abort
+                end = EndWatch()
+                try:
+                    while chunk := await (answer.read_some() if request.stream else answer.read()):
+                        end.feed(chunk)
+                        yield chunk
+                except OSError as error:
+                    raise unavailable(error) from error
+                finally:
+                    answer.close()
+                if request.stream and not end.is_complete:
+                    raise EngineUnavailable("the answer broke off before its end")
+                return
 
     async def health(self) -> EngineHealth:
         try:
@@ -95,6 +107,8 @@ class VllmEngine:
         Raises:
             EngineUnavailable: none listens.
         """
+        if self._current is not None and self._current.client.is_connected:
+            return self._current  # what it is connected to is there
         identity = self._identity()
         if self._current is not None and self._current.identity != identity:
             self._retire()
@@ -130,24 +144,3 @@ async def _somebody_listens(socket: Path) -> bool:
         return False
     writer.close()
     return True
-
-
-async def _answer(process: _Process, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
-    async with nullcontext() if adapter is None else process.adapters.use(adapter) as lease:
-        answer = await process.client.open_chat(request.body)
-        if lease is not None:
-            lease.abort = answer.abort
-        try:
-            if not request.stream:
-                yield await answer.read()
-                return
-            end = EndWatch()
-            while chunk := await answer.read_some():
-                end.feed(chunk)
-                yield chunk
-        except OSError as error:
-            raise unavailable(error) from error
-        finally:
-            answer.close()
-        if not end.is_complete:
-            raise EngineUnavailable("the answer broke off before its end")

@@ -10,6 +10,7 @@ from typing import Any
 import httptools
 
 _CONNECT_TIMEOUT_S = 5.0
+_LOOKS = 20  # for silence, in the time that it may last
 _MOST_BUFFERED = 256 * 1024  # bytes of an answer that nobody has read yet
 
 
@@ -25,6 +26,11 @@ class Http:
         self._silence_timeout_s = silence_timeout_s
         self._open: set[Answer] = set()
         self._idle: list[Answer] = []
+        self._sweep: asyncio.TimerHandle | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        return bool(self._open)
 
     async def ask(self, method: bytes, path: bytes, body: bytes = b"") -> "Answer":
         """Send a request; its answer's status is there. Close the answer in the end, whatever happened.
@@ -44,16 +50,27 @@ class Http:
         return await (await self._connect()).begin(request)
 
     def close(self) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
         for answer in list(self._open):
             answer.abort()
 
     async def _connect(self) -> "Answer":
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            _, answer = await loop.create_unix_connection(
-                lambda: Answer(self._open, self._idle, self._silence_timeout_s), self._socket
-            )
+            _, answer = await loop.create_unix_connection(lambda: Answer(self._open, self._idle), self._socket)
+        if self._sweep is None:
+            self._look_for_silence()
         return answer
+
+    def _look_for_silence(self) -> None:
+        """Look after them all together: a timer for each request would cost more than what it guards."""
+        loop = asyncio.get_running_loop()
+        for answer in list(self._open):
+            answer.give_up_if_silent_since(loop.time() - self._silence_timeout_s)
+        self._sweep = None
+        if self._open:
+            self._sweep = loop.call_later(self._silence_timeout_s / _LOOKS, self._look_for_silence)
 
 
 class Answer(asyncio.Protocol):
@@ -61,12 +78,10 @@ class Answer(asyncio.Protocol):
 
     status: int
 
-    def __init__(self, opened: "set[Answer]", idle: "list[Answer]", silence_timeout_s: float) -> None:
+    def __init__(self, opened: "set[Answer]", idle: "list[Answer]") -> None:
         self._opened, self._idle = opened, idle
-        self._silence_timeout_s = silence_timeout_s
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._error: OSError | None = None
         self._is_complete = True  # nothing is asked
         self._is_paused = False
@@ -78,7 +93,6 @@ class Answer(asyncio.Protocol):
         self._buffered = 0
         self._has_begun = self._has_head = self._is_complete = self._is_kept = False
         self._heard_at = self._loop.time()
-        self._timer = self._loop.call_later(self._silence_timeout_s, self._look_for_silence)
         self._transport.write(request)
         try:
             while not self._has_head:
@@ -118,9 +132,6 @@ class Answer(asyncio.Protocol):
 
     def close(self) -> None:
         """Let go of the answer. One that has not come to its end is cancelled with its connection."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if self._is_complete and self._is_kept and not self._is_paused and self._error is None:
             self._idle.append(self)
         else:
@@ -191,15 +202,11 @@ class Answer(asyncio.Protocol):
         self._error = error
         self._wake()
 
-    def _look_for_silence(self) -> None:
-        """Look whether the other side has been silent too long. One whose bytes nobody reads is not."""
-        waited_s = self._loop.time() - self._heard_at
-        if self._waiter is not None and waited_s >= self._silence_timeout_s:
-            self._fail(TimeoutError(f"nothing came for {waited_s:.0f} s"))
+    def give_up_if_silent_since(self, time_s: float) -> None:
+        """Give up an answer that somebody waits for, and of which nothing has come since then."""
+        if self._waiter is not None and self._heard_at <= time_s:
+            self._fail(TimeoutError("nothing came for too long"))
             self.abort()
-        else:
-            left_s = max(self._silence_timeout_s - waited_s, self._silence_timeout_s / 10)
-            self._timer = self._loop.call_later(left_s, self._look_for_silence)
 
 
 _HEAD = b"%b %b HTTP/1.1\r\nhost: engine\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"

@@ -3,6 +3,7 @@
 The database itself counts, in the transaction of the change, whoever makes it: no process can forget to.
 """
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -49,8 +50,19 @@ class AccessVersion:
     def __init__(self, database: Path) -> None:
         self._database = database
         self._cursor: sqlite3.Cursor | None = None
+        self._known: int | None = None  # in this turn of the event loop
 
     def read(self) -> int:
+        """Ask; once in a turn of the loop, whose requests came before anything that is not seen."""
+        if self._known is None:
+            self._known = self._ask()
+            asyncio.get_running_loop().call_soon(self._forget)
+        return self._known
+
+    def _forget(self) -> None:
+        self._known = None
+
+    def _ask(self) -> int:
         if self._cursor is None:
             connection = sqlite3.connect(self._database, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
             connection.execute("PRAGMA query_only = ON")
