@@ -23,7 +23,7 @@ from server.chat.accounts import Account, Admission, Caller, OpenDoor
 from server.chat.answer import AnswerRefused, AnswerUnusable, Naming
 from server.chat.cache_salt import CacheSalts
 from server.chat.engine_errors import broken_off, describe_refusal, not_ready, not_servable, unknown_model
-from server.chat.hang_up import UntilHangUp
+from server.chat.hang_up import HangUps
 from server.chat.request import ChatRequest, read_request
 from server.chat.sending import send_error, send_stream, send_whole
 from server.chat.stream import StreamRewriter
@@ -68,6 +68,7 @@ class ChatRelay:
     salts: CacheSalts
     max_body_bytes: int
     admission: Admission = field(default_factory=OpenDoor)
+    hang_ups: HangUps = field(default_factory=HangUps)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -79,7 +80,7 @@ class ChatRelay:
             target = await self._resolve(request, caller.project_id)
             account = self.admission.admit(caller, request)
             try:
-                with UntilHangUp(receive):
+                with self.hang_ups.until(receive):
                     await self._answer(request, target, caller, account, send)
             finally:
                 account.close()
