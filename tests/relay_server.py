@@ -18,6 +18,7 @@ from server.chat.relay import ChatRelay
 from server.db.remembered import Remembered
 from server.errors import Unauthenticated
 from server.models.resolving import Servable
+from server.one_write import OneWriteProtocol
 from server.request_ids import RequestIds
 
 T = TypeVar("T")
@@ -72,7 +73,9 @@ class RelayServer:
             base_models=BaseModels((self.base,), dict.fromkeys(names, self.base)),
             max_body_bytes=self.max_body_bytes,
         )
-        config = uvicorn.Config(RequestIds(relay, organization="acme"), log_config=None, lifespan="off")
+        config = uvicorn.Config(
+            RequestIds(relay, organization="acme"), http=OneWriteProtocol, log_config=None, lifespan="off"
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()

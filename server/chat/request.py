@@ -88,8 +88,8 @@ def read_request(raw: bytes) -> ChatRequest:
     """
     body = _read_json(raw)
     model = _read_model(body)
-    if not body.keys() <= _KNOWN:
-        raise unrecognized([name for name in body if name not in _KNOWN])
+    if not body.keys() <= KNOWN:
+        raise unrecognized([name for name in body if name not in KNOWN])
     if body.get("messages") is None:
         raise missing("messages")
     given = present(body)
@@ -259,4 +259,4 @@ _WITHOUT_EFFECT: dict[str, Check] = {
     "verbosity": only(("medium",), "the models of this server have one verbosity."),
     "web_search_options": refused("There is no web search here. Leave it out."),
 }
-_KNOWN = frozenset({"model", "messages", *_PASSED_ON, *_WITHOUT_EFFECT})
+KNOWN = frozenset({"model", "messages", *_PASSED_ON, *_WITHOUT_EFFECT})
