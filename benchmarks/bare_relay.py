@@ -30,7 +30,7 @@ class BareRelay:
                 length = _LENGTH.search(head)
                 body = await reader.readexactly(int(length[1])) if length else b""
                 await self._relay(head + body, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, OSError):
             writer.close()
 
     async def _relay(self, request: bytes, client: asyncio.StreamWriter) -> None:

@@ -49,6 +49,15 @@ def bare(home: Path) -> Iterator[tuple[Served, Target]]:
 
 
 @contextmanager
+def nothing(home: Path) -> Iterator[tuple[Served, Target]]:
+    """No relay: the mock engine itself, on a port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    with run("benchmarks.mock_engine", "--uds", str(home / "engine.sock"), "--port", str(port)) as process:
+        yield Served(process.pid, port), ready(Target(port, MODEL, "nobody asks"))
+
+
+@contextmanager
 def run(*module: str, pass_fds: tuple[int, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
     """Run `python -m MODULE …` until it is no longer needed."""
     process = subprocess.Popen([sys.executable, "-m", *module], pass_fds=pass_fds)
