@@ -7,13 +7,13 @@ through the allowlist of `answer`.
 """
 
 import re
-from typing import Any
 
+import msgspec
 import orjson
 
 from inference.sse import EventSplitter
 from server.chat.accounts import Usage
-from server.chat.answer import AnswerRefused, AnswerUnusable, Json, Naming, chunk_head, read_usage, rewrite_chunk
+from server.chat.answer import AnswerUnusable, Chunk, Naming, read_chunk, read_usage, write_chunk
 
 _DONE = b"[DONE]"
 _PLAIN = re.compile(
@@ -64,11 +64,10 @@ class StreamRewriter:
 
     def so_far(self) -> Usage | None:
         """Count what was given on, by the engine's own numbers; None before any."""
-        if self.usage is not None or not self._usages:
+        if self.usage is not None:
             return self.usage
-        try:
-            counts = [read_usage(orjson.loads(usage)) for usage in self._usages.values()]
-        except (KeyError, TypeError, ValueError, AttributeError):
+        counts = [count for usage in self._usages.values() if (count := read_usage(usage)) is not None]
+        if not counts:
             return None
         return Usage(counts[0].prompt_tokens, sum(count.completion_tokens for count in counts))
 
@@ -78,33 +77,27 @@ class StreamRewriter:
                 raise AnswerUnusable("the engine's stream ended without saying what it came to")
             self.is_done = True
             return b"data: [DONE]\n\n"
-        try:
-            event = orjson.loads(payload)
-            if "error" in event:
-                raise AnswerRefused(int(event["error"].get("code") or 500), payload)
-            written = rewrite_chunk(event, self._naming, wants_usage=self._wants_usage)
-            if event["choices"]:
-                self._learn(payload, event)
-            elif event.get("usage"):
-                self.usage = read_usage(event["usage"])
+        chunk = read_chunk(payload, self._naming)
+        if chunk.usage:
+            if chunk.choices:
+                self._usages[b"%d" % chunk.choices[0].index] = orjson.dumps(msgspec.to_builtins(chunk.usage))
+            else:
+                self.usage = chunk.usage.read()
                 if not self._wants_usage:
                     return b""
-            return b"data: " + written + b"\n\n"
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise AnswerUnusable("the engine's stream has another form than expected") from error
+        if self._head is None:
+            self._learn(payload, chunk)
+        return b"data: " + write_chunk(chunk, self._naming.asked, wants_usage=self._wants_usage) + b"\n\n"
 
-    def _learn(self, payload: bytes, event: Json) -> None:
-        usage = event.get("usage")
-        if usage:
-            self._usages[b"%d" % event["choices"][0]["index"]] = orjson.dumps(usage)
-        if self._head is None and (head := _find_head(payload, event)) is not None:
-            self._head = head
-            written = orjson.dumps(chunk_head(event["id"], event["created"], self._naming.asked))
-            self._written_head = b"data: " + written[:-1] + b',"choices":[{"index":'
+    def _learn(self, payload: bytes, chunk: Chunk) -> None:
+        self._head = _find_head(payload)
+        bare = Chunk(id=chunk.id, object="", created=chunk.created, model="", choices=[])
+        written = write_chunk(bare, self._naming.asked, wants_usage=False)
+        self._written_head = b"data: " + written[: written.rindex(b"]")] + b'{"index":'
 
 
-def _find_head(payload: bytes, event: dict[str, Any] | Json) -> bytes | None:
-    """Give the bytes before the first choice, if they say what the four fields of every chunk are, and nothing else."""
+def _find_head(payload: bytes) -> bytes | None:
+    """Give the bytes before the first choice, if they hold the four fields of every chunk and nothing else."""
     at = payload.find(b'"choices"')
     start = payload.find(b"[", at) + 1
     if payload[at:start].replace(b" ", b"") != b'"choices":[':
@@ -113,5 +106,4 @@ def _find_head(payload: bytes, event: dict[str, Any] | Json) -> bytes | None:
         said = orjson.loads(payload[:at].rstrip(b", ") + b"}")
     except ValueError:
         return None
-    known = {name: event.get(name) for name in ("id", "object", "created", "model")}
-    return payload[:start] if said == known else None
+    return payload[:start] if said.keys() == {"id", "object", "created", "model"} else None
