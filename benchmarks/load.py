@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httptools
@@ -38,21 +39,27 @@ class RefusedByRelay(Exception):
     """An answer that is no success: the figures would mean nothing."""
 
 
-def load(port: int, requests: list[bytes], connections: int) -> Seen:
-    """Have the requests answered, in order, as many at once as there are connections."""
+def load(where: int | Path, requests: list[bytes], connections: int) -> Seen:
+    """Have the requests answered, in order, as many at once as there are connections, at a port or a unix socket."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_load(port, requests, connections))
+        return runner.run(_load(where, requests, connections))
 
 
-async def _load(port: int, requests: list[bytes], connections: int) -> Seen:
+async def _load(where: int | Path, requests: list[bytes], connections: int) -> Seen:
     loop, seen = asyncio.get_running_loop(), Seen()
+
+    async def connect() -> asyncio.BaseTransport:
+        def client() -> _Client:
+            return _Client(waiting, seen, ended, len(requests))
+
+        if isinstance(where, Path):
+            return (await loop.create_unix_connection(client, str(where)))[0]
+        return (await loop.create_connection(client, "127.0.0.1", where))[0]
+
     ended: asyncio.Future[None] = loop.create_future()
     waiting = requests[::-1]
     started = time.perf_counter()
-    clients = [
-        (await loop.create_connection(lambda: _Client(waiting, seen, ended, len(requests)), "127.0.0.1", port))[0]
-        for _ in range(min(connections, len(requests)))
-    ]
+    clients = [await connect() for _ in range(min(connections, len(requests)))]
     await asyncio.wait_for(ended, 600)
     seen.taken_s = time.perf_counter() - started
     for client in clients:

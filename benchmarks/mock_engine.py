@@ -93,7 +93,10 @@ def _events(asked: _Json) -> list[bytes]:
     """The stream, each event as one chunk of HTTP, the end of the body with the last."""
     options = asked.get("stream_options") or {}
     base = {"id": _ID, "object": "chat.completion.chunk", "created": 1_700_000_000, "model": asked["model"]}
-    deltas: list[_Json] = [{"role": "assistant", "content": ""}, *({"content": f" word{i % 7}"} for i in range(_CHUNKS + 1))]
+    deltas: list[_Json] = [
+        {"role": "assistant", "content": ""},
+        *({"content": f" word{i % 7}"} for i in range(_CHUNKS + 1)),
+    ]
     events: list[_Json] = []
     for index, delta in enumerate(deltas):
         is_last = index == len(deltas) - 1

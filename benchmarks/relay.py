@@ -53,7 +53,9 @@ def main(rounds: int = _ROUNDS) -> None:
         _say("added time to the first byte", peer.first_byte_s - direct.first_byte_s, "ours", added, who="LiteLLM")
     for name in costs.keys() - {"nothing"}:
         cost = costs[name]
-        print(f"relay, {name}: {cost.requests_per_cpu_s:.0f} requests per second of one core, {cost.requests_per_s:.0f}/s")
+        print(
+            f"relay, {name}: {cost.requests_per_cpu_s:.0f} requests per second of one core, {cost.requests_per_s:.0f}/s"
+        )
 
 
 def _measure_all(contenders: dict[str, Contender], rounds: int) -> dict[str, Cost]:

@@ -1,6 +1,7 @@
 """Server-sent events as engines write them: `data: …` and an empty line."""
 
 DONE = b"data: [DONE]"
+_BEGINNING, _END = b"data: ", b"\n\n"
 _TAIL_BYTES = 64
 
 
@@ -14,10 +15,12 @@ class EventSplitter:
         """Give the payloads (what follows `data: `) that are complete with this chunk."""
         if self._rest:
             chunk = self._rest + chunk
+        elif chunk.find(_END) == len(chunk) - 2 and chunk.startswith(_BEGINNING) and b"\r" not in chunk:
+            return [chunk[6:-2]]  # one event, as it nearly always is
         if b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n")
-        *events, self._rest = chunk.split(b"\n\n")
-        return [event[6:] for event in events if event.startswith(b"data: ")]
+        *events, self._rest = chunk.split(_END)
+        return [event[6:] for event in events if event.startswith(_BEGINNING)]
 
 
 class EndWatch:

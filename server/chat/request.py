@@ -92,13 +92,15 @@ def read_request(raw: bytes) -> ChatRequest:
         raise unrecognized([name for name in body if name not in KNOWN])
     if body.get("messages") is None:
         raise missing("messages")
-    given = present(body)
-    for name in _WITHOUT_EFFECT.keys() & given.keys():
-        _WITHOUT_EFFECT[name](given[name], name)
-    fields: JsonObject = {"messages": read_messages(given["messages"])}
-    for name in given:
-        if (check := _PASSED_ON.get(name)) is not None and (value := check(given[name], name)) is not None:
-            fields[name] = value
+    fields: JsonObject = {"messages": read_messages(body["messages"])}
+    for name, given in body.items():
+        if given is None:
+            continue  # OpenAI takes an explicit null for an absent field
+        if (check := _PASSED_ON.get(name)) is not None:
+            if (value := check(given, name)) is not None:
+                fields[name] = value
+        elif (check := _WITHOUT_EFFECT.get(name)) is not None:
+            check(given, name)
     _check_together(fields)
     options = fields.pop("stream_options", None) or {}
     stream = bool(fields.get("stream"))

@@ -17,10 +17,8 @@ from server.chat.answer import AnswerUnusable, Chunk, Naming, read_chunk, read_u
 
 _DONE = b"[DONE]"
 _PLAIN = re.compile(
-    rb'\{"index": ?(\d{1,4}), ?"delta": ?\{"content": ?'
-    rb'("[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+")'
-    rb'\}, ?"logprobs": ?null, ?"finish_reason": ?null(?:, ?"token_ids": ?(?:null|\[[0-9, ]*+\]))?\}\]'
-    rb'(?:, ?"usage": ?(null|\{[^{}]*+\}))?\}'
+    rb'\{"index":(\d{1,4}),"delta":\{"content":("[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+")\},'
+    rb'"logprobs":null,"finish_reason":null(?:,"token_ids":(?:null|\[[0-9,]*+\]))?\}\](?:,"usage":(null|\{[^{}]*+\}))?\}'
 )
 _BETWEEN = b',"delta":{"content":'
 _END = b'},"logprobs":null,"finish_reason":null}]}\n\n'
