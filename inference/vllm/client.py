@@ -75,7 +75,7 @@ class VllmClient:
         if answer.status == 200:
             return answer
         try:
-            raise EngineRefusal(answer.status, await answer.read(_MAX_ERROR_BYTES))
+            raise EngineRefusal(answer.status, (await answer.read())[:_MAX_ERROR_BYTES])
         except OSError as error:
             raise unavailable(error) from error
         finally:
