@@ -20,11 +20,11 @@ from server.base_models import BaseModels, load_base_models
 from server.db.engine import open_database
 from server.db.migrate import migrate
 from server.db.system_session import system_session
-from server.fine_tuning.adapter_check import AdapterCheck
+from server.fine_tuning.dry_runs.estimating import delete_leftovers
 from server.fine_tuning.estimates.estimate import Planning
 from server.fine_tuning.estimates.prices import load_prices
 from server.fine_tuning.estimates.room import find_room
-from server.fine_tuning.estimating import delete_leftovers
+from server.fine_tuning.publishing.adapter_check import AdapterCheck
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import Launcher
 from server.launchers.local_process import LocalProcessLauncher

@@ -11,7 +11,7 @@ from inference.engine import AdapterRef, AdapterRejected, EngineRefusal, EngineU
 from inference.fake_engine import FakeEngine
 from inference.vllm.process import UnixConnection, is_ready
 from server.chat.control import ControlApp
-from server.fine_tuning.adapter_check import AdapterCheck
+from server.fine_tuning.publishing.adapter_check import AdapterCheck
 from tests.adapter_files import write_adapter
 
 

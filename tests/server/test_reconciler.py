@@ -12,10 +12,10 @@ from sqlmodel import select
 from inference.engine import AdapterRejected, EngineUnavailable
 from server.db.system_session import system_session
 from server.db.tables import FileRow, FineTunedModelRow, JobRow
-from server.fine_tuning import training
 from server.fine_tuning.leases import LeaseLost
-from server.fine_tuning.reconciler import Reconciler
+from server.fine_tuning.running import stage as training
 from server.fine_tuning.stages import Stage
+from server.fine_tuning.worker.reconciler import Reconciler
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import (
     Exited,

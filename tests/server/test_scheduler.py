@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.fine_tuning.scheduler import Free, QueuedJob, jobs_to_start
+from server.fine_tuning.worker.scheduler import Free, QueuedJob, jobs_to_start
 
 
 def queue(*names: str) -> list[QueuedJob]:

@@ -12,7 +12,7 @@ from server.bootstrap import Services, build_services
 from server.db.project_session import project_session
 from server.db.system_session import system_session
 from server.db.tables import JobRow
-from server.fine_tuning.succession import Lineage, successors, take_over_names
+from server.fine_tuning.publishing.succession import Lineage, successors, take_over_names
 from server.ids import ProjectId
 from server.models.repository import add_fine_tuned_model, list_aliases, set_alias_of
 from server.vocabulary import JobStatus

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlmodel import Session
 
 from server.db.tables import JobRow
-from server.fine_tuning import training_spec
+from server.fine_tuning.estimates.planned import Planned, keep_planned, planned_of
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
 from server.fine_tuning.job_files import data_files
 from server.fine_tuning.leases import owned, report_of
@@ -23,12 +23,12 @@ from server.fine_tuning.lifecycle import (
     apply,
     conclude,
 )
-from server.fine_tuning.out_of_memory import after_out_of_memory
-from server.fine_tuning.outcome import is_for_clients
-from server.fine_tuning.planned import Planned, keep_planned, planned_of
-from server.fine_tuning.publishing import add_checkpoint, name_model, publish_files, rank_of
+from server.fine_tuning.publishing.outcome import is_for_clients
+from server.fine_tuning.publishing.stage import add_checkpoint, name_model, publish_files, rank_of
+from server.fine_tuning.running import training_spec
+from server.fine_tuning.running.out_of_memory import after_out_of_memory
+from server.fine_tuning.running.watching import JobWatch
 from server.fine_tuning.stages import Stage
-from server.fine_tuning.watching import JobWatch
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import LaunchRefused, LaunchRequest, Lost, RunHandle, Running, RunState
 from server.models.names import FineTunedModelName

@@ -11,11 +11,11 @@ from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow
 from server.fine_tuning.job_changes import add_event, fail, move
 from server.fine_tuning.leases import checkpoints_of, find_model, get_project, metrics_of, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, metrics_data
-from server.fine_tuning.outcome import result_events, result_step, steps_to_keep
-from server.fine_tuning.recording import add_record
-from server.fine_tuning.result_file import RESULT_FILENAME, step_metrics_csv
+from server.fine_tuning.publishing.outcome import result_events, result_step, steps_to_keep
+from server.fine_tuning.publishing.recording import add_record
+from server.fine_tuning.publishing.result_file import RESULT_FILENAME, step_metrics_csv
+from server.fine_tuning.publishing.succession import take_over_names
 from server.fine_tuning.stages import Stage
-from server.fine_tuning.succession import take_over_names
 from server.fine_tuning.worker_services import WorkerServices
 from server.ids import new_checkpoint_id, new_file_id
 from server.models.names import FineTunedModelName, new_model_name, parse_model_name

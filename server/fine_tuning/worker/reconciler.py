@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from inference.engine import EngineUnavailable
 from server.db.tables import JobRow
-from server.fine_tuning import pausing, publishing, training, validating
+from server.fine_tuning.estimates.planned import planned_of
 from server.fine_tuning.job_changes import fail
 from server.fine_tuning.leases import (
     LeaseLost,
@@ -23,9 +23,12 @@ from server.fine_tuning.leases import (
     owned,
 )
 from server.fine_tuning.lifecycle import Fail, is_terminal
-from server.fine_tuning.planned import planned_of
-from server.fine_tuning.scheduler import Free, QueuedJob, jobs_to_start
+from server.fine_tuning.publishing import stage as publishing
+from server.fine_tuning.running import stage as training
 from server.fine_tuning.stages import Stage
+from server.fine_tuning.validating import stage as validating
+from server.fine_tuning.worker import pausing
+from server.fine_tuning.worker.scheduler import Free, QueuedJob, jobs_to_start
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import NoCapacity, RunHandle
 from server.storage.blob_store import BlobStoreFull

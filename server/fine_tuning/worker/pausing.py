@@ -9,9 +9,9 @@ from server.db.tables import JobRow
 from server.fine_tuning.job_changes import add_event, fail
 from server.fine_tuning.leases import has_checkpoint, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
-from server.fine_tuning.publishing import add_checkpoint, name_model, publish_files, rank_of
+from server.fine_tuning.publishing.stage import add_checkpoint, name_model, publish_files, rank_of
+from server.fine_tuning.running.stage import ReportedCheckpoint, apply_new_events, find_checkpoint, find_run, last_words
 from server.fine_tuning.stages import Stage
-from server.fine_tuning.training import ReportedCheckpoint, apply_new_events, find_checkpoint, find_run, last_words
 from server.fine_tuning.worker_services import WorkerServices
 from server.models.names import parse_model_name
 from server.vocabulary import EventLevel, JobStatus
