@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from inference.vllm.process import is_ready
 from server.child import Child
+from server.engine_member import Member, is_deaf
 from server.fine_tuning.placing import decide, read_facts
 from server.placement.facts import EngineFacts, EngineState, Why
 from server.placement.plan import Plan
@@ -18,8 +19,6 @@ from server.placement.sizing import Placement
 from server.placement.standing import Standing
 from server.starting import ServeFailed, say
 
-DEAF_S = 60.0  # an engine that was ready and does not answer for this long is started anew
-_PROBE_READY_EVERY_S = 5.0
 _START_DEATHS = 3  # in a row, of an engine that was never ready
 _DEATHS = 5  # in a row, of one that was
 _TERM_S = 10.0  # from asking an engine to end to killing it
@@ -33,40 +32,6 @@ class Pace:
     probe_starting_s: float = 0.3
     notice_s: float = 2.0  # until every API process knows that it takes no more, and has said what it still gives
     drain_s: float = 30.0  # for the answers under way; then they are cut
-
-
-@dataclass(eq=False)
-class Member:
-    """One base model's engine process."""
-
-    base_model: str
-    child: Child
-    socket: Path
-    standing: Standing = field(default_factory=lambda: Standing(EngineState.STOPPED, 0.0, Why.NEW))
-    was_ready: bool = False  # since the service started
-    probed_at: float = 0.0  # monotonic, like the others
-    answered_at: float = 0.0
-    told_to_stop_at: float | None = None
-    is_saved: bool = True
-
-    def is_probe_due(self, starting_s: float) -> bool:
-        is_starting = self.standing.state is EngineState.STARTING
-        every_s = starting_s if is_starting else _PROBE_READY_EVERY_S
-        return self.child.process is not None and time.monotonic() - self.probed_at >= every_s
-
-    def stand(self, state: EngineState, now: float, **changes: object) -> None:
-        self.standing = replace(self.standing, state=state, since=now, **changes)  # type: ignore[arg-type]
-        self.is_saved = False
-
-
-def is_deaf(*, now: float, started_at: float, answered_at: float, start_timeout_s: float) -> bool:
-    """Whether an engine that does not answer `now` is to be started anew. Monotonic seconds.
-
-    One that has answered since its start gets a minute; one that has not, the time it may take to start.
-    """
-    if answered_at > started_at:
-        return now - answered_at > DEAF_S
-    return now - started_at > start_timeout_s
 
 
 class EnginePool:

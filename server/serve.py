@@ -15,7 +15,8 @@ from inference.vllm.process import free_socket
 from server.bootstrap import Services, build_engine_commands, build_services
 from server.child import Child, ChildCommand
 from server.db.engine import open_database
-from server.engine_pool import EnginePool, Member, tail
+from server.engine_member import Member
+from server.engine_pool import EnginePool, tail
 from server.guard import LIFELINE_VARIABLE
 from server.settings import Settings
 from server.starting import (

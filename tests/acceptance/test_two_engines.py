@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from tests.acceptance.jobs import TASK, create_job, small_file, wait_until_ended
+from tests.acceptance.jobs import TASK, create_job, small_file, wait_for_step, wait_until_ended
 from tests.service import ROOT, Service
 
 FIRST, SECOND = "first", "second"
@@ -45,9 +45,13 @@ def test_one_engine_makes_way_for_the_other_and_both_for_a_job(service: Service)
         seconds = {"second, first stopped": timed(client, SECOND)}
         assert said(service) == {FIRST: "stopped: made way for another", SECOND: "ready"}
 
-        job = create_job(client, small_file(20), model=SECOND, n_epochs=1, batch_size=4)
-        service.wait_for(lambda: service.processes("trainer"), "the trainer")
-        service.wait_for(lambda: client.fine_tuning.jobs.retrieve(job.id).status == "running", "the job to train")
+        job = create_job(client, small_file(80), model=SECOND, n_epochs=6, batch_size=1)
+        wait_for_step(service, client, job)
+        assert not service.processes("engine")
+        service.kill_parent()
+        service.assert_no_orphans()
+        service.start()
+        wait_for_step(service, client, job, beyond=20)
         assert not service.processes("engine")
         assert service.is_ready()
         waited = threading.Thread(target=lambda: seconds.update({"while a job trains": timed(client, SECOND)}))

@@ -16,7 +16,8 @@ from server.db.engine import open_database, writing
 from server.db.migrate import migrate
 from server.db.system_session import system_session
 from server.db.tables import JobRow, ProjectRow
-from server.engine_pool import EnginePool, Member, Pace
+from server.engine_member import Member
+from server.engine_pool import EnginePool, Pace
 from server.fine_tuning.placing import admit
 from server.fine_tuning.stages import Stage
 from server.launchers.launcher import NoCapacity

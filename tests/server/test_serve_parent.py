@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.engine_pool import is_deaf
+from server.engine_member import is_deaf
 
 
 @pytest.mark.parametrize(
