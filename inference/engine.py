@@ -28,6 +28,7 @@ class EngineRequest:
 class EngineHealth:
     ready: bool
     detail: str  # for humans; safe to show
+    is_wanted: bool = True  # False: it is away by plan, and comes when it is asked or due
 
 
 class EngineError(Exception):
@@ -35,7 +36,9 @@ class EngineError(Exception):
 
 
 class EngineUnavailable(EngineError):
-    """The engine is not there, or not ready; the same request may succeed later."""
+    """The engine is not there, or not ready; the same request may succeed later. The message is safe to show."""
+
+    retry_after_s: int | None = None  # when, as far as can be told
 
 
 class AdapterRejected(EngineError):

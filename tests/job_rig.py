@@ -68,6 +68,7 @@ class Rig:
             launcher=launcher,
             adapters=self.gate,
             planning=services.planning,
+            placement=services.placement,
             clock=self.clock,
         )
         caller = services.authenticator.authenticate([(b"authorization", b"Bearer test key")])

@@ -140,7 +140,7 @@ class ChatRelay:
         except AnswerRefused as refused:
             raise describe_refusal(EngineRefusal(refused.status, refused.body), target.base) from refused
         except EngineUnavailable as error:
-            raise not_ready() from error
+            raise not_ready(error) from error
         except AnswerUnusable as error:
             raise broken_off() from error
         except AdapterRejected as error:

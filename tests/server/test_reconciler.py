@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from threading import Event, Thread
 
@@ -27,6 +28,10 @@ from server.launchers.launcher import (
     RunState,
 )
 from server.launchers.local_process import LocalProcessLauncher
+from server.placement.facts import EngineState, Policy, Resources, Why
+from server.placement.repository import placing, write_engine
+from server.placement.sizing import EngineSize, Placement
+from server.placement.standing import Standing
 from server.storage.blob_store import BlobKey
 from server.vocabulary import FilePurpose, JobStatus
 from tests.factories import make_file
@@ -533,6 +538,36 @@ def test_jobs_wait_for_their_turn(make_rig: MakeRig) -> None:
         rig.tick()
     assert order == [job.id for job in jobs]
     assert {rig.job(job).status for job in jobs} == {JobStatus.SUCCEEDED}
+
+
+def test_where_gpus_are_separate_a_trainer_sees_one_and_another_the_next(make_rig: MakeRig) -> None:
+    launcher, _ = playing({})
+    rig = make_rig(launcher, max_running_jobs=2)
+    resources = Resources(2, {0: None}, {1: 10**12, 2: 10**12})
+    rig.worker = replace(rig.worker, placement=Placement(Policy.SEPARATE, resources))
+    rig.restart()
+    jobs = [rig.make_job() for _ in range(2)]
+    for job in jobs:
+        rig.finish(job)
+    trained = [request.environment for request in launcher.launched if request.task == "train"]
+    assert trained == [{"CUDA_VISIBLE_DEVICES": "1"}, {"CUDA_VISIBLE_DEVICES": "2"}]
+
+
+def test_where_they_take_turns_no_job_starts_while_an_engine_is_there(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    sizes = (EngineSize("tunesmith-demo", 1),)
+    rig.worker = replace(rig.worker, placement=Placement(Policy.YIELD, rig.services.placement.resources, sizes=sizes))
+    rig.restart()
+    with placing(rig.services.database, write=True) as session:
+        write_engine(session, "tunesmith-demo", Standing(EngineState.STOPPING, rig.clock.now, Why.TRAINING))
+    job = rig.make_job()
+    rig.work_until(lambda: rig.job(job).status == JobStatus.QUEUED)
+    for _ in range(5):
+        rig.tick()
+    assert rig.job(job).status == JobStatus.QUEUED
+    with placing(rig.services.database, write=True) as session:
+        write_engine(session, "tunesmith-demo", Standing(EngineState.STOPPED, rig.clock.now, Why.TRAINING))
+    assert rig.finish(job).status == JobStatus.SUCCEEDED
 
 
 def test_the_files_of_a_deleted_model_go_once_the_engine_has_forgotten_it(make_rig: MakeRig) -> None:

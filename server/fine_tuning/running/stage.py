@@ -23,6 +23,7 @@ from server.fine_tuning.lifecycle import (
     apply,
     conclude,
 )
+from server.fine_tuning.placing import admit
 from server.fine_tuning.publishing.outcome import is_for_clients
 from server.fine_tuning.publishing.stage import add_checkpoint, name_model, publish_files, rank_of
 from server.fine_tuning.running import training_spec
@@ -47,6 +48,7 @@ def begin_attempt(services: WorkerServices, job: JobRow) -> None:
     now = services.clock()
     with owned(services.database, job) as (session, current):
         if current.status == JobStatus.QUEUED:
+            admit(session, current, services.placement, now)
             move(current, JobStatus.RUNNING)
         current.attempt += 1
         current.stage = Stage.LAUNCH
@@ -71,7 +73,7 @@ def launch(services: WorkerServices, job: JobRow) -> None:
     handle = None
     if failure is None:
         try:
-            handle = services.launcher.launch(LaunchRequest(run.root, "train"))
+            handle = services.launcher.launch(LaunchRequest(run.root, "train", _environment(job)))
         except LaunchRefused as error:
             failure = Fail(JobErrorCode.INTERNAL_ERROR, str(error))
     with owned(services.database, job, also_changed=True) as (session, current):
@@ -96,6 +98,10 @@ def follow(services: WorkerServices, job: JobRow) -> None:
         return
     if not isinstance(state, Running):
         _conclude(services, job, state, last_words(services.run_directory(job)))
+
+
+def _environment(job: JobRow) -> dict[str, str]:
+    return {} if job.gpu is None else {"CUDA_VISIBLE_DEVICES": str(job.gpu)}
 
 
 def apply_new_events(services: WorkerServices, job: JobRow) -> None:
