@@ -1,5 +1,6 @@
 """Whole lives of jobs, with played runs, a clock that is turned by hand, and everything else as it is."""
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable
@@ -325,6 +326,17 @@ def test_a_worker_that_is_told_to_stop_stops_its_runs_and_the_next_goes_on(
     assert (ended.status, ended.attempt, ended.crashes) == (JobStatus.SUCCEEDED, 2, 0)
     assert rig.metrics_steps(job) == list(range(1, 11))
     assert rig.messages(job).count("Fine-tuning job started") == 1
+
+
+def test_a_model_is_written_down_with_the_hash_of_its_weights(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    rig.finish(rig.make_job())
+
+    adapters = rig.services.settings.adapters
+    assert rig.models()
+    for model in rig.models():
+        weights = (adapters / model.directory / "adapter_model.safetensors").read_bytes()
+        assert model.sha256 == hashlib.sha256(weights).hexdigest()
 
 
 def test_a_model_the_engine_rejects_fails_the_job_and_leaves_nothing(make_rig: MakeRig) -> None:
