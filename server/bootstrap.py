@@ -5,18 +5,22 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
 
+from inference.base_shapes import BaseShapes, read_base_shapes
 from inference.engine import InferenceEngine
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.command import EngineCommand, EngineSettings, build_command
 from inference.vllm.engine import VllmEngine
+from inference.vllm.loading import AdapterChecks
 from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_device
 from server.auth.api_keys import ensure_default_project
 from server.auth.authenticator import Authenticator
-from server.base_models import BaseModels, load_base_models
+from server.base_models import BaseModelEntry, BaseModels, load_base_models
+from server.chat.golden_examiner import GoldenExaminer
 from server.db.engine import open_database
 from server.db.migrate import migrate
 from server.db.system_session import system_session
@@ -30,6 +34,8 @@ from server.launchers.launcher import Launcher
 from server.launchers.local_process import LocalProcessLauncher
 from server.models import repository as models
 from server.models.service import delete_adapter_files
+from server.record.base_identity import find_directory
+from server.record.manifest import find_hash
 from server.settings import Settings
 from server.storage.blob_store import BlobStore
 from server.storage.local_directory import LocalDirectory
@@ -158,9 +164,29 @@ def build_engines(settings: Settings, base_models: BaseModels) -> dict[str, Vllm
     """One engine per base model, each on its process's socket. They belong to one event loop; close them at its end."""
     limits = AdapterLimits(max_resident=settings.max_resident_adapters, max_rank=settings.max_lora_rank)
     return {
-        entry.name: VllmEngine(base_model=entry.name, socket=settings.engine_socket(index), limits=limits)
+        entry.name: VllmEngine(
+            base_model=entry.name,
+            socket=settings.engine_socket(index),
+            limits=limits,
+            checks=AdapterChecks(partial(_read_shapes, entry), GoldenExaminer()),
+        )
         for index, entry in enumerate(base_models.entries)
     }
+
+
+def _read_shapes(entry: BaseModelEntry) -> BaseShapes | None:
+    directory = find_directory(entry)
+    return None if directory is None else read_base_shapes(directory)
+
+
+def _record_hashes(services: Services) -> None:
+    """Give the models of an older version the hashes that a newer one writes down when it publishes."""
+    with system_session(services.database) as session:
+        rows = models.list_without_hash(session)
+    found = {row.name: find_hash(services.settings.adapters / row.directory) for row in rows}
+    with system_session(services.database, write=True) as session:
+        for name, sha256 in found.items():
+            models.set_hash(session, name, sha256)
 
 
 def tidy_up(services: Services) -> None:
@@ -169,6 +195,7 @@ def tidy_up(services: Services) -> None:
     sweeper.sweep_expired()
     sweeper.sweep_orphans()
     delete_leftovers(services.settings.estimates)
+    _record_hashes(services)
     with system_session(services.database) as session:
         for deleted in models.list_deleted(session):
             delete_adapter_files(session, deleted, services.settings.adapters)
