@@ -5,18 +5,22 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
 
+from inference.base_shapes import BaseShapes, read_base_shapes
 from inference.engine import InferenceEngine
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.command import EngineCommand, EngineSettings, build_command
 from inference.vllm.engine import VllmEngine
+from inference.vllm.loading import AdapterChecks
 from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_device
 from server.auth.api_keys import ensure_default_project
 from server.auth.authenticator import Authenticator
-from server.base_models import BaseModels, load_base_models
+from server.base_models import BaseModelEntry, BaseModels, load_base_models
+from server.chat.golden_examiner import GoldenExaminer
 from server.db.engine import open_database
 from server.db.migrate import migrate
 from server.db.system_session import system_session
@@ -35,6 +39,8 @@ from server.placement.facts import Policy
 from server.placement.machine import find_placement
 from server.placement.pooled_engine import PooledEngine
 from server.placement.sizing import EngineSize, Placement
+from server.record.base_identity import find_directory
+from server.record.manifest import find_hash
 from server.settings import Settings
 from server.storage.blob_store import BlobStore
 from server.storage.local_directory import LocalDirectory
@@ -181,7 +187,12 @@ def build_engines(settings: Settings, base_models: BaseModels, database: Engine)
     return {
         entry.name: PooledEngine(
             entry.name,
-            VllmEngine(base_model=entry.name, socket=settings.engine_socket(index), limits=limits),
+            VllmEngine(
+                base_model=entry.name,
+                socket=settings.engine_socket(index),
+                limits=limits,
+                checks=AdapterChecks(partial(_read_shapes, entry), GoldenExaminer()),
+            ),
             board,
             wait_s=settings.engine_wait_s,
             is_only=len(base_models.entries) == 1,
@@ -190,12 +201,28 @@ def build_engines(settings: Settings, base_models: BaseModels, database: Engine)
     }
 
 
+def _read_shapes(entry: BaseModelEntry) -> BaseShapes | None:
+    directory = find_directory(entry)
+    return None if directory is None else read_base_shapes(directory)
+
+
+def _record_hashes(services: Services) -> None:
+    """Give the models of an older version the hashes that a newer one writes down when it publishes."""
+    with system_session(services.database) as session:
+        rows = models.list_without_hash(session)
+    found = {row.name: find_hash(services.settings.adapters / row.directory) for row in rows}
+    with system_session(services.database, write=True) as session:
+        for name, sha256 in found.items():
+            models.set_hash(session, name, sha256)
+
+
 def tidy_up(services: Services) -> None:
     """Delete what no row stands for any more: expired files, deleted models, uploads and estimates that broke off."""
     sweeper = Sweeper(services.database, services.blobs, services.tokens)
     sweeper.sweep_expired()
     sweeper.sweep_orphans()
     delete_leftovers(services.settings.estimates)
+    _record_hashes(services)
     with system_session(services.database) as session:
         for deleted in models.list_deleted(session):
             delete_adapter_files(session, deleted, services.settings.adapters)

@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 
 import inference.engine
-from inference.engine import EngineRefusal
+from inference.engine import AdapterRejected, EngineRefusal
 from server.base_models import BaseModelEntry
-from server.errors import ApiError, EngineUnavailable, InvalidRequest, NotFound, PermanentFault, ServerFault
+from server.errors import ApiError, EngineUnavailable, InvalidRequest, ModelNotServable, NotFound, ServerFault
 
 _OF_THE_PROMPT = frozenset({"input_text", "input_tokens"})
 _OF_THE_COMPLETION = frozenset({"max_tokens", "max_completion_tokens"})
@@ -35,9 +35,9 @@ def unknown_model(name: str) -> NotFound:
     )
 
 
-def not_servable(name: str) -> PermanentFault:
-    return PermanentFault(
-        f"The model '{name}' cannot be served: its files are missing or damaged. Fine-tune it again, or restore them.",
+def not_servable(name: str, rejected: AdapterRejected) -> ModelNotServable:
+    return ModelNotServable(
+        f"The model '{name}' cannot be served: {rejected}. Restore its files, or fine-tune it again.",
         code="model_not_servable",
     )
 

@@ -27,6 +27,7 @@ from server.base_models import BaseModelEntry, BaseModels
 from server.chat.answer import AnswerRefused, AnswerUnusable, Naming, StreamRewriter, rewrite_answer
 from server.chat.engine_errors import broken_off, describe_refusal, not_ready, not_servable, unknown_model
 from server.chat.request import ChatRequest, read_request
+from server.chat.served_by import SERVED_BY, served_by
 from server.errors import ApiError, InvalidRequest, PayloadTooLarge
 from server.models.resolving import Servable
 
@@ -144,12 +145,12 @@ class ChatRelay:
         except AnswerUnusable as error:
             raise broken_off() from error
         except AdapterRejected as error:
-            raise await self._gone_or_broken(request.model, project_id) from error
+            raise await self._gone_or_broken(request.model, project_id, error) from error
 
-    async def _gone_or_broken(self, name: str, project_id: str) -> ApiError:
+    async def _gone_or_broken(self, name: str, project_id: str, rejected: AdapterRejected) -> ApiError:
         """A model may be deleted while it is being loaded."""
         still_there = await asyncio.to_thread(self.find_model, project_id, name)
-        return not_servable(name) if still_there is not None else unknown_model(name)
+        return not_servable(name, rejected) if still_there is not None else unknown_model(name)
 
     def _cache_salt(self, project_id: str) -> str:
         """Keep the prefix caches of projects apart; `s1:` begins no adapter's name, which the engine hashes alike."""
@@ -160,19 +161,20 @@ async def _send_whole(send: Send, forwarded: EngineRequest, target: _Target) -> 
     async with aclosing(target.engine.chat(forwarded, target.adapter)) as chunks:
         raw = b"".join([chunk async for chunk in chunks])
     body = rewrite_answer(raw, target.naming)
-    await _send_json(send, 200, body, {})
+    await _send_json(send, 200, body, {SERVED_BY: served_by(target.adapter)})
 
 
 async def _send_stream(send: Send, forwarded: EngineRequest, target: _Target, *, wants_usage: bool) -> None:
     """Send a stream. Once it has begun, a fault ends it with an error event, and never with `[DONE]`."""
     rewriter = StreamRewriter(target.naming, wants_usage=wants_usage)
+    headers = [*_STREAM_HEADERS, (SERVED_BY.encode(), served_by(target.adapter).encode())]
     has_begun = False
     try:
         async with aclosing(target.engine.chat(forwarded, target.adapter)) as chunks:
             async for chunk in chunks:
                 rewritten = rewriter.feed(chunk)
                 if not has_begun:
-                    await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
+                    await send({"type": "http.response.start", "status": 200, "headers": headers})
                     has_begun = True
                 if rewritten:
                     await send({"type": "http.response.body", "body": rewritten, "more_body": True})

@@ -221,6 +221,8 @@ class FineTunedModelRow(ProjectOwned, table=True):
     base_model: str  # the base model's own name in the settings
     directory: str  # of the adapter, relative to the home directory's adapters/
     rank: int
+    # of the adapter's weights as they were published; None: an older version published them, and they were gone since
+    sha256: str | None = None
     created_at: int
     step: int | None = None  # of a checkpoint; None: the job's final model
     deleted_at: int | None = Field(default=None, index=True)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from inference.engine import AdapterRef, EngineHealth, EngineRequest, EngineUnavailable, InferenceEngine
+from inference.report import EngineReport
 from server.placement.board import EngineBoard
 from server.placement.facts import EngineState
 from server.placement.standing import Refusal, Standing, describe, over_limit, refusal_of, retry_after_s
@@ -51,6 +52,9 @@ class PooledEngine:
             return await self._engine.health()
         is_missed = self._is_only and standing.state is EngineState.FAILED
         return EngineHealth(ready=False, detail=describe(standing), is_wanted=is_missed)
+
+    async def report(self) -> EngineReport:
+        return await self._engine.report()
 
     async def close(self) -> None:
         await self._board.close()

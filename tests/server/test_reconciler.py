@@ -1,5 +1,6 @@
 """Whole lives of jobs, with played runs, a clock that is turned by hand, and everything else as it is."""
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable
@@ -332,6 +333,17 @@ def test_a_worker_that_is_told_to_stop_stops_its_runs_and_the_next_goes_on(
     assert rig.messages(job).count("Fine-tuning job started") == 1
 
 
+def test_a_model_is_written_down_with_the_hash_of_its_weights(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    rig.finish(rig.make_job())
+
+    adapters = rig.services.settings.adapters
+    assert rig.models()
+    for model in rig.models():
+        weights = (adapters / model.directory / "adapter_model.safetensors").read_bytes()
+        assert model.sha256 == hashlib.sha256(weights).hexdigest()
+
+
 def test_a_model_the_engine_rejects_fails_the_job_and_leaves_nothing(make_rig: MakeRig) -> None:
     rig = make_rig()
     rig.gate.refusals = [AdapterRejected("the shapes do not fit")]
@@ -550,7 +562,7 @@ def test_where_gpus_are_separate_a_trainer_sees_one_and_another_the_next(make_ri
     for job in jobs:
         rig.finish(job)
     trained = [request.environment for request in launcher.launched if request.task == "train"]
-    assert trained == [{"CUDA_VISIBLE_DEVICES": "1"}, {"CUDA_VISIBLE_DEVICES": "2"}]
+    assert sorted(seen["CUDA_VISIBLE_DEVICES"] for seen in trained) == ["1", "2"]
 
 
 def test_where_they_take_turns_no_job_starts_while_an_engine_is_there(make_rig: MakeRig) -> None:

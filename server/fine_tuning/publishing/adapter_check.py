@@ -25,6 +25,7 @@ class AdapterCheck:
                 "base_model": adapter.base_model,
                 "directory": str(adapter.directory),
                 "rank": adapter.rank,
+                "sha256": adapter.sha256,
             },
         )
 
