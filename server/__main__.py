@@ -83,6 +83,10 @@ def _run(asked: argparse.Namespace, settings: Settings) -> int:
             from server.commands import models
 
             return models.run(asked, settings)
+        case "engines":
+            from server.commands import engines
+
+            return engines.run(asked, settings)
         case "import":
             from server.commands import importing
 

@@ -22,7 +22,7 @@ from server.error_answers import answer_errors
 from server.files import routes as files
 from server.fine_tuning import estimate_routes as estimates
 from server.fine_tuning import routes as fine_tuning
-from server.fine_tuning.estimating import EstimateDesk
+from server.fine_tuning.dry_runs.estimating import EstimateDesk
 from server.idempotency.running import RunningKeys
 from server.limits import JsonBodies
 from server.models import alias_routes as model_aliases

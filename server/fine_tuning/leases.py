@@ -40,7 +40,11 @@ def claim_all(engine: Engine) -> None:
 def jobs_that_need_a_worker(engine: Engine) -> Sequence[JobRow]:
     """Those that are on their way, and others whose run is not gone yet; oldest first."""
     with system_session(engine) as session:
-        return session.exec(select(JobRow).where(_needs_a_worker()).order_by(col(JobRow.seq))).all()
+        return rows_that_need_a_worker(session)
+
+
+def rows_that_need_a_worker(session: Session) -> Sequence[JobRow]:
+    return session.exec(select(JobRow).where(_needs_a_worker()).order_by(col(JobRow.seq))).all()
 
 
 @contextmanager

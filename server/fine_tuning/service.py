@@ -13,10 +13,10 @@ from server.errors import InvalidRequest, NotFound
 from server.fine_tuning import repository
 from server.fine_tuning.asked_files import find_mixed_in_files, find_usable_file
 from server.fine_tuning.data_options import build_selection
-from server.fine_tuning.estimating import Question
+from server.fine_tuning.dry_runs.estimating import Question
 from server.fine_tuning.job_changes import add_event, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
-from server.fine_tuning.parent import read_lora
+from server.fine_tuning.publishing.parent import read_lora
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.fine_tuning.stages import Stage
 from server.ids import new_job_id

@@ -20,7 +20,7 @@ from server.db.system_session import system_session
 from server.db.tables import JobReportRow, JobRow
 from server.files.service import delete_file
 from server.fine_tuning.data_options import wanted_selection
-from server.fine_tuning.report_page import render
+from server.fine_tuning.reports.page import render
 from server.fine_tuning.schemas import JobReport
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import Exited

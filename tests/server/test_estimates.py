@@ -17,9 +17,9 @@ from server.bootstrap import build_services, tidy_up
 from server.db.system_session import system_session
 from server.db.tables import JobReportRow, JobRow
 from server.errors import Busy, InvalidRequest
+from server.fine_tuning.dry_runs.estimating import EstimateDesk, Question, delete_leftovers
+from server.fine_tuning.dry_runs.sampling import Portion
 from server.fine_tuning.estimates.layers import lora_parameters
-from server.fine_tuning.estimating import EstimateDesk, Question, delete_leftovers
-from server.fine_tuning.sampling import Portion
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import Exited, LaunchRequest, Lost, RunHandle, Running, RunState
 from server.storage.blob_store import BlobKey

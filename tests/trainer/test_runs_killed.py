@@ -17,7 +17,7 @@ import pytest
 from trainer_runs import assistant, events, make_run, make_spec, progress, user, write_lines
 
 from server.fine_tuning.lifecycle import JobProgress, apply
-from server.fine_tuning.outcome import is_for_clients, result_events
+from server.fine_tuning.publishing.outcome import is_for_clients, result_events
 from trainer.__main__ import train
 from trainer.contract.checkpoint import find_newest_checkpoint
 from trainer.contract.events import CheckpointSaved, Progress, Succeeded

@@ -6,13 +6,13 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 
 from sqlalchemy.exc import DBAPIError
 
 from inference.engine import EngineUnavailable
 from server.db.tables import JobRow
-from server.fine_tuning import pausing, publishing, training, validating
 from server.fine_tuning.job_changes import fail
 from server.fine_tuning.leases import (
     LeaseLost,
@@ -23,11 +23,16 @@ from server.fine_tuning.leases import (
     owned,
 )
 from server.fine_tuning.lifecycle import Fail, is_terminal
-from server.fine_tuning.planned import planned_of
-from server.fine_tuning.scheduler import Free, QueuedJob, jobs_to_start
+from server.fine_tuning.placing import decide, job_facts, read_facts
+from server.fine_tuning.publishing import stage as publishing
+from server.fine_tuning.running import stage as training
 from server.fine_tuning.stages import Stage
+from server.fine_tuning.validating import stage as validating
+from server.fine_tuning.worker import pausing
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import NoCapacity, RunHandle
+from server.placement.facts import JobFacts
+from server.placement.repository import placing
 from server.storage.blob_store import BlobStoreFull
 from server.vocabulary import JobErrorCode, JobStatus
 
@@ -101,28 +106,18 @@ class Reconciler:
             future.result()
 
     def _choose(self, jobs: Sequence[JobRow], now: float) -> set[str]:
-        running = [job for job in jobs if job.status == JobStatus.RUNNING]
-        queued = [
-            QueuedJob(
-                job.id,
-                job.project_id,
-                job.seq,
-                not_before=max(job.not_before, self._not_before.get(job.id, 0.0)),
-                needed_bytes=planned_of(job).needed_bytes,
-            )
-            for job in jobs
-            if _waits_for_its_turn(job) and job.id not in self._acting
-        ]
-        starting = [job for job in jobs if _waits_for_its_turn(job) and job.id in self._acting]
-        ending = [job for job in jobs if job.status != JobStatus.RUNNING and _has_a_run(job)]
-        room = self._services.planning.room
-        free = Free(
-            slots=self._services.settings.max_running_jobs - len(running) - len(starting),
-            available_bytes=None if room is None else room.available_bytes,
-            admitted_bytes=tuple(planned_of(job).needed_bytes for job in [*running, *starting, *ending]),
-        )
-        counts = Counter(job.project_id for job in running)
-        return set(jobs_to_start(queued, dict(counts), free=free, now=now))
+        facts = [self._facts(job) for job in jobs]
+        placement = self._services.placement
+        with placing(self._services.database) as session:
+            known = read_facts(session, placement, now, facts)
+        return {start.job_id for start in decide(placement, known, now).start_jobs}
+
+    def _facts(self, job: JobRow) -> JobFacts:
+        """As its row says, and as it is here: one that is just being started does not wait any more."""
+        facts = job_facts(job)
+        if facts.waits and job.id in self._acting:
+            return replace(facts, waits=False, has_slot=True, holds_memory=True)
+        return replace(facts, not_before=max(facts.not_before, self._not_before.get(job.id, 0.0)))
 
     def _act_safely(self, job: JobRow) -> None:
         """One job's fault is not another's: log it, wait, try again, and in the end fail the job."""
@@ -197,11 +192,6 @@ class Reconciler:
 
 def _waits_for_its_turn(job: JobRow) -> bool:
     return job.status == JobStatus.QUEUED and job.stage == Stage.START
-
-
-def _has_a_run(job: JobRow) -> bool:
-    """Whether a trainer may still hold memory for a job that is paused or has ended."""
-    return job.stage != Stage.CHECK and job.run_handle is not None
 
 
 def _is_of_the_machine(fault: Exception) -> bool:

@@ -10,8 +10,8 @@ from server.db.tables import JobRow
 from server.fine_tuning.data_options import MAX_MIXED_IN, mixed_in_files, wanted_selection
 from server.fine_tuning.data_report import DataReport
 from server.fine_tuning.estimates.estimate import Judgement, build_estimate, judge, longest_after_cutting
+from server.fine_tuning.estimates.planned import Planned, keep_planned
 from server.fine_tuning.estimates.schemas import Estimate
-from server.fine_tuning.findings import failure_of, named, warnings
 from server.fine_tuning.hyperparameters import (
     BaseModelInfo,
     DatasetStats,
@@ -23,12 +23,12 @@ from server.fine_tuning.job_changes import add_event, base_not_offered, fail, mo
 from server.fine_tuning.job_files import data_files
 from server.fine_tuning.leases import measured_runs, owned, report_of
 from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
-from server.fine_tuning.parent import read_lora, stage_parent
-from server.fine_tuning.planned import Planned, keep_planned
-from server.fine_tuning.selection_events import selection_events
+from server.fine_tuning.publishing.parent import read_lora, stage_parent
+from server.fine_tuning.running.training_spec import source_of
+from server.fine_tuning.running.watching import foretell
 from server.fine_tuning.stages import Stage
-from server.fine_tuning.training_spec import source_of
-from server.fine_tuning.watching import foretell
+from server.fine_tuning.validating.findings import failure_of, named, warnings
+from server.fine_tuning.validating.selection_events import selection_events
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import Exited, LaunchRequest, RunHandle, Running
 from server.storage.blob_store import BlobKey

@@ -6,20 +6,23 @@ from typing import Any
 
 from sqlmodel import Session
 
+from inference.adapter_config import CONFIG
+from inference.adapter_files import WEIGHTS
 from inference.engine import AdapterRef, AdapterRejected
 from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow
 from server.fine_tuning.job_changes import add_event, fail, move
 from server.fine_tuning.leases import checkpoints_of, find_model, get_project, metrics_of, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, metrics_data
-from server.fine_tuning.outcome import result_events, result_step, steps_to_keep
-from server.fine_tuning.recording import add_record
-from server.fine_tuning.result_file import RESULT_FILENAME, step_metrics_csv
+from server.fine_tuning.publishing.outcome import result_events, result_step, steps_to_keep
+from server.fine_tuning.publishing.recording import add_record
+from server.fine_tuning.publishing.result_file import RESULT_FILENAME, step_metrics_csv
+from server.fine_tuning.publishing.succession import take_over_names
 from server.fine_tuning.stages import Stage
-from server.fine_tuning.succession import take_over_names
 from server.fine_tuning.worker_services import WorkerServices
 from server.ids import new_checkpoint_id, new_file_id
 from server.models.names import FineTunedModelName, new_model_name, parse_model_name
 from server.models.repository import add_fine_tuned_model
+from server.record.hashes import sha256
 from server.storage.blob_store import BlobInfo, BlobKey
 from server.vocabulary import FilePurpose, JobErrorCode, JobStatus
 from trainer.contract.checkpoint import publish_directory
@@ -27,7 +30,7 @@ from trainer.contract.events import CheckpointSaved, Succeeded
 from trainer.contract.golden import GOLDEN_SAMPLES
 from trainer.contract.run_directory import read_events
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTER_FILES = (CONFIG, WEIGHTS)
 
 
 def name_model(services: WorkerServices, job: JobRow, step: int | None = None) -> FineTunedModelName:
@@ -37,10 +40,12 @@ def name_model(services: WorkerServices, job: JobRow, step: int | None = None) -
     return new_model_name(job.requested_model if parent is None else parent.base, slug, job.suffix, step)
 
 
-def publish_files(services: WorkerServices, job: JobRow, source: Path, name: FineTunedModelName, step: int) -> str:
+def publish_files(
+    services: WorkerServices, job: JobRow, source: Path, name: FineTunedModelName, step: int
+) -> AdapterRef:
     """Copy an adapter to where models are served from, with its record; complete when it has its name. Idempotent.
 
-    Returns its directory, relative to the settings' `adapters`: the unique part of the name.
+    Its directory has the unique part of the name. What lies there now is what the name will always stand for.
     """
     adapters = services.settings.adapters
     final = adapters / name.unique
@@ -54,19 +59,16 @@ def publish_files(services: WorkerServices, job: JobRow, source: Path, name: Fin
             shutil.copyfile(source / GOLDEN_SAMPLES, staged / GOLDEN_SAMPLES)
         add_record(services, job, staged, name=name, step=step)
         publish_directory(staged, final)
-    return name.unique
+    return AdapterRef(str(name), job.base_model, final, rank_of(job), sha256(final / WEIGHTS))
 
 
-def add_checkpoint(
-    session: Session, job: JobRow, saved: CheckpointSaved, name: FineTunedModelName, directory: str, now: float
-) -> None:
+def add_checkpoint(session: Session, job: JobRow, saved: CheckpointSaved, adapter: AdapterRef, now: float) -> None:
     """Make a published checkpoint a model and list it; those beyond the last three and the best go."""
     if any(row.step == saved.step for row in checkpoints_of(session, job)):
         return  # an earlier attempt has reported it
-    rank = rank_of(job)
-    add_fine_tuned_model(session, job, name=str(name), directory=directory, rank=rank, now=now, step=saved.step)
-    _list_checkpoint(session, job, {"step": saved.step, **metrics_data(saved.metrics)}, str(name), now)
-    message = f"Checkpoint created at step {saved.step} with Snapshot ID: {name}"
+    add_fine_tuned_model(session, job, adapter, now=now, step=saved.step)
+    _list_checkpoint(session, job, {"step": saved.step, **metrics_data(saved.metrics)}, adapter.name, now)
+    message = f"Checkpoint created at step {saved.step} with Snapshot ID: {adapter.name}"
     add_event(session, job, NewEvent(message), now=now)
 
 
@@ -81,8 +83,7 @@ def publish_result(services: WorkerServices, job: JobRow) -> None:
         raise ValueError("a job that has its result has a name for its model")
     run = services.run_directory(job)
     result = _result_of(run.events)
-    directory = publish_files(services, job, run.root / result.adapter, name, result_step(result))
-    adapter = AdapterRef(str(name), job.base_model, services.settings.adapters / directory, rank_of(job))
+    adapter = publish_files(services, job, run.root / result.adapter, name, result_step(result))
     try:
         services.adapters.verify(adapter)
     except AdapterRejected as error:
@@ -144,9 +145,7 @@ def _succeed(services: WorkerServices, job: JobRow, adapter: AdapterRef, result:
     now = services.clock()
     with owned(services.database, job) as (session, current):
         session.add(_result_file(current, file_id, blob, now))
-        add_fine_tuned_model(
-            session, current, name=adapter.name, directory=adapter.directory.name, rank=adapter.rank, now=now
-        )
+        add_fine_tuned_model(session, current, adapter, now=now)
         _list_checkpoint(session, current, measured, adapter.name, now)
         current.result_file = file_id
         current.fine_tuned_model = adapter.name

@@ -8,8 +8,9 @@ from pathlib import Path
 from pydantic import ValidationError
 from sqlmodel import Session
 
+from inference.engine import AdapterRef
 from server.db.tables import JobRow
-from server.fine_tuning import training_spec
+from server.fine_tuning.estimates.planned import Planned, keep_planned, planned_of
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
 from server.fine_tuning.job_files import data_files
 from server.fine_tuning.leases import owned, report_of
@@ -23,15 +24,15 @@ from server.fine_tuning.lifecycle import (
     apply,
     conclude,
 )
-from server.fine_tuning.out_of_memory import after_out_of_memory
-from server.fine_tuning.outcome import is_for_clients
-from server.fine_tuning.planned import Planned, keep_planned, planned_of
-from server.fine_tuning.publishing import add_checkpoint, name_model, publish_files, rank_of
+from server.fine_tuning.placing import admit
+from server.fine_tuning.publishing.outcome import is_for_clients
+from server.fine_tuning.publishing.stage import add_checkpoint, name_model, publish_files, rank_of
+from server.fine_tuning.running import training_spec
+from server.fine_tuning.running.out_of_memory import after_out_of_memory
+from server.fine_tuning.running.watching import JobWatch
 from server.fine_tuning.stages import Stage
-from server.fine_tuning.watching import JobWatch
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import LaunchRefused, LaunchRequest, Lost, RunHandle, Running, RunState
-from server.models.names import FineTunedModelName
 from server.storage.blob_store import BlobKey
 from server.storage.token_cache import link_directory
 from server.vocabulary import JobErrorCode, JobStatus
@@ -47,6 +48,7 @@ def begin_attempt(services: WorkerServices, job: JobRow) -> None:
     now = services.clock()
     with owned(services.database, job) as (session, current):
         if current.status == JobStatus.QUEUED:
+            admit(session, current, services.placement, now)
             move(current, JobStatus.RUNNING)
         current.attempt += 1
         current.stage = Stage.LAUNCH
@@ -71,7 +73,7 @@ def launch(services: WorkerServices, job: JobRow) -> None:
     handle = None
     if failure is None:
         try:
-            handle = services.launcher.launch(LaunchRequest(run.root, "train"))
+            handle = services.launcher.launch(LaunchRequest(run.root, "train", _environment(job)))
         except LaunchRefused as error:
             failure = Fail(JobErrorCode.INTERNAL_ERROR, str(error))
     with owned(services.database, job, also_changed=True) as (session, current):
@@ -96,6 +98,10 @@ def follow(services: WorkerServices, job: JobRow) -> None:
         return
     if not isinstance(state, Running):
         _conclude(services, job, state, last_words(services.run_directory(job)))
+
+
+def _environment(job: JobRow) -> dict[str, str]:
+    return {} if job.gpu is None else {"CUDA_VISIBLE_DEVICES": str(job.gpu)}
 
 
 def apply_new_events(services: WorkerServices, job: JobRow) -> None:
@@ -193,7 +199,7 @@ def _stage_files(services: WorkerServices, job: JobRow, run: RunDirectory) -> bo
 
 def _publish_checkpoint(
     services: WorkerServices, job: JobRow, run: RunDirectory, event: TrainerEvent
-) -> tuple[FineTunedModelName, str] | None:
+) -> AdapterRef | None:
     """Publish the files of a checkpoint that clients are to see; the job's model has its own name."""
     settings = job.training_settings or {}
     if not isinstance(event, CheckpointSaved) or not is_for_clients(
@@ -203,15 +209,14 @@ def _publish_checkpoint(
     adapter = run.root / event.directory / ADAPTER
     if not adapter.exists():
         return None  # pruned by the trainer meanwhile: newer ones have been saved
-    name = name_model(services, job, event.step)
-    return name, publish_files(services, job, adapter, name, event.step)
+    return publish_files(services, job, adapter, name_model(services, job, event.step), event.step)
 
 
 def _apply(
     services: WorkerServices,
     job: JobRow,
     read: EventsRead,
-    events: list[tuple[TrainerEvent, tuple[FineTunedModelName, str] | None]],
+    events: list[tuple[TrainerEvent, AdapterRef | None]],
 ) -> None:
     with owned(services.database, job) as (session, current):
         watch = JobWatch(session, current)
@@ -225,8 +230,7 @@ def _apply(
                 measured = _describe(effects.result.measured, planned_of(current), services.settings.trainer_threads)
                 report_of(session, current).measured = measured
             if effects.checkpoint is not None and published is not None:
-                name, directory = published
-                add_checkpoint(session, current, effects.checkpoint, name, directory, event.at)
+                add_checkpoint(session, current, effects.checkpoint, published, event.at)
             watch.see(event)
             current.last_event_seq = event.seq
         current.events_offset = read.offset

@@ -14,15 +14,15 @@ from server.base_models import BaseModelEntry
 from server.db.tables import FileRow
 from server.errors import Busy, InvalidRequest
 from server.fine_tuning.data_report import DataReport
-from server.fine_tuning.dry_run import DryRun
+from server.fine_tuning.dry_runs.dry_run import DryRun
+from server.fine_tuning.dry_runs.sampling import Portion, write_sample
 from server.fine_tuning.estimates.estimate import Planning, Sampling, build_estimate, judge
-from server.fine_tuning.findings import failure_of, named
 from server.fine_tuning.hyperparameters import Requested
 from server.fine_tuning.leases import measured_runs
 from server.fine_tuning.lifecycle import Fail, job_error_code
-from server.fine_tuning.sampling import Portion, write_sample
-from server.fine_tuning.training_spec import source_of
-from server.fine_tuning.validating import find_fault, resolve_report
+from server.fine_tuning.running.training_spec import source_of
+from server.fine_tuning.validating.findings import failure_of, named
+from server.fine_tuning.validating.stage import find_fault, resolve_report
 from server.ids import random_base62
 from server.launchers.launcher import Launcher, LaunchRequest, Running
 from server.storage.blob_store import BlobKey, BlobMissing, BlobStore

@@ -7,7 +7,7 @@ from pathlib import Path
 from server.db.tables import JobRow
 from server.fine_tuning.leases import get_model
 from server.fine_tuning.lifecycle import Fail
-from server.fine_tuning.publishing import ADAPTER_FILES
+from server.fine_tuning.publishing.stage import ADAPTER_FILES
 from server.fine_tuning.worker_services import WorkerServices
 from server.vocabulary import JobErrorCode
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from html import escape
 
 from server.fine_tuning.data_report import DataReport, FileSummary
-from server.fine_tuning.report_plots import bars, shares
+from server.fine_tuning.reports.plots import bars, shares
 from server.fine_tuning.schemas import JobReport
-from server.fine_tuning.selection_events import selection_events
+from server.fine_tuning.validating.selection_events import selection_events
 from trainer.contract.report import FileFigures, Finding, Severity
 
 CONTENT_SECURITY_POLICY = (

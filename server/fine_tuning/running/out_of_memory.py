@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from server.fine_tuning.estimates.planned import Planned
 from server.fine_tuning.estimates.planner import leaner_plan
 from server.fine_tuning.lifecycle import Fail, NewEvent
-from server.fine_tuning.planned import Planned
 from server.vocabulary import EventLevel, JobErrorCode
 from trainer.contract.spec import MemoryPlan
 

@@ -4,14 +4,14 @@ import shutil
 
 from pydantic import ValidationError
 
-from inference.engine import AdapterRef, AdapterRejected
+from inference.engine import AdapterRejected
 from server.db.tables import JobRow
 from server.fine_tuning.job_changes import add_event, fail
 from server.fine_tuning.leases import has_checkpoint, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
-from server.fine_tuning.publishing import add_checkpoint, name_model, publish_files, rank_of
+from server.fine_tuning.publishing.stage import add_checkpoint, name_model, publish_files
+from server.fine_tuning.running.stage import ReportedCheckpoint, apply_new_events, find_checkpoint, find_run, last_words
 from server.fine_tuning.stages import Stage
-from server.fine_tuning.training import ReportedCheckpoint, apply_new_events, find_checkpoint, find_run, last_words
 from server.fine_tuning.worker_services import WorkerServices
 from server.models.names import parse_model_name
 from server.vocabulary import EventLevel, JobStatus
@@ -71,8 +71,7 @@ def _publish(services: WorkerServices, job: JobRow, snapshot: ReportedCheckpoint
     name = parse_model_name(pending)
     if name is None:
         raise ValueError("a snapshot that is to be published has a model's name")
-    directory = publish_files(services, job, snapshot.directory / ADAPTER, name, snapshot.event.step)
-    adapter = AdapterRef(pending, job.base_model, services.settings.adapters / directory, rank_of(job))
+    adapter = publish_files(services, job, snapshot.directory / ADAPTER, name, snapshot.event.step)
     try:
         services.adapters.verify(adapter)
     except AdapterRejected as error:
@@ -81,7 +80,7 @@ def _publish(services: WorkerServices, job: JobRow, snapshot: ReportedCheckpoint
         return
     now = services.clock()
     with owned(services.database, job) as (session, current):
-        add_checkpoint(session, current, snapshot.event, name, directory, now)
+        add_checkpoint(session, current, snapshot.event, adapter, now)
         _rest(current)
 
 

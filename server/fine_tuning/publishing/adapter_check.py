@@ -25,6 +25,7 @@ class AdapterCheck:
                 "base_model": adapter.base_model,
                 "directory": str(adapter.directory),
                 "rank": adapter.rank,
+                "sha256": adapter.sha256,
             },
         )
 
@@ -32,7 +33,7 @@ class AdapterCheck:
         self._ask("/adapters/forget", {"base_model": base_model, "name": name})
 
     def _ask(self, path: str, question: dict[str, Any]) -> None:
-        connection = _UnixConnection(self.control_socket, self.timeout_s)
+        connection = UnixConnection(self.control_socket, self.timeout_s)
         try:
             connection.request("POST", path, json.dumps(question), {"content-type": "application/json"})
             response = connection.getresponse()
@@ -47,7 +48,9 @@ class AdapterCheck:
             raise EngineUnavailable(f"the API process answered {status}")
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
     def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self._path = path
