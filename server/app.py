@@ -51,12 +51,12 @@ _STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts)")
 
 def create_app(services: Services) -> ASGIApp:
     """Build the public API: chat as a raw ASGI app before FastAPI's router, everything else behind it."""
-    version = AccessVersion(services.settings.database)
     chat = ChatRelay(
         authenticate=services.authenticator.authenticate,
         find_model=partial(find_servable, services.database, services.base_models, services.settings.adapters),
-        callers=Remembered(version.read, most=_MOST_CALLERS),
-        models=Remembered(version.read, most=_MOST_MODELS),
+        version=AccessVersion(services.settings.database).read,
+        callers=Remembered(most=_MOST_CALLERS),
+        models=Remembered(most=_MOST_MODELS),
         engines=services.engines,
         base_models=services.base_models,
         salts=CacheSalts(load_salt_key(services.settings.salt_key)),
