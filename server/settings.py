@@ -103,6 +103,11 @@ class Settings:
         return self.home / "cache" / "hashes.json"
 
     @property
+    def usage(self) -> Path:
+        """The journals of usage of the processes that answer."""
+        return self.home / "usage"
+
+    @property
     def logs(self) -> Path:
         return self.home / "logs"
 
