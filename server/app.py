@@ -25,6 +25,8 @@ from server.fine_tuning import routes as fine_tuning
 from server.fine_tuning.estimating import EstimateDesk
 from server.idempotency.running import RunningKeys
 from server.limits import JsonBodies
+from server.metering import routes as usage
+from server.metering.folding import Folder
 from server.models import alias_routes as model_aliases
 from server.models import archive_routes as model_archives
 from server.models import routes as models
@@ -42,6 +44,7 @@ ROUTERS = (
     models,
     model_aliases,
     model_archives,
+    usage,
     health,
 )
 
@@ -113,5 +116,6 @@ def _share(app: FastAPI, services: Services) -> None:
         planning=services.planning,
         root=services.settings.estimates,
     )
+    app.state.usage_folder = Folder(services.database, services.settings.usage)
     app.state.running_keys = RunningKeys()
     app.state.completions = Completions()

@@ -41,6 +41,11 @@ class Settings:
     max_file_bytes: int = 512 * 1024**2  # in one request
     max_upload_bytes: int = 8 * 1024**3  # in parts
     max_chat_body_bytes: int = 16 * 1024**2
+    requests_per_minute: int | None = None  # of a project to a base model; None: as many as it likes
+    tokens_per_minute: int | None = None  # likewise, of the prompt and of the answer
+    max_concurrent_answers: int = 512  # of a project, those that wait included
+    max_queue_wait_s: float = 60.0  # for a place at an engine; then 503
+    stalled_client_s: float = 60.0  # a client that takes nothing of its answer for so long loses it
     max_loras: int = 4  # distinct adapters in one batch of the engine
     max_resident_adapters: int = 16  # adapters an engine holds; more are loaded on demand
     max_lora_rank: int = 16  # largest rank the engine serves
@@ -151,6 +156,7 @@ def load_settings(environment: Mapping[str, str], **overrides: object) -> Settin
 def _parse(variable: str, kind: object, raw: str) -> object:
     parsers: dict[object, Callable[[str], object]] = {
         int: int,
+        int | None: int,
         float: float,
         float | None: float,
         bool: _parse_bool,
@@ -178,6 +184,7 @@ def _check_amounts(settings: Settings) -> None:
         "max_file_bytes",
         "max_upload_bytes",
         "max_chat_body_bytes",
+        "max_concurrent_answers",
         "max_loras",
         "max_resident_adapters",
         "engine_kv_cache_gib",
@@ -185,7 +192,11 @@ def _check_amounts(settings: Settings) -> None:
     for name in positive:
         if getattr(settings, name) < 1:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1")
-    for name in ("stop_grace_s", "engine_start_timeout_s"):
+    for name in ("requests_per_minute", "tokens_per_minute"):
+        limit = getattr(settings, name)
+        if limit is not None and limit < 1:
+            raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1; leave it out for no limit")
+    for name in ("stop_grace_s", "engine_start_timeout_s", "max_queue_wait_s", "stalled_client_s"):
         if not 0 <= getattr(settings, name) < math.inf:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be seconds, 0 or more")
 

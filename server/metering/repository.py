@@ -64,7 +64,7 @@ def sum_usage(database: Engine, asked: UsageFilter, *, width_s: int, group_by: S
     groups = [getattr(UsageRow, name) for name in group_by]
     sums = [func.sum(getattr(UsageRow, name)) for name in Amount._fields]
     statement: Any = (
-        select(bucket, *groups, *sums)  # type: ignore[call-overload]  # typed for four columns at most
+        select(bucket, *groups, *sums)
         .where(col(UsageRow.minute) >= asked.since, col(UsageRow.minute) < asked.until)
         .group_by(bucket, *groups)
         .order_by(bucket, *groups)

@@ -17,7 +17,7 @@ from server.metering.account import Account, Amount, minute_of
 from server.metering.folding import Folder
 from server.metering.journal import Journal
 from server.metering.lines import render_line, sum_lines, whole_lines
-from server.metering.meter import MeteredAnswer, Meter
+from server.metering.meter import Meter, MeteredAnswer
 from server.metering.repository import UsageFilter, sum_usage
 
 NOW = 1_800_000_030.0
