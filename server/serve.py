@@ -15,6 +15,7 @@ from inference.vllm.process import free_socket, is_ready
 from server.bootstrap import build_engine_commands, build_services
 from server.child import Child, ChildCommand
 from server.guard import LIFELINE_VARIABLE
+from server.observing.shared_counts import SHARED_VARIABLE, empty_directory
 from server.settings import Settings
 from server.starting import (
     ServeFailed,
@@ -171,7 +172,10 @@ def _children(settings: Settings, listen_fd: int, lifeline: int) -> list[Child]:
         )
     server = [sys.executable, "-m", "server"]
     api = [*server, "api", "--listen-fd", str(listen_fd)]
-    children.append(Child(ChildCommand("the API process", api, base, settings.logs / "api.log", (listen_fd, lifeline))))
+    counting = {**base, SHARED_VARIABLE: str(empty_directory(settings.metrics))}
+    children.append(
+        Child(ChildCommand("the API process", api, counting, settings.logs / "api.log", (listen_fd, lifeline)))
+    )
     worker = [*server, "worker"]
     children.append(Child(ChildCommand("the worker", worker, base, settings.logs / "worker.log", (lifeline,))))
     return children

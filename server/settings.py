@@ -44,6 +44,7 @@ class Settings:
     requests_per_minute: int | None = None  # of a project to a base model; None: as many as it likes
     tokens_per_minute: int | None = None  # likewise, of the prompt and of the answer
     max_concurrent_answers: int = 512  # of a project, those that wait included
+    engine_answers: int | None = None  # that an engine works on at once; None: by device. Best twice what saturates it
     max_queue_wait_s: float = 60.0  # for a place at an engine; then 503
     stalled_client_s: float = 60.0  # a client that takes nothing of its answer for so long loses it
     max_loras: int = 4  # distinct adapters in one batch of the engine
@@ -111,6 +112,16 @@ class Settings:
     def usage(self) -> Path:
         """The journals of usage of the processes that answer."""
         return self.home / "usage"
+
+    @property
+    def rate_limits(self) -> Path:
+        """The buckets of the rate limits, which the processes that answer share."""
+        return self.sockets / "rate_limits"
+
+    @property
+    def metrics(self) -> Path:
+        """What the processes that answer have counted since the service was started."""
+        return self.sockets / "metrics"
 
     @property
     def logs(self) -> Path:
@@ -192,10 +203,10 @@ def _check_amounts(settings: Settings) -> None:
     for name in positive:
         if getattr(settings, name) < 1:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1")
-    for name in ("requests_per_minute", "tokens_per_minute"):
+    for name in ("requests_per_minute", "tokens_per_minute", "engine_answers"):
         limit = getattr(settings, name)
         if limit is not None and limit < 1:
-            raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1; leave it out for no limit")
+            raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1, or left out")
     for name in ("stop_grace_s", "engine_start_timeout_s", "max_queue_wait_s", "stalled_client_s"):
         if not 0 <= getattr(settings, name) < math.inf:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be seconds, 0 or more")

@@ -7,7 +7,8 @@ from server.commands import repository
 from server.commands.home import opened
 from server.commands.table import table
 from server.metering.folding import Folder
-from server.metering.repository import UsageFilter, UsageSum, sum_usage
+from server.metering.repository import sum_usage
+from server.metering.sums import UsageFilter, UsageSum
 from server.settings import Settings
 
 _SINCE_S = 30 * 24 * 3600

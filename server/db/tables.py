@@ -140,6 +140,7 @@ class JobRow(ProjectOwned, table=True):
     total_steps: int | None = None
     trained_tokens: int | None = None
     estimated_finish: int | None = None
+    training_tokens_per_s: float | None = None  # of late; padding excluded
     pending_model: str | None = None  # the name the model will have once it has answered
     fine_tuned_model: str | None = None
     result_file: str | None = None

@@ -38,6 +38,7 @@ class Journal:
 
     def close(self) -> None:
         os.close(self._descriptor)
+        self._descriptor = -1  # the number is soon another file's
 
     def _rotate(self) -> None:
         """Begin a new file; the old one is unlocked, and so is folded and removed like one of a dead process."""

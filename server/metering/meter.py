@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from server.metering.account import Account, Amount, minute_of
 from server.metering.journal import Journal
@@ -10,26 +11,43 @@ from server.metering.lines import render_line
 TICK_S = 1.0  # what a kill of the process can take of an answer under way
 
 
-class MeteredAnswer:
-    """One answer. Whoever relays it sets the three numbers as they become known, and says how it ends."""
+class Tokens(Protocol):
+    """What an answer has come to."""
 
-    __slots__ = ("_account", "_meter", "_written", "cached_tokens", "completion_tokens", "prompt_tokens")
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def cached_tokens(self) -> int: ...
+    @property
+    def completion_tokens(self) -> int: ...
+
+
+class MeteredAnswer:
+    """One answer. Whoever relays it says how it ends, and lets it be asked what was relayed so far."""
+
+    __slots__ = ("_account", "_meter", "_tokens", "_written", "so_far")
 
     def __init__(self, meter: "Meter", account: Account) -> None:
         self._meter = meter
         self._account = account
         self._written = Amount()
-        self.prompt_tokens = 0
-        self.cached_tokens = 0
-        self.completion_tokens = 0
+        self._tokens: Tokens | None = None
+        self.so_far: Callable[[], Tokens | None] | None = None  # what the client was sent; None: not known yet
 
-    def finish(self) -> None:
+    def finish(self, tokens: Tokens) -> None:
         """Write the final numbers down. Before the last bytes are sent: what a client has whole is counted."""
+        self._tokens, self.so_far = tokens, None
         self._end(1)
 
     def cut(self) -> None:
         """Write down what was relayed of an answer that has no end. Nothing after `finish`."""
         self._end(0)
+
+    def withdraw(self) -> None:
+        """The engine refused the request: nothing was used, unless some of it is written already."""
+        if not self._written.requests:
+            self._meter.forget(self)
+        self.cut()
 
     def news(self) -> bytes:
         """What changed since it was written last, as a line; nothing if nothing did."""
@@ -40,10 +58,16 @@ class MeteredAnswer:
             self._meter.write(self._news(finished))
 
     def _news(self, finished: int) -> bytes:
-        now = Amount(1, finished, self.prompt_tokens, self.cached_tokens, self.completion_tokens)
+        if self.so_far is not None:
+            self._tokens = self.so_far() or self._tokens
+        tokens = self._tokens
+        if tokens is None:
+            now = Amount(1, finished)
+        else:
+            now = Amount(1, finished, tokens.prompt_tokens, tokens.cached_tokens, tokens.completion_tokens)
         if now == self._written:
             return b""
-        line = render_line(self._account, now - self._written if self._written[0] else now)
+        line = render_line(self._account, now - self._written if self._written.requests else now)
         self._written = now
         return line
 

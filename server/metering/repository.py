@@ -1,7 +1,6 @@
 """All SQL of usage: over all projects, as only administrators read it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, delete, func
@@ -11,28 +10,9 @@ from sqlmodel import Session, col, select
 from server.db.system_session import system_session
 from server.db.tables import ProjectRow, UsageJournalRow, UsageRow
 from server.metering.account import Account, Amount
+from server.metering.sums import UsageFilter, UsageSum
 
 _KEYS = ("project_id", "key_id", "model", "base_model", "minute")
-
-
-@dataclass(frozen=True)
-class UsageFilter:
-    """Of which usage; None: whichever."""
-
-    since: int  # unix seconds, inclusive
-    until: int  # exclusive
-    project_ids: Sequence[str] | None = None
-    key_ids: Sequence[str] | None = None
-    models: Sequence[str] | None = None
-
-
-@dataclass(frozen=True)
-class UsageSum:
-    """What a group of usage comes to, in a bucket of time."""
-
-    bucket: int  # unix seconds of its beginning
-    group: Mapping[str, str]  # by the columns that were grouped by
-    amount: Amount
 
 
 def read_position(session: Session, journal: str) -> int:

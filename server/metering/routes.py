@@ -12,8 +12,9 @@ from server.auth.dependencies import RequireAdmin
 from server.errors import Forbidden, InvalidRequest, responses
 from server.metering.asked import Buckets, BucketWidth, GroupBy, choose_buckets, columns_of
 from server.metering.folding import Folder
-from server.metering.repository import UsageFilter, sum_usage
+from server.metering.repository import sum_usage
 from server.metering.schemas import UsageCompletionsResult, UsageResponse, UsageTimeBucket
+from server.metering.sums import UsageFilter
 
 router = APIRouter(
     prefix="/v1/organization/usage", tags=["Usage"], dependencies=[Depends(RequireAdmin("api.usage.read"))]

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from server.metering.repository import UsageSum
+from server.metering.sums import UsageSum
 
 
 class UsageCompletionsResult(BaseModel):

@@ -33,6 +33,9 @@ class RateLimiter:
         if limits.tokens_per_minute and tokens:
             self._buckets.change(key, partial(_correct, self._clock(), limits.tokens_per_minute, tokens))
 
+    def close(self) -> None:
+        self._buckets.close()
+
 
 def _admit(now: float, limits: Limits, asked: Asked, full_at: FullAt) -> tuple[FullAt, dict[str, str]]:
     taken: Taken = admit(now, limits, full_at, asked)

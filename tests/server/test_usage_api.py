@@ -6,6 +6,7 @@ import openai
 import pytest
 
 from server.auth.api_keys import create_key
+from server.chat.accounts import Usage
 from server.errors import InvalidRequest
 from server.metering.asked import BucketWidth, choose_buckets, columns_of
 from server.metering.journal import Journal
@@ -31,8 +32,7 @@ def used(api: Api) -> str:
     meter = Meter(Journal(api.services.settings.usage))
     for model, tokens in (("gpt-4o-mini", 5), ("tunesmith-demo", 7)):
         answer = meter.begin(project_id=project_id, key_id=f"key_{model}", model=model, base_model="tunesmith-demo")
-        answer.prompt_tokens, answer.cached_tokens, answer.completion_tokens = 10, 4, tokens
-        answer.finish()
+        answer.finish(Usage(prompt_tokens=10, cached_tokens=4, completion_tokens=tokens))
     meter.close()
     return project_id
 

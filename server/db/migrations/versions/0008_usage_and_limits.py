@@ -1,4 +1,4 @@
-"""Usage by minute, how far its journals are read, and limits of projects"""
+"""Usage by minute, how far its journals are read, limits of projects, and how fast jobs train"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +12,7 @@ depends_on = None
 def upgrade() -> None:
     for limit in ("requests_per_minute", "tokens_per_minute", "max_concurrent_answers"):
         op.add_column("project", sa.Column(limit, sa.Integer(), nullable=True))
+    op.add_column("job", sa.Column("training_tokens_per_s", sa.Float(), nullable=True))
     op.create_table(
         "usage",
         sa.Column("project_id", sa.String(), nullable=False),
