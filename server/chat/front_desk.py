@@ -73,9 +73,7 @@ class FrontDesk:
             await asyncio.sleep(TICK_S)
             self.meter.tick()
             for base_model, gate in self.gates.items():
-                metrics = self.metrics.of(base_model)
-                metrics.under_way.set(gate.answering)
-                metrics.waiting.set(gate.waiting)
+                self.metrics.of(base_model).show(under_way=gate.answering, waiting=gate.waiting)
 
     def _within_limits(self, account: OpenAccount, caller: Caller, request: ChatRequest) -> Sequence[Header]:
         asked = Asked(request.model, caller.organization_id, account.estimate)
@@ -84,7 +82,7 @@ class FrontDesk:
         except BucketsFull:
             raise Busy("The server has as many projects to limit as it can. Please try again later.") from None
         account.is_charged = True
-        return [(name.encode(), value.encode()) for name, value in headers.items()] if headers else ()
+        return headers
 
 
 def _described(request: ChatRequest) -> dict[str, str | int | bool]:

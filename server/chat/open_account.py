@@ -66,7 +66,8 @@ class OpenAccount:
         """Wait for a place."""
         waited_s = await gate.enter(self._project, at_most=self.limits.concurrent_answers)
         self._gate = gate
-        self._metrics.wait.observe(waited_s)
+        if waited_s:
+            self._metrics.wait.observe(waited_s)
         if self.span is not None:
             self.span.engine_asked()
 
@@ -96,21 +97,16 @@ class OpenAccount:
     def turn_away(self, error: BaseException) -> None:
         """It was not let in, or its client went while it waited."""
         if isinstance(error, RateLimitExceeded):
-            self._metrics.refusals[error.kind].inc()
+            self._metrics.count_refusal(error.kind)
         elif isinstance(error, TooManyAnswers):
-            self._metrics.refusals["concurrency"].inc()
+            self._metrics.count_refusal("concurrency")
         self._end(f"{error.status // 100}xx" if isinstance(error, ApiError) else "cut")
 
     def _end(self, status: str) -> None:
         if self._gate is not None:
             self._gate.leave(self._project)
-        usage, metrics = self._usage, self._metrics
-        metrics.requests[status].inc()
-        if usage is not None:
-            metrics.prompt_tokens.inc(usage.prompt_tokens)
-            metrics.completion_tokens.inc(usage.completion_tokens)
-            if usage.cached_tokens:
-                metrics.cached_tokens.inc(usage.cached_tokens)
+        usage = self._usage
+        self._metrics.count(status, usage)
         if self.is_charged:
             self._desk.limiter.correct(self.bucket, self.limits, _total(usage) - self.estimate)
         if self.span is not None:

@@ -1,7 +1,6 @@
 """Whether a request is let in, what that takes from its buckets, and what its answer's headers say (pure)."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from server.errors import ApiError
 from server.rate_limits.bucket import Level
@@ -10,7 +9,10 @@ from server.rate_limits.limits import Limits
 from server.vocabulary import ErrorType
 
 Kind = Literal["requests", "tokens"]
-_WORDS = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}
+Header = tuple[bytes, bytes]
+_SHOWN = (b"limit", b"remaining", b"reset")
+_WORDS: dict[Kind, str] = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}
+_NAMES = {kind: tuple(b"x-ratelimit-%b-%b" % (what, kind.encode()) for what in _SHOWN) for kind in _WORDS}
 _TYPES = {"requests": ErrorType.REQUESTS, "tokens": ErrorType.TOKENS}
 
 
@@ -21,12 +23,12 @@ class RateLimitExceeded(ApiError):
     type: ErrorType  # type: ignore[misc]  # of the limit; that of its parent is the class's
     explains: ClassVar[str] = "rate_limit_exceeded"
 
-    def __init__(self, message: str, kind: Kind, *, wait_s: float | None, shown: dict[str, str]) -> None:
+    def __init__(self, message: str, kind: Kind, *, wait_s: float | None, shown: list[Header]) -> None:
         super().__init__(message, code=self.explains)
         self.type = _TYPES[kind]
         self.kind = kind
         self._wait_s = wait_s
-        self._shown = shown
+        self._shown = {name.decode(): value.decode() for name, value in shown}
         self.should_retry = None if wait_s is not None else False
 
     def headers(self) -> dict[str, str]:
@@ -41,8 +43,7 @@ class RateLimitExceeded(ApiError):
         }
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """One request, as limits see it."""
 
     model: str
@@ -50,12 +51,11 @@ class Asked:
     tokens: int  # estimated
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(NamedTuple):
     """The buckets after a request was let in. A bucket without a limit is left as it was."""
 
     full_at: tuple[float, float]  # of requests, of tokens
-    headers: dict[str, str]
+    headers: list[Header]
 
 
 def admit(now: float, limits: Limits, full_at: tuple[float, float], asked: Asked) -> Taken:
@@ -81,12 +81,15 @@ def admit(now: float, limits: Limits, full_at: tuple[float, float], asked: Asked
     return Taken((after.get("requests", full_at[0]), after.get("tokens", full_at[1])), _headers(now, taken))
 
 
-def _headers(now: float, levels: list[tuple[Kind, Level, int]]) -> dict[str, str]:
-    shown: dict[str, str] = {}
+def _headers(now: float, levels: list[tuple[Kind, Level, int]]) -> list[Header]:
+    shown: list[Header] = []
     for kind, level, _ in levels:
-        shown[f"x-ratelimit-limit-{kind}"] = str(level.per_minute)
-        shown[f"x-ratelimit-remaining-{kind}"] = str(level.remaining(now))
-        shown[f"x-ratelimit-reset-{kind}"] = format_duration(level.reset_s(now))
+        limit, remaining, reset = _NAMES[kind]
+        shown += (
+            (limit, b"%d" % level.per_minute),
+            (remaining, b"%d" % level.remaining(now)),
+            (reset, format_duration(level.reset_s(now)).encode()),
+        )
     return shown
 
 

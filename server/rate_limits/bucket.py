@@ -1,12 +1,11 @@
 """A rate limit as one number (pure): GCRA, the time at which the bucket will be full again. Seconds of one clock."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 PERIOD_S = 60.0
 
 
-@dataclass(frozen=True)
-class Level:
+class Level(NamedTuple):
     """What a bucket of `per_minute` holds, which a minute fills: that much can be had at once."""
 
     per_minute: int

@@ -1,15 +1,15 @@
 """Lets requests in by the limits of their projects, and puts the estimates right when answers end."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from server.rate_limits.admission import Asked, Taken, admit
+from server.rate_limits.admission import Asked, Header, admit
 from server.rate_limits.bucket import Level
 from server.rate_limits.limits import Limits
 from server.rate_limits.shared_buckets import FullAt, SharedBuckets
 
-NO_HEADERS: dict[str, str] = {}
+NO_HEADERS: Sequence[Header] = ()
 
 
 class RateLimiter:
@@ -19,7 +19,7 @@ class RateLimiter:
         self._buckets = buckets
         self._clock = clock
 
-    def admit(self, key: str, limits: Limits, asked: Asked) -> dict[str, str]:
+    def admit(self, key: str, limits: Limits, asked: Asked) -> Sequence[Header]:
         """Let a request in; gives the headers of its answer. `key` names project and base.
 
         Raises: RateLimitExceeded, BucketsFull.
@@ -37,9 +37,8 @@ class RateLimiter:
         self._buckets.close()
 
 
-def _admit(now: float, limits: Limits, asked: Asked, full_at: FullAt) -> tuple[FullAt, dict[str, str]]:
-    taken: Taken = admit(now, limits, full_at, asked)
-    return taken.full_at, taken.headers
+def _admit(now: float, limits: Limits, asked: Asked, full_at: FullAt) -> tuple[FullAt, Sequence[Header]]:
+    return admit(now, limits, full_at, asked)
 
 
 def _correct(now: float, per_minute: int, tokens: int, full_at: FullAt) -> tuple[FullAt, None]:

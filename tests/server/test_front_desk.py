@@ -93,6 +93,11 @@ def _stream(client: openai.OpenAI) -> "openai.Stream[openai.types.chat.ChatCompl
     )
 
 
+def _shown(desk: FrontDesk, registry: CollectorRegistry) -> str:
+    desk.metrics.of(MODEL).show(under_way=0, waiting=0)
+    return generate_latest(registry).decode()
+
+
 def _eventually(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not is_so():
@@ -136,7 +141,7 @@ def test_a_broken_stream_is_metered_by_what_was_relayed_and_frees_its_place(
 
     assert used()[:2] == (1, 0)
     assert 0 < used().completion_tokens <= 3
-    assert b'tunesmith_chat_requests_total{base_model="tunesmith-demo",status="cut"} 1.0' in generate_latest(registry)
+    assert 'tunesmith_chat_requests_total{base_model="tunesmith-demo",status="cut"} 1.0' in _shown(desk, registry)
 
 
 def test_a_request_that_the_engine_refuses_has_used_nothing(
@@ -148,7 +153,7 @@ def test_a_request_that_the_engine_refuses_has_used_nothing(
 
     assert used() == Amount()
     assert desk.gates[MODEL].answering == 0
-    assert b'tunesmith_chat_requests_total{base_model="tunesmith-demo",status="4xx"} 1.0' in generate_latest(registry)
+    assert 'tunesmith_chat_requests_total{base_model="tunesmith-demo",status="4xx"} 1.0' in _shown(desk, registry)
 
 
 def test_a_client_that_goes_frees_its_place_and_what_it_got_is_counted(
@@ -225,7 +230,7 @@ def test_a_project_has_so_many_answers_under_way_and_others_are_not_kept_from_th
 
     assert refused.value.code == "rate_limit_exceeded"
     assert refused.value.response.headers["retry-after"] == "1"
-    shown = generate_latest(registry).decode()
+    shown = _shown(desk, registry)
     assert 'tunesmith_rate_limit_refusals_total{base_model="tunesmith-demo",limit="concurrency"} 1.0' in shown
 
 
@@ -235,7 +240,7 @@ def test_metrics_have_series_of_base_models_and_of_no_tenant(
     with relaying(desk, engine) as relay, relay.client() as client:
         usage = _ask(client, text=CANARY)
         list(_stream(client))
-    shown = generate_latest(registry).decode()
+    shown = _shown(desk, registry)
 
     assert 'tunesmith_chat_requests_total{base_model="tunesmith-demo",status="2xx"} 2.0' in shown
     assert usage.completion_tokens > 0

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from inference.engine import EngineHealth
 from server.metrics.repository import RunningJob
 from server.metrics.scrape import Seen, render
+from server.observing.chat_metrics import shared_chat_metrics
 from server.observing.shared_counts import SHARED_VARIABLE, empty_directory, forget_the_dead
 from tests.factories import make_job
 from tests.running_api import ADMIN_KEY, Api
@@ -25,6 +26,7 @@ def test_an_admin_key_sees_requests_engines_and_jobs(api: Api) -> None:
     with api.client() as client:
         client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "Hello"}])
     make_job(api.services, api.project_id)
+    shared_chat_metrics().of("tunesmith-demo").show(under_way=0, waiting=0)
     with api.http(ADMIN_KEY) as http:
         answer = http.get("/metrics")
     shown = _samples(answer.text)
@@ -67,7 +69,7 @@ def test_processes_count_together_and_a_dead_one_has_nothing_under_way(
         environment = {**os.environ, SHARED_VARIABLE: str(directory)}
         return subprocess.run([sys.executable, "-c", f"{first}\n{program}"], env=environment, check=False).returncode
 
-    counting = "metrics.requests['2xx'].inc(); metrics.under_way.set(3)"
+    counting = "metrics.count('2xx', None); metrics.show(under_way=3, waiting=0)"
     assert [run(counting) for _ in range(2)] == [0, 0]
     forget_the_dead(directory)
 
