@@ -43,7 +43,7 @@ from server.storage.local_directory import LocalDirectory
 from server.storage.token_cache import TokenCache
 from server.sweeper import Sweeper
 
-_ENGINE_ANSWERS = {"cpu": 64, "cuda": 512}  # twice what saturates an engine, or more
+_ENGINE_ANSWERS = {"cpu": 256, "cuda": 512}  # twice what saturates an engine
 _TRACES_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
