@@ -110,4 +110,4 @@ def _authenticate(headers: Iterable[tuple[bytes, bytes]]) -> TestCaller:
     project = KEYS.get(dict(headers).get(b"authorization", b"").decode())
     if project is None:
         raise Unauthenticated("Incorrect API key provided.", code="invalid_api_key")
-    return TestCaller(project, key_id=f"key_of_{project}")
+    return TestCaller(project)

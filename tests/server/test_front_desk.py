@@ -126,7 +126,7 @@ def test_usage_is_counted_for_the_key_under_the_name_that_was_asked(
     (account,) = sum_lines(next((tmp_path / "usage").iterdir()).read_bytes())
 
     assert isinstance(account, Account)
-    assert account[:4] == ("mine", "key_of_mine", MODEL, MODEL)
+    assert account[:4] == ("mine", "key_1", MODEL, MODEL)
 
 
 def test_a_broken_stream_is_metered_by_what_was_relayed_and_frees_its_place(
@@ -246,7 +246,7 @@ def test_metrics_have_series_of_base_models_and_of_no_tenant(
     assert usage.completion_tokens > 0
     assert 'tunesmith_time_to_first_token_seconds_count{base_model="tunesmith-demo"} 1.0' in shown
     assert 'tunesmith_answer_duration_seconds_count{base_model="tunesmith-demo"} 2.0' in shown
-    assert not [word for word in (CANARY, "mine", "key_of_mine") if word in shown]
+    assert not [word for word in (CANARY, "mine", "key_1") if word in shown]
 
 
 class _Receiver:
