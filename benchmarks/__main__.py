@@ -5,7 +5,7 @@ A ratio says the same on a slow machine and on a busy one; the times beside it d
 
 import sys
 
-from benchmarks import decisions, gate, layouts, lists, memory, uploads, validation
+from benchmarks import decisions, engine, gate, layouts, lists, memory, relay, uploads, validation
 
 BENCHMARKS = {
     "decisions": decisions.main,
@@ -15,6 +15,8 @@ BENCHMARKS = {
     "gate": gate.main,
     "layouts": layouts.main,
     "memory": memory.main,
+    "relay": relay.main,
+    "engine": engine.main,
 }
 
 

@@ -157,7 +157,7 @@ def stream_chunks(body: dict[str, Any]) -> list[bytes]:
     """Build the events of a streamed answer as vLLM writes them."""
     words = [word + " " for word in answer_text(body).split()]
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, *({"content": word} for word in words)]
-    usage_wanted = (body.get("stream_options") or {}).get("include_usage")
+    options = body.get("stream_options") or {}
     events = [
         _chunk(body, [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, "token_ids": None}])
         for delta in deltas
@@ -165,7 +165,10 @@ def stream_chunks(body: dict[str, Any]) -> list[bytes]:
     events[0]["prompt_token_ids"] = None
     last = {"index": 0, "delta": {"content": ""}, "logprobs": None, "finish_reason": "stop", "stop_reason": None}
     events.append(_chunk(body, [last]))
-    if usage_wanted:
+    if options.get("continuous_usage_stats"):
+        for index, event in enumerate(events):
+            event["usage"] = {**_usage(body), "completion_tokens": min(index, len(words))}
+    if options.get("include_usage"):
         events.append({**_chunk(body, []), "usage": _usage(body)})
     return [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events] + [b"data: [DONE]\n\n"]
 

@@ -1,6 +1,7 @@
 """Server-sent events as engines write them: `data: …` and an empty line."""
 
 DONE = b"data: [DONE]"
+_BEGINNING, _END = b"data: ", b"\n\n"
 _TAIL_BYTES = 64
 
 
@@ -12,8 +13,14 @@ class EventSplitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Give the payloads (what follows `data: `) that are complete with this chunk."""
-        *events, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
-        return [event[6:] for event in events if event.startswith(b"data: ")]
+        if self._rest:
+            chunk = self._rest + chunk
+        elif chunk.find(_END) == len(chunk) - 2 and chunk.startswith(_BEGINNING) and b"\r" not in chunk:
+            return [chunk[6:-2]]  # one event, as it nearly always is
+        if b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n")
+        *events, self._rest = chunk.split(_END)
+        return [event[6:] for event in events if event.startswith(_BEGINNING)]
 
 
 class EndWatch:
@@ -23,7 +30,7 @@ class EndWatch:
         self._tail = b""
 
     def feed(self, chunk: bytes) -> None:
-        self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+        self._tail = (chunk if len(chunk) >= _TAIL_BYTES else self._tail + chunk)[-_TAIL_BYTES:]
 
     @property
     def is_complete(self) -> bool:

@@ -15,6 +15,7 @@ import uvloop
 from server.app import create_app
 from server.bootstrap import build_api_services
 from server.chat.control import ControlApp
+from server.one_write import OneWriteProtocol
 from server.settings import Settings
 
 _GRACE_S = 5  # for answers under way when the process is told to stop
@@ -48,12 +49,13 @@ class _Server(uvicorn.Server):
 def _config(app: Any, *, lifespan: Literal["on", "off"]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",  # h11 does not let an early refusal reach a client that is still uploading
+        http=OneWriteProtocol,  # on httptools: h11 does not let an early refusal reach a client that is still uploading
         ws="none",
         lifespan=lifespan,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing asks where a request came from
         timeout_graceful_shutdown=_GRACE_S,
     )
 

@@ -12,9 +12,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server import health
 from server.auth.authenticator import Authenticator
 from server.bootstrap import Services, tidy_up
+from server.chat.cache_salt import CacheSalts, load_salt_key
 from server.chat.relay import PATH as CHAT_PATH
 from server.chat.relay import ChatRelay
 from server.checkpoint_permissions import routes as checkpoint_permissions
+from server.db.access_version import AccessVersion
+from server.db.remembered import Remembered
 from server.error_answers import answer_errors
 from server.files import routes as files
 from server.fine_tuning import estimate_routes as estimates
@@ -42,16 +45,21 @@ ROUTERS = (
     health,
 )
 
+_MOST_CALLERS, _MOST_MODELS = 10_000, 10_000  # that are remembered between requests
 _STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts)")
 
 
 def create_app(services: Services) -> ASGIApp:
     """Build the public API: chat as a raw ASGI app before FastAPI's router, everything else behind it."""
+    version = AccessVersion(services.settings.database)
     chat = ChatRelay(
         authenticate=services.authenticator.authenticate,
         find_model=partial(find_servable, services.database, services.base_models, services.settings.adapters),
+        callers=Remembered(version.read, most=_MOST_CALLERS),
+        models=Remembered(version.read, most=_MOST_MODELS),
         engines=services.engines,
         base_models=services.base_models,
+        salts=CacheSalts(load_salt_key(services.settings.salt_key)),
         max_body_bytes=services.settings.max_chat_body_bytes,
     )
     rest = JsonBodies(create_rest_app(services), streaming=_STREAMED_UPLOADS)

@@ -69,6 +69,11 @@ class Settings:
         return self.home / "tunesmith.db"
 
     @property
+    def salt_key(self) -> Path:
+        """What the salts of the projects' prefix caches are made of; secret."""
+        return self.home / "salt.key"
+
+    @property
     def blobs(self) -> Path:
         return self.home / "files"
 

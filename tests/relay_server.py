@@ -12,9 +12,13 @@ import uvicorn
 
 from inference.engine import AdapterRef, InferenceEngine
 from server.base_models import BaseModelEntry, BaseModels
+from server.chat.accounts import Admission, OpenDoor
+from server.chat.cache_salt import CacheSalts
 from server.chat.relay import ChatRelay
+from server.db.remembered import Remembered
 from server.errors import Unauthenticated
 from server.models.resolving import Servable
+from server.one_write import OneWriteProtocol
 from server.request_ids import RequestIds
 
 T = TypeVar("T")
@@ -25,6 +29,7 @@ KEYS = {"Bearer key-of-mine": "mine", "Bearer key-of-theirs": "theirs"}
 class TestCaller:
     project_id: str
     slug: str = "acme"
+    key_id: str = "key_1"
 
 
 @dataclass
@@ -35,6 +40,7 @@ class RelayServer:
     base: BaseModelEntry
     models: dict[tuple[str, str], AdapterRef] = field(default_factory=dict)  # by project and name
     max_body_bytes: int = 1024 * 1024
+    admission: Admission = field(default_factory=OpenDoor)
 
     def add_model(self, adapter: AdapterRef, project: str = "mine") -> AdapterRef:
         self.models[project, adapter.name] = adapter
@@ -53,16 +59,23 @@ class RelayServer:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._loop = asyncio.new_event_loop()
+        self._versions = 0
         self.engine = self.make_engine()
         names = (self.base.name, *self.base.aliases)
         relay = ChatRelay(
             authenticate=_authenticate,
             find_model=self._find_model,
+            callers=Remembered(self._version, most=10),
+            models=Remembered(self._version, most=10),
+            salts=CacheSalts(b"salt key"),
+            admission=self.admission,
             engines={self.base.name: self.engine},
             base_models=BaseModels((self.base,), dict.fromkeys(names, self.base)),
             max_body_bytes=self.max_body_bytes,
         )
-        config = uvicorn.Config(RequestIds(relay, organization="acme"), log_config=None, lifespan="off")
+        config = uvicorn.Config(
+            RequestIds(relay, organization="acme"), http=OneWriteProtocol, log_config=None, lifespan="off"
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -72,6 +85,11 @@ class RelayServer:
         self._server.should_exit = True
         self._thread.join(timeout=30)
         self._socket.close()
+
+    def _version(self) -> int:
+        """What this server knows may change at any time, unnoticed."""
+        self._versions += 1
+        return self._versions
 
     def _find_model(self, project: str, name: str) -> Servable | None:
         adapter = self.models.get((project, name))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from inference.engine import AdapterRef, EngineHealth, EngineRefusal, EngineRequ
 from inference.report import EngineReport
 from inference.sse import EndWatch
 from inference.vllm.adapters import AdapterLimits, LoadedAdapters
-from inference.vllm.client import VllmClient
+from inference.vllm.client import VllmClient, unavailable
 from inference.vllm.loading import AdapterChecks, AdapterLoader
 from inference.vllm.restoring import Restoring
 
@@ -72,18 +72,31 @@ class VllmEngine:
 
     async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
         process = self._process()
-        try:
-            async with aclosing(_answer(process, request, adapter)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except EngineRefusal as refusal:
-            if refusal.status != 404 or adapter is None:
-                raise
-            # The engine does not know what we believed resident. Nothing was answered yet: load it again.
-            process.adapters.lost(adapter.name)
-            async with aclosing(_answer(process, request, adapter)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+        for may_be_lost in (adapter is not None, False):
+            async with nullcontext() if adapter is None else process.adapters.use(adapter) as lease:
+                try:
+                    answer = await process.client.open_chat(request.body)
+                except EngineRefusal as refusal:
+                    if refusal.status != 404 or adapter is None or not may_be_lost:
+                        raise
+                    # The engine does not know what we believed resident. Nothing was answered yet: load it again.
+                    process.adapters.lost(adapter.name)
+                    continue
+                if lease is not None:
+                    lease.abort = answer.abort
+                end = EndWatch()
+                try:
+                    while chunk := await (answer.read_some() if request.stream else answer.read()):
+                        if lease is not None:
+                            lease.note_answer()
+                        end.feed(chunk)
+                        yield chunk
+                except OSError as error:
+                    raise unavailable(error) from error
+                finally:
+                    answer.close()
+                _check_end(request, end)
+                return
 
     async def health(self) -> EngineHealth:
         try:
@@ -113,6 +126,8 @@ class VllmEngine:
         Raises:
             EngineUnavailable: none listens.
         """
+        if self._current is not None and self._current.client.is_connected:
+            return self._current  # what it is connected to is there
         identity = self._identity()
         if self._current is not None and self._current.identity != identity:
             self._retire()
@@ -163,23 +178,6 @@ async def _somebody_listens(socket: Path) -> bool:
     return True
 
 
-async def _answer(process: _Process, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
-    async with AsyncExitStack() as stack:
-        lease = None if adapter is None else await stack.enter_async_context(process.adapters.use(adapter))
-        response = await stack.enter_async_context(process.client.open_chat(request.body))
-        if lease is not None:
-            lease.abort = response.close
-        if not request.stream:
-            whole = await response.read()
-            if lease is not None:
-                lease.note_answer()
-            yield whole
-            return
-        end = EndWatch()
-        async for chunk in response.content.iter_any():
-            if lease is not None:
-                lease.note_answer()
-            end.feed(chunk)
-            yield chunk
-        if not end.is_complete:
-            raise EngineUnavailable("the answer broke off before its end")
+def _check_end(request: EngineRequest, end: EndWatch) -> None:
+    if request.stream and not end.is_complete:
+        raise EngineUnavailable("the answer broke off before its end")

@@ -1,5 +1,6 @@
 """From the headers of a request to its caller."""
 
+import hashlib
 import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -27,14 +28,14 @@ class Authenticator:
     admin_key: str | None
 
     def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
-        """Find the caller. Reads the database: call it in a thread.
+        """Find the caller by headers with names in lower case, as ASGI has them. Reads the database: in a thread.
 
         An admin key acts in the default project, or in the one that `OpenAI-Project` names.
 
         Raises:
             Unauthenticated: no key, or a wrong one.
         """
-        values = {name.lower(): value for name, value in headers}
+        values = dict(headers)
         key = _bearer(values.get(b"authorization", b""))
         if key is None:
             raise Unauthenticated(_NO_KEY)
@@ -65,6 +66,17 @@ class Authenticator:
                 code="mismatched_project",
             )
         return caller
+
+
+def credentials_digest(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """What a caller is found by, in a form that may be kept: a digest of the headers that `authenticate` reads."""
+    authorization = project = b""
+    for name, value in headers:
+        if name == b"authorization":
+            authorization = value
+        elif name == b"openai-project":
+            project = value
+    return hashlib.sha256(b"%d %b %b" % (len(authorization), authorization, project)).digest()
 
 
 def _bearer(header: bytes) -> bytes | None:

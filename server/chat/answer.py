@@ -1,20 +1,18 @@
 """The engine's answers → OpenAI's, by an allowlist of OpenAI's fields (pure): private ones never pass.
 
 OpenAI: CreateChatCompletionResponse, CreateChatCompletionStreamResponse.
+The classes hold what passes; whatever else the engine wrote is not even read.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-import orjson
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
 
-from inference.sse import EventSplitter
+from server.chat.accounts import Usage
 
-_FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
-_DONE = b"[DONE]"
-
-Json = Mapping[str, Any]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 
 
 class AnswerUnusable(Exception):
@@ -38,165 +36,232 @@ class Naming:
     engine: str  # as the engine does
 
 
-def rewrite_answer(raw: bytes, naming: Naming) -> bytes:
-    """Give a whole answer in OpenAI's form.
+class _Scored(Struct):
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class _Token(_Scored):
+    top_logprobs: list[_Scored] = []
+
+
+class _Logprobs(Struct):
+    content: list[_Token] | None = None
+    refusal: None = None
+
+
+class _CalledFunction(Struct):
+    name: str
+    arguments: str
+
+
+class _Call(Struct):
+    id: str
+    function: _CalledFunction
+    type: Literal["function"] = "function"
+
+
+class _Message(Struct):
+    role: Literal["assistant"]
+    content: str | None = None
+    refusal: str | None = None
+    annotations: list[Any] | None = None
+    tool_calls: list[_Call] | UnsetType | None = UNSET
+
+
+class _Choice(Struct):
+    index: int
+    message: _Message
+    finish_reason: FinishReason
+    logprobs: _Logprobs | None = None
+
+
+class _PromptDetails(Struct):
+    cached_tokens: int | None = 0
+    audio_tokens: int | None = 0
+
+
+class _CompletionDetails(Struct):
+    reasoning_tokens: int | None = 0
+    audio_tokens: int | None = 0
+    accepted_prediction_tokens: int | None = 0
+    rejected_prediction_tokens: int | None = 0
+
+
+class _Usage(Struct):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+    def read(self) -> Usage:
+        details = self.prompt_tokens_details
+        return Usage(self.prompt_tokens, self.completion_tokens, (details and details.cached_tokens) or 0)
+
+    def complete(self) -> None:
+        """Fill in what the engine leaves out, as OpenAI has it."""
+        prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
+        self.prompt_tokens_details = _PromptDetails((prompt and prompt.cached_tokens) or 0)
+        self.completion_tokens_details = _CompletionDetails((completion and completion.reasoning_tokens) or 0)
+
+
+class _Answer(Struct, kw_only=True):
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[_Choice]
+    usage: _Usage
+    service_tier: str | None = None
+    error: Any = UNSET
+
+
+class _CalledPart(Struct):
+    name: str | UnsetType | None = UNSET
+    arguments: str | UnsetType | None = UNSET
+
+
+class _CallPart(Struct):
+    index: int
+    id: str | UnsetType | None = UNSET
+    type: str | UnsetType | None = UNSET
+    function: _CalledPart | None = None
+
+
+class _Delta(Struct):
+    role: str | UnsetType | None = UNSET
+    content: str | UnsetType | None = UNSET
+    refusal: str | UnsetType | None = UNSET
+    tool_calls: list[_CallPart] | UnsetType | None = UNSET
+
+
+class _ChunkChoice(Struct):
+    index: int
+    delta: _Delta
+    logprobs: _Logprobs | None = None
+    finish_reason: FinishReason | None = None
+
+
+class Chunk(Struct, kw_only=True):
+    """An event of a stream."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    service_tier: str | None = None
+    choices: list[_ChunkChoice]
+    usage: _Usage | UnsetType | None = UNSET
+    error: Any = UNSET
+
+    def has_usage_of_all(self) -> bool:
+        """Whether it is the last one, which says what the answer came to."""
+        return not self.choices and isinstance(self.usage, _Usage)
+
+
+_ANSWERS = msgspec.json.Decoder(_Answer)
+_CHUNKS = msgspec.json.Decoder(Chunk)
+_USAGES = msgspec.json.Decoder(_Usage)
+_ENCODER = msgspec.json.Encoder()
+
+
+def rewrite_answer(raw: bytes, naming: Naming) -> tuple[bytes, Usage]:
+    """Give a whole answer in OpenAI's form, and what it came to.
 
     Raises:
         AnswerUnusable: nothing of it may be shown.
     """
     try:
-        answer = orjson.loads(raw)
-        _check_model(answer, naming)
-        return orjson.dumps(_completion(answer, naming.asked))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        answer = _ANSWERS.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AnswerUnusable("the engine's answer has another form than expected") from error
+    _check_model(answer, naming)
+    answer.object, answer.model, answer.service_tier = "chat.completion", naming.asked, "default"
+    for choice in answer.choices:
+        _complete(choice)
+    usage = answer.usage.read()
+    answer.usage.complete()
+    return _ENCODER.encode(answer), usage
 
 
-class StreamRewriter:
-    """Turns an engine's stream into OpenAI's, chunk by chunk as it comes."""
+def read_chunk(payload: bytes, naming: Naming) -> Chunk:
+    """Read an event of a stream.
 
-    def __init__(self, naming: Naming, *, wants_usage: bool) -> None:
-        self._naming = naming
-        self._wants_usage = wants_usage
-        self._splitter = EventSplitter()
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Give what can be sent on; may be empty.
-
-        Raises:
-            AnswerRefused: the engine says so.
-            AnswerUnusable: the stream must not be taken for a whole answer.
-        """
-        return b"".join(self._event(payload) for payload in self._splitter.feed(chunk))
-
-    def _event(self, payload: bytes) -> bytes:
-        if payload == _DONE:
-            return b"data: [DONE]\n\n"
-        try:
-            event = orjson.loads(payload)
-            if "error" in event:
-                raise AnswerRefused(int(event["error"].get("code") or 500), payload)
-            _check_model(event, self._naming)
-            return b"data: " + orjson.dumps(self._chunk(event)) + b"\n\n"
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise AnswerUnusable("the engine's stream has another form than expected") from error
-
-    def _chunk(self, event: Json) -> dict[str, Any]:
-        chunk = {
-            "id": event["id"],
-            "object": "chat.completion.chunk",
-            "created": event["created"],
-            "model": self._naming.asked,
-            "service_tier": "default",
-            "choices": [_chunk_choice(choice) for choice in event["choices"]],
-        }
-        if self._wants_usage:
-            chunk["usage"] = _usage(event.get("usage"))
-        return chunk
+    Raises:
+        AnswerUnusable: it is none, or another model's.
+    """
+    try:
+        chunk = _CHUNKS.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _raise_refusal(payload)
+        raise AnswerUnusable("the engine's stream has another form than expected") from error
+    _check_model(chunk, naming)
+    return chunk
 
 
-def _check_model(answer: Json, naming: Naming) -> None:
-    if "error" in answer:
+def write_chunk(chunk: Chunk, asked: str, *, wants_usage: bool) -> bytes:
+    """Give an event of a stream in OpenAI's form."""
+    chunk.object, chunk.model, chunk.service_tier = "chat.completion.chunk", asked, "default"
+    for choice in chunk.choices:
+        _drop_nulls(choice.delta)
+        choice.logprobs = _known(choice.logprobs)
+    if not wants_usage:
+        chunk.usage = UNSET
+    elif isinstance(chunk.usage, _Usage) and not chunk.choices:
+        chunk.usage.complete()
+    else:
+        chunk.usage = None
+    return _ENCODER.encode(chunk)
+
+
+def read_usage(raw: bytes) -> Usage | None:
+    """Read the engine's own count; None if it is none."""
+    try:
+        return _USAGES.decode(raw).read()
+    except msgspec.DecodeError:
+        return None
+
+
+def _raise_refusal(payload: bytes) -> None:
+    try:
+        error = msgspec.json.decode(payload)["error"]
+        status = int(error.get("code") or 500)
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError):
+        return
+    raise AnswerRefused(status, payload)
+
+
+def _check_model(answer: _Answer | Chunk, naming: Naming) -> None:
+    if answer.error is not UNSET:
         raise AnswerUnusable("the engine failed while it answered")
-    if answer["model"] != naming.engine:
+    if answer.model != naming.engine:
         raise AnswerUnusable("another model answered than was asked")
 
 
-def _completion(answer: Json, asked: str) -> dict[str, Any]:
-    return {
-        "id": answer["id"],
-        "object": "chat.completion",
-        "created": answer["created"],
-        "model": asked,
-        "choices": [_choice(choice) for choice in answer["choices"]],
-        "usage": _usage(answer["usage"]),
-        "service_tier": "default",
-    }
+def _complete(choice: _Choice) -> None:
+    """Say what the engine leaves open as OpenAI does."""
+    message = choice.message
+    message.annotations = []
+    if message.tool_calls:
+        message.content = message.content or None
+    else:
+        message.tool_calls = UNSET
+    choice.logprobs = _known(choice.logprobs)
 
 
-def _choice(choice: Json) -> dict[str, Any]:
-    message = choice["message"]
-    calls = [_call(call) for call in message.get("tool_calls") or ()]
-    written = {
-        "role": "assistant",
-        "content": (message.get("content") or None) if calls else message.get("content"),
-        "refusal": message.get("refusal"),
-        "annotations": [],
-    }
-    if calls:
-        written["tool_calls"] = calls
-    return {
-        "index": choice["index"],
-        "message": written,
-        "logprobs": _logprobs(choice.get("logprobs")),
-        "finish_reason": _finish_reason(choice["finish_reason"]),
-    }
+def _known(logprobs: _Logprobs | None) -> _Logprobs | None:
+    return None if logprobs is None or logprobs.content is None else logprobs
 
 
-def _chunk_choice(choice: Json) -> dict[str, Any]:
-    delta = choice["delta"]
-    written = {name: delta[name] for name in ("role", "content", "refusal") if name in delta}
-    if delta.get("tool_calls"):
-        written["tool_calls"] = [_call_part(call) for call in delta["tool_calls"]]
-    reason = choice.get("finish_reason")
-    return {
-        "index": choice["index"],
-        "delta": written,
-        "logprobs": _logprobs(choice.get("logprobs")),
-        "finish_reason": None if reason is None else _finish_reason(reason),
-    }
-
-
-def _finish_reason(reason: object) -> str:
-    if reason not in _FINISH_REASONS:
-        raise AnswerUnusable("the engine gave an answer up")
-    return str(reason)
-
-
-def _call(call: Json) -> dict[str, Any]:
-    function = call["function"]
-    return {
-        "id": call["id"],
-        "type": "function",
-        "function": {"name": function["name"], "arguments": function["arguments"]},
-    }
-
-
-def _call_part(call: Json) -> dict[str, Any]:
-    part = {name: call[name] for name in ("index", "id", "type") if call.get(name) is not None}
-    function = call.get("function") or {}
-    part["function"] = {name: function[name] for name in ("name", "arguments") if function.get(name) is not None}
-    return part
-
-
-def _logprobs(logprobs: Json | None) -> dict[str, Any] | None:
-    if logprobs is None or logprobs.get("content") is None:
-        return None
-    return {"content": [_token(token) for token in logprobs["content"]], "refusal": None}
-
-
-def _token(token: Json) -> dict[str, Any]:
-    return {**_scored(token), "top_logprobs": [_scored(other) for other in token.get("top_logprobs") or ()]}
-
-
-def _scored(token: Json) -> dict[str, Any]:
-    return {"token": token["token"], "logprob": token["logprob"], "bytes": token.get("bytes")}
-
-
-def _usage(usage: Json | None) -> dict[str, Any] | None:
-    if usage is None:
-        return None
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
-    return {
-        "prompt_tokens": usage["prompt_tokens"],
-        "completion_tokens": usage["completion_tokens"],
-        "total_tokens": usage["total_tokens"],
-        "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": reasoning,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
+def _drop_nulls(delta: _Delta) -> None:
+    if not delta.tool_calls:
+        delta.tool_calls = UNSET
+        return
+    for part in delta.tool_calls:
+        part.id = UNSET if part.id is None else part.id
+        part.type = UNSET if part.type is None else part.type
+        function = part.function = part.function or _CalledPart()
+        function.name = UNSET if function.name is None else function.name
+        function.arguments = UNSET if function.arguments is None else function.arguments

@@ -4,6 +4,8 @@ Training must render what serving renders, so text becomes one string by the rul
 parts are joined by newlines, a refusal stands for content that is missing.
 """
 
+from typing import Any
+
 import orjson
 
 from server.chat.fields import (
@@ -33,6 +35,7 @@ _KEYS = {
     "function": frozenset({"role", "content", "name"}),
 }
 _ROLE = one_of(*_KEYS)
+_PLAIN_ROLES = ("system", "developer", "user", "assistant")
 _PART_KEYS = frozenset({"type", "text", "refusal", "prompt_cache_breakpoint"})
 _USE_TOOLS = "Use 'tools', 'tool_calls' and messages with role 'tool' instead."
 
@@ -44,7 +47,20 @@ def read_messages(value: object) -> list[JsonObject]:
         InvalidRequest: param is the path of the field, such as `messages[2].role`.
     """
     messages = an_array(value, "messages", "objects", _MAX_MESSAGES)
-    return [_read_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    return [
+        message if _is_plain(message) else _read_message(message, f"messages[{i}]")
+        for i, message in enumerate(messages)
+    ]
+
+
+def _is_plain(message: Any) -> bool:
+    """Whether it is a role and a text, as nearly every message is, with nothing to be read otherwise."""
+    return (
+        isinstance(message, dict)
+        and len(message) == 2
+        and isinstance(message.get("content"), str)
+        and message.get("role") in _PLAIN_ROLES
+    )
 
 
 def _read_message(value: object, at: str) -> JsonObject:

@@ -11,6 +11,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
+from server.db.access_version import count_changes
 from server.db.engine import open_database, writing
 
 
@@ -30,6 +31,7 @@ def migrate(path: Path) -> None:
         try:
             with writing(engine).connect() as connection:
                 command.upgrade(alembic_config(connection), "head")
+                count_changes(connection)
                 connection.commit()
         except CommandError as error:
             raise DatabaseTooNew(f"the database {path} was written by a later version of Tunesmith: {error}") from error

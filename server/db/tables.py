@@ -287,6 +287,15 @@ class RememberedRequestRow(ProjectOwned, table=True):
     created_at: float = Field(index=True)  # unix seconds
 
 
+class AccessVersionRow(SQLModel, table=True):
+    """One row: how often anything changed that callers and models are found by (access_version.py)."""
+
+    __tablename__ = "access_version"
+
+    id: int = Field(primary_key=True)
+    version: int
+
+
 class EngineRow(SQLModel, table=True):
     """How the engine of a base model stands; written by the parent, which starts and stops it."""
 

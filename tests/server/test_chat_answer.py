@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import ChatCompletion
 
 from inference.engine import EngineRefusal
-from inference.fake_engine import stream_chunks, whole_answer
+from inference.fake_engine import whole_answer
 from server.base_models import BaseModelEntry
-from server.chat.answer import AnswerRefused, AnswerUnusable, Naming, StreamRewriter, rewrite_answer
+from server.chat.answer import AnswerUnusable, Naming, rewrite_answer
 from server.chat.engine_errors import describe_refusal
 
 NAMING = Naming(asked="gpt-4o-mini", engine="base")
@@ -35,20 +35,13 @@ def rewritten(**changes: Any) -> dict[str, Any]:
     """Rewrite an answer whose only choice has these changes."""
     answer = whole_answer(BODY)
     answer["choices"][0] |= changes
-    return dict(json.loads(rewrite_answer(json.dumps(answer).encode(), NAMING)))
+    return dict(json.loads(rewrite_answer(json.dumps(answer).encode(), NAMING)[0]))
 
 
 def names(value: Any) -> set[str]:
     if isinstance(value, dict):
         return set(value) | {name for entry in value.values() for name in names(entry)}
     return {name for entry in value for name in names(entry)} if isinstance(value, list) else set()
-
-
-def streamed(*events: bytes, wants_usage: bool = False) -> list[dict[str, Any] | str]:
-    rewriter = StreamRewriter(NAMING, wants_usage=wants_usage)
-    sent = b"".join(rewriter.feed(event) for event in events).decode()
-    payloads = [line.removeprefix("data: ") for line in sent.split("\n\n") if line]
-    return [payload if payload == "[DONE]" else json.loads(payload) for payload in payloads]
 
 
 def test_an_answer_is_openais_and_names_the_model_that_was_asked() -> None:
@@ -64,17 +57,8 @@ def test_private_fields_never_pass() -> None:
     raw = {**whole_answer(BODY), **dict.fromkeys(PRIVATE, "x"), "anything_new": 1}
     raw["choices"][0] |= dict.fromkeys(PRIVATE, "x")
     raw["choices"][0]["message"] |= {"reasoning": "x", "anything_new": 1}
-    answer = json.loads(rewrite_answer(json.dumps(raw).encode(), NAMING))
+    answer = json.loads(rewrite_answer(json.dumps(raw).encode(), NAMING)[0])
     assert names(answer).isdisjoint({*PRIVATE, "anything_new"})
-
-
-def test_private_fields_never_pass_in_a_stream() -> None:
-    event = json.loads(stream_chunks(BODY)[0].removeprefix(b"data: "))
-    event |= dict.fromkeys(PRIVATE, "x")
-    event["choices"][0] |= dict.fromkeys(PRIVATE, "x")
-    event["choices"][0]["delta"] |= {"reasoning": "x", "reasoning_content": "x"}
-    sent = streamed(b"data: " + json.dumps(event).encode() + b"\n\n")
-    assert names(sent).isdisjoint({*PRIVATE, "reasoning_content"})
 
 
 def test_calls_stand_beside_null_content() -> None:
@@ -109,33 +93,6 @@ def test_another_models_answer_is_not_passed_on() -> None:
     raw = json.dumps(whole_answer({**BODY, "model": "other"})).encode()
     with pytest.raises(AnswerUnusable, match="another model"):
         rewrite_answer(raw, NAMING)
-    with pytest.raises(AnswerUnusable, match="another model"):
-        streamed(*stream_chunks({**BODY, "model": "other"}))
-
-
-def test_a_stream_is_openais_chunk_by_chunk() -> None:
-    *chunks, done = streamed(*stream_chunks(BODY))
-    assert done == "[DONE]"
-    for chunk in chunks:
-        ChatCompletionChunk.model_validate(chunk, strict=True)
-        assert isinstance(chunk, dict)
-        assert chunk["model"] == "gpt-4o-mini"
-        assert "usage" not in chunk
-
-
-def test_with_usage_every_chunk_has_the_field_and_the_last_the_numbers() -> None:
-    events = stream_chunks({**BODY, "stream_options": {"include_usage": True}})
-    *chunks, last, _done = streamed(*events, wants_usage=True)
-    assert all(isinstance(chunk, dict) and chunk["usage"] is None for chunk in chunks)
-    assert isinstance(last, dict)
-    assert last["choices"] == []
-    assert last["usage"]["total_tokens"] == 5
-
-
-def test_an_error_in_a_stream_ends_it() -> None:
-    with pytest.raises(AnswerRefused) as caught:
-        streamed(b'data: {"error": {"message": "x", "code": 400}}\n\n')
-    assert (caught.value.status, json.loads(caught.value.body)["error"]["message"]) == (400, "x")
 
 
 def refused(status: int, message: str, param: str | None) -> dict[str, Any]:

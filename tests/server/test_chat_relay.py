@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import pytest
 from inference.engine import AdapterRef, EngineRefusal
 from inference.fake_engine import FakeEngine, Faults
 from server.base_models import BaseModelEntry
+from server.chat.accounts import Caller, Usage
+from server.chat.request import ChatRequest
+from server.errors import ApiError
 from tests.adapter_files import refer_to, write_adapter
 from tests.relay_server import RelayServer
 
@@ -23,9 +27,41 @@ TOOLS: list[Any] = [{"type": "function", "function": {"name": "f"}}]
 FT = "ft:gpt-4o-mini:acme::abcd1234"
 
 
+@dataclass
+class Ledger:
+    """An admission that writes down what it is told, and lets nobody in when it is full."""
+
+    told: list[Any] = field(default_factory=list)
+    is_full: bool = False
+    headers: Sequence[tuple[bytes, bytes]] = ((b"x-ratelimit-remaining-requests", b"7"),)
+
+    def admit(self, caller: Caller, request: ChatRequest) -> "Ledger":
+        if self.is_full:
+            raise TooManyRequests("Rate limit reached.", code="rate_limit_exceeded")
+        self.told = [(caller.project_id, caller.key_id, request.model)]
+        return self
+
+    def relayed(self, so_far: Callable[[], Usage | None]) -> None:
+        self.so_far = so_far
+        self.told.append("relayed")
+
+    def finished(self, usage: Usage) -> None:
+        self.told.append(usage)
+
+    def close(self) -> None:
+        self.told.append("closed")
+
+
+LEDGER = Ledger()
+
+
+class TooManyRequests(ApiError):
+    status = 429
+
+
 @pytest.fixture(scope="module")
 def relay() -> Iterator[RelayServer]:
-    with RelayServer(lambda: FakeEngine("tiny"), BASE, max_body_bytes=100_000) as server:
+    with RelayServer(lambda: FakeEngine("tiny"), BASE, max_body_bytes=100_000, admission=LEDGER) as server:
         yield server
 
 
@@ -269,6 +305,45 @@ def test_a_client_that_hangs_up_before_a_whole_answer_cancels_it_too(relay: Rela
     with pytest.raises(openai.APITimeoutError), relay.client() as client:
         client.with_options(timeout=0.3).chat.completions.create(model="tiny", messages=HELLO)
     _wait_until(lambda: engine.cancelled == before + 1 and engine.running == 0)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_what_an_answer_came_to_is_told_once_to_who_let_it_in(http: httpx.Client, *, stream: bool) -> None:
+    answer = http.post("/v1/chat/completions", json={"model": "tiny", "messages": HELLO, "stream": stream})
+    begun = ["relayed"] if stream else []
+    _wait_until(lambda: "closed" in LEDGER.told)
+    assert LEDGER.told == [("mine", "key_1", "tiny"), *begun, Usage(1, 4), "closed"]
+    assert answer.headers["x-ratelimit-remaining-requests"] == "7"
+    assert ('"usage"' in answer.text) is not stream
+
+
+def test_of_a_stream_that_breaks_off_it_is_known_what_was_relayed(http: httpx.Client, engine: FakeEngine) -> None:
+    engine.faults.break_after_chunks = 3
+    http.post("/v1/chat/completions", json={"model": "tiny", "messages": HELLO, "stream": True})
+    _wait_until(lambda: "closed" in LEDGER.told)
+    assert LEDGER.told == [("mine", "key_1", "tiny"), "relayed", "closed"]
+    assert LEDGER.so_far() == Usage(1, 2)
+
+
+def test_of_a_client_that_hangs_up_too(http: httpx.Client, engine: FakeEngine) -> None:
+    engine.faults.hold = asyncio.Event()
+    body = {"model": "tiny", "messages": HELLO, "stream": True}
+    with http.stream("POST", "/v1/chat/completions", json=body) as answer:
+        assert next(answer.iter_bytes())
+        started = time.monotonic()
+    _wait_until(lambda: "closed" in LEDGER.told)
+    assert time.monotonic() - started < 1
+    assert LEDGER.so_far() == Usage(1, 0)
+
+
+def test_who_is_not_let_in_does_not_reach_the_engine(client: openai.OpenAI, engine: FakeEngine) -> None:
+    LEDGER.is_full = True
+    try:
+        with pytest.raises(openai.RateLimitError):
+            client.chat.completions.create(model="tiny", messages=HELLO)
+    finally:
+        LEDGER.is_full = False
+    assert engine.bodies == []
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:

@@ -125,7 +125,7 @@ def test_files_of_a_deleted_model_go_at_the_next_start_at_the_latest(api: Api, c
 def test_a_name_is_found_by_its_own_project_only(api: Api, stranger: openai.OpenAI) -> None:
     row = make_model(api.services, api.project_id)
     adapters = api.services.settings.adapters
-    theirs = api.services.authenticator.authenticate([(b"Authorization", b"Bearer " + api.foreign_key.encode())])
+    theirs = api.services.authenticator.authenticate([(b"authorization", b"Bearer " + api.foreign_key.encode())])
     find = partial(find_servable, api.database, api.services.base_models, adapters)
 
     assert find(api.project_id, row.name) == Servable(

@@ -1,0 +1,77 @@
+"""What is left of the real engine's throughput when it is asked through us: vLLM on this machine, saturated."""
+
+import os
+import secrets
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.load import Target, load
+from benchmarks.served import KEY, serve
+from inference.vllm.process import free_socket, wait_until_ready
+from server.base_models import load_base_models
+from server.bootstrap import build_engine_commands, build_services
+from server.settings import Settings, load_settings
+
+_PAIRS = 9
+_REQUESTS, _AT_ONCE = 96, 32
+_TOKENS = 32
+_START_TIMEOUT_S = 600.0
+
+
+def main(pairs: int = _PAIRS) -> None:
+    with tempfile.TemporaryDirectory(prefix="ts-") as directory:
+        home = Path(directory)
+        settings = load_settings({"TUNESMITH_HOME": directory})
+        build_services(settings)
+        with _engine(settings) as (engine, model), serve(home, "server", "api") as served:
+            through = Target(served.port, model, KEY)
+            for stream in (False, True):
+                ratios = [_compare(engine, through, stream=stream, first=i % 2) for i in range(pairs + 1)][
+                    1:
+                ]  # the first warms up
+                how = "streamed" if stream else "whole"
+                print(
+                    f"engine, requests per second, {how} answers of {_TOKENS} tokens, through us / direct: "
+                    f"{statistics.median(ratio for ratio, _ in ratios):.3f}x of "
+                    f"{statistics.median(rate for _, rate in ratios):.1f}/s "
+                    f"({min(ratios)[0]:.3f} to {max(ratios)[0]:.3f} in {pairs} pairs)"
+                )
+
+
+@contextmanager
+def _engine(settings: Settings) -> Iterator[tuple[Path, str]]:
+    """Start the engine as the service does. Gives its socket, and the base model's name."""
+    base_models = load_base_models(settings.base_models_file)
+    command = build_engine_commands(settings, base_models)[0]
+    free_socket(command.socket)
+    with (settings.home / "engine.log").open("ab") as log:
+        process = subprocess.Popen(
+            command.argv, env=dict(command.environment), stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            wait_until_ready(command.socket, _START_TIMEOUT_S, lambda: process.poll() is not None)
+            yield command.socket, base_models.entries[0].name
+        finally:
+            os.killpg(process.pid, 9)
+            process.wait(timeout=30)
+
+
+def _compare(engine: Path, through: Target, *, stream: bool, first: int) -> tuple[float, float]:
+    """Give the ratio of one pair, and the direct rate. Both are salted, as everything that we forward is."""
+    fields = {"max_tokens": _TOKENS, "seed": 1, "temperature": 1.0}
+    salted = {**fields, "cache_salt": secrets.token_hex(16)}
+    if stream:
+        salted["stream_options"] = {"include_usage": True}
+    runs = [
+        (engine, through.request(stream=stream, **salted)),
+        (through.port, through.request(stream=stream, **fields)),
+    ]
+    taken = [0.0, 0.0]
+    for side in (first, 1 - first):
+        where, request = runs[side]
+        taken[side] = load(where, [request] * _REQUESTS, _AT_ONCE).taken_s
+    return taken[0] / taken[1], _REQUESTS / taken[0]
