@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +192,24 @@ def progress(run: RunDirectory) -> list[Progress]:
 
 def checkpoints_saved(run: RunDirectory) -> list[CheckpointSaved]:
     return [event for event in events(run) if isinstance(event, CheckpointSaved)]
+
+
+def _cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _flip(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+FAULTS: dict[str, Callable[[bytes], bytes] | None] = {"cut": _cut, "flip": _flip, "delete": None}
+
+
+def damage(path: Path, fault: str) -> None:
+    """Leave others who have a link to the file what they have."""
+    change = FAULTS[fault]
+    data = path.read_bytes()
+    path.unlink()
+    if change is not None:
+        path.write_bytes(change(data))

@@ -99,6 +99,7 @@ def test_a_share_is_held_out_and_everything_follows(data: DataRig) -> None:
     (spec,) = data.trainer.specs
     assert spec.selection is not None
     assert (spec.selection.seed, spec.selection.holdout) == (11, 0.2)
+    assert spec.selection_sha256 is not None  # without it a damaged choice could not be made again
 
 
 def test_further_files_are_mixed_in_and_a_small_one_is_repeated_with_a_warning(data: DataRig) -> None:
