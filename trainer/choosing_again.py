@@ -1,4 +1,4 @@
-"""A run's choice of examples where what the check wrote down is damaged or lost: made again, and only if it is the same."""
+"""A choice of examples that is damaged or lost: a run makes it again, and uses it only if it is the same."""
 
 from trainer.check import look_through
 from trainer.contract.run_directory import RunDirectory
