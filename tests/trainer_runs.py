@@ -97,6 +97,18 @@ def make_base(directory: Path, *, template: str = MARKED_TEMPLATE) -> Path:
     return make_tokenizer(directory, template=template)
 
 
+def make_wide_base(directory: Path) -> Path:
+    """6 million parameters; a token of a micro-batch takes 210 kB."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    sizes = {"vocab_size": 320, "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 8, "head_dim": 64}
+    torch.manual_seed(0)
+    config = Qwen3Config(**sizes, num_attention_heads=4, num_key_value_heads=2, bos_token_id=0, eos_token_id=2)
+    Qwen3ForCausalLM(config).save_pretrained(directory)
+    return make_tokenizer(directory)
+
+
 def user(content: str) -> dict[str, Any]:
     return {"role": "user", "content": content}
 
