@@ -61,7 +61,8 @@ class _ChatJudge:
                 elif message.content is None:
                     return False
                 is_answered = True
-        return is_answered and (bytes(row.tools) in self._known or self._look_at(bytes(row.tools)))
+        tools = bytes(row.tools)
+        return is_answered and (tools in self._known or self._look_at(tools))
 
     def _look_at(self, tools: bytes) -> bool:
         _tools(tools)
