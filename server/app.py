@@ -112,6 +112,7 @@ def _share(app: FastAPI, services: Services) -> None:
         launcher=services.launcher,
         planning=services.planning,
         root=services.settings.estimates,
+        tokens=services.tokens,
     )
     app.state.running_keys = RunningKeys()
     app.state.completions = Completions()

@@ -64,7 +64,7 @@ class Services:
 
     @property
     def tokens(self) -> TokenCache:
-        return TokenCache(self.settings.tokenized)
+        return TokenCache(self.settings.tokenized, limit_bytes=self.settings.token_cache_gib * 1024**3)
 
 
 def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | None = None) -> Services:

@@ -41,6 +41,7 @@ class Settings:
     max_file_bytes: int = 512 * 1024**2  # in one request
     max_upload_bytes: int = 8 * 1024**3  # in parts
     max_chat_body_bytes: int = 16 * 1024**2
+    token_cache_gib: float = 10.0  # on disk, of what files tokenise to; the least recently used goes
     max_loras: int = 4  # distinct adapters in one batch of the engine
     max_resident_adapters: int = 16  # adapters an engine holds; more are loaded on demand
     max_lora_rank: int = 16  # largest rank the engine serves
@@ -212,6 +213,8 @@ def _check_estimates(settings: Settings) -> None:
         raise SettingsInvalid("TUNESMITH_TRAINER_MEMORY_GIB: must be more than 0")
     if price is not None and not 0 <= price < math.inf:
         raise SettingsInvalid("TUNESMITH_PRICE_PER_MILLION_TOKENS: must be 0 or more")
+    if not 0 <= settings.token_cache_gib < math.inf:
+        raise SettingsInvalid("TUNESMITH_TOKEN_CACHE_GIB: must be 0 or more")
     if re.fullmatch("[A-Z]{3}", settings.currency) is None:
         raise SettingsInvalid("TUNESMITH_CURRENCY: must be three capital letters, as USD")
 
