@@ -1,9 +1,12 @@
 """The port to what answers inference requests, and the words it uses."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from inference.examination import Examination
+from inference.report import EngineReport
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,7 @@ class AdapterRef:
     base_model: str  # the engine's own name for the base
     directory: Path  # PEFT form: adapter_config.json and adapter_model.safetensors
     rank: int
+    sha256: str  # of adapter_model.safetensors, hexadecimal; what lies there is served only if it has this hash
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class EngineRequest:
 class EngineHealth:
     ready: bool
     detail: str  # for humans; safe to show
+    is_wanted: bool = True  # False: it is away by plan, and comes when it is asked or due
 
 
 class EngineError(Exception):
@@ -35,11 +40,15 @@ class EngineError(Exception):
 
 
 class EngineUnavailable(EngineError):
-    """The engine is not there, or not ready; the same request may succeed later."""
+    """The engine is not there, or not ready; the same request may succeed later. The message is safe to show."""
+
+    retry_after_s: int | None = None  # when, as far as can be told
 
 
 class AdapterRejected(EngineError):
-    """The engine will never serve this adapter: its files are missing, damaged or not servable."""
+    """The engine does not serve this adapter as it is: its files are missing, damaged, others or not servable, or it
+    does not show who it is. The message is safe to show to whoever may use it.
+    """
 
 
 class EngineRefusal(EngineError):
@@ -51,11 +60,27 @@ class EngineRefusal(EngineError):
         self.body = body
 
 
+# Asks the engine, with an adapter, for texts as token ids; gives the log-probability, in nats, of each token but the
+# first. Raises AdapterRejected, EngineUnavailable.
+Score = Callable[[Sequence[Sequence[int]]], Awaitable[list[list[float]]]]
+
+
+class Examiner(Protocol):
+    """Judges adapters that were loaded, each before anybody uses it."""
+
+    async def examine(self, adapter: AdapterRef, score: Score) -> Examination:
+        """Raises:
+        AdapterRejected: it is not what it should be, or not applied.
+        EngineUnavailable: try again later.
+        """
+        ...
+
+
 class InferenceEngine(Protocol):
     """Answers chat requests for one base model and any of its adapters."""
 
     async def ensure_adapter(self, adapter: AdapterRef) -> None:
-        """Make the adapter resident: load, check, then admit; unload the least recently used first. Idempotent.
+        """Make the adapter resident: load, examine, then admit; unload the least recently used first. Idempotent.
 
         Raises:
             AdapterRejected: its files are missing or damaged, or the engine refuses them.
@@ -80,6 +105,10 @@ class InferenceEngine(Protocol):
         ...
 
     async def health(self) -> EngineHealth: ...
+
+    async def report(self) -> EngineReport:
+        """Say for the operator what it holds and what it rejected."""
+        ...
 
     async def close(self) -> None:
         """Let go of the engine's connections, at the end of the event loop they belong to; the engine goes on."""

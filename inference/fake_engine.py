@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference.adapter_files import check_adapter
+from inference.adapter_files import check_adapter, check_weights
 from inference.engine import (
     AdapterRef,
     AdapterRejected,
@@ -18,6 +18,8 @@ from inference.engine import (
     EngineRequest,
     EngineUnavailable,
 )
+from inference.examination import Proof
+from inference.report import AdapterReport, EngineReport
 
 
 @dataclass
@@ -51,6 +53,7 @@ class FakeEngine:
             raise AdapterRejected("the adapter belongs to another base model")
         if self.reads_files:
             check_adapter(adapter.directory, self.max_rank)
+            check_weights(adapter.directory, adapter.sha256)
         self.resident[adapter.name] = adapter
 
     async def forget_adapter(self, name: str) -> None:
@@ -79,6 +82,10 @@ class FakeEngine:
             return EngineHealth(ready=False, detail="the engine is not running")
         return EngineHealth(ready=True, detail="ready")
 
+    async def report(self) -> EngineReport:
+        health = await self.health()
+        return EngineReport(health.ready, health.detail, tuple(_describe(one) for one in self.resident.values()))
+
     async def close(self) -> None:
         self.resident.clear()
 
@@ -94,6 +101,21 @@ class FakeEngine:
     def _check_available(self) -> None:
         if self.faults.unavailable:
             raise EngineUnavailable("the engine is not running")
+
+
+def _describe(adapter: AdapterRef) -> AdapterReport:
+    return AdapterReport(
+        name=adapter.name,
+        sha256=adapter.sha256,
+        loaded_at=1_700_000_000.0,
+        load_s=0.0,
+        check_s=0.0,
+        first_answer_s=None,
+        proof=Proof.NONE,
+        adapter_gap=None,
+        base_gap=None,
+        pins=0,
+    )
 
 
 def answer_text(body: dict[str, Any]) -> str:

@@ -36,6 +36,10 @@ class Residency:
         place = self._find(name)
         return place.pins if place is not None else 0
 
+    def has_free_place(self) -> bool:
+        """Whether an adapter can be loaded without another making way."""
+        return len(self._places) < self._capacity
+
     def reserve(self, name: str) -> list[str] | None:
         """Take a place for an adapter about to be loaded; end with `admit` or `abandon`.
 

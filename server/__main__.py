@@ -87,6 +87,10 @@ def _run(asked: argparse.Namespace, settings: Settings) -> int:
             from server.commands import usage
 
             return usage.run(asked, settings)
+        case "engines":
+            from server.commands import engines
+
+            return engines.run(asked, settings)
         case "import":
             from server.commands import importing
 

@@ -23,7 +23,7 @@ from server.error_answers import answer_errors
 from server.files import routes as files
 from server.fine_tuning import estimate_routes as estimates
 from server.fine_tuning import routes as fine_tuning
-from server.fine_tuning.estimating import EstimateDesk
+from server.fine_tuning.dry_runs.estimating import EstimateDesk
 from server.idempotency.running import RunningKeys
 from server.limits import JsonBodies
 from server.metering import routes as usage
@@ -121,6 +121,7 @@ def _share(app: FastAPI, services: Services) -> None:
         launcher=services.launcher,
         planning=services.planning,
         root=services.settings.estimates,
+        tokens=services.tokens,
     )
     app.state.usage_folder = Folder(services.database, services.settings.usage)
     app.state.running_keys = RunningKeys()

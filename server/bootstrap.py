@@ -5,28 +5,32 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
 
+from inference.base_shapes import BaseShapes, read_base_shapes
 from inference.engine import InferenceEngine
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.command import EngineCommand, EngineSettings, build_command
 from inference.vllm.engine import VllmEngine
+from inference.vllm.loading import AdapterChecks
 from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_device
 from server.auth.api_keys import ensure_default_project
 from server.auth.authenticator import Authenticator
-from server.base_models import BaseModels, load_base_models
+from server.base_models import BaseModelEntry, BaseModels, load_base_models
 from server.chat.front_desk import FrontDesk, Tracing
+from server.chat.golden_examiner import GoldenExaminer
 from server.db.engine import open_database
 from server.db.migrate import migrate
 from server.db.system_session import system_session
 from server.fair_queue.gate import Gate
-from server.fine_tuning.adapter_check import AdapterCheck
+from server.fine_tuning.dry_runs.estimating import delete_leftovers
 from server.fine_tuning.estimates.estimate import Planning
 from server.fine_tuning.estimates.prices import load_prices
-from server.fine_tuning.estimates.room import find_room
-from server.fine_tuning.estimating import delete_leftovers
+from server.fine_tuning.estimates.room import room_for_a_job
+from server.fine_tuning.publishing.adapter_check import AdapterCheck
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import Launcher
 from server.launchers.local_process import LocalProcessLauncher
@@ -35,8 +39,15 @@ from server.metering.meter import Meter
 from server.models import repository as models
 from server.models.service import delete_adapter_files
 from server.observing.chat_metrics import shared_chat_metrics
+from server.placement.board import EngineBoard, database_exchange
+from server.placement.facts import Policy
+from server.placement.machine import find_placement
+from server.placement.pooled_engine import PooledEngine
+from server.placement.sizing import EngineSize, Placement
 from server.rate_limits.limiter import RateLimiter
 from server.rate_limits.shared_buckets import SharedBuckets
+from server.record.base_identity import find_directory
+from server.record.manifest import find_hash
 from server.settings import Settings
 from server.storage.blob_store import BlobStore
 from server.storage.local_directory import LocalDirectory
@@ -58,11 +69,12 @@ class Services:
     authenticator: Authenticator
     planning: Planning
     launcher: Launcher
+    placement: Placement
     engines: Mapping[str, InferenceEngine] = field(default_factory=dict)  # by the base model's own name; API only
 
     @property
     def tokens(self) -> TokenCache:
-        return TokenCache(self.settings.tokenized)
+        return TokenCache(self.settings.tokenized, limit_bytes=self.settings.token_cache_gib * 1024**3)
 
 
 def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | None = None) -> Services:
@@ -72,7 +84,8 @@ def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | 
         BaseModelsInvalid, PricesInvalid, DatabaseTooNew: the message says what to do.
     """
     base_models = load_base_models(settings.base_models_file)
-    planning = build_planning(settings, base_models)
+    placement = build_placement(settings, base_models)
+    planning = build_planning(settings, placement)
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     migrate(settings.database)
     database = open_database(settings.database)
@@ -85,15 +98,21 @@ def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | 
         authenticator=Authenticator(database, default, settings.api_key, settings.admin_key),
         planning=planning,
         launcher=LocalProcessLauncher(),
+        placement=placement,
         engines=engines or {},
     )
 
 
-def build_planning(settings: Settings, base_models: BaseModels) -> Planning:
-    """Look at the machine, for estimates and for what may run beside what."""
+def build_placement(settings: Settings, base_models: BaseModels) -> Placement:
+    """Look at the machine, for what may run beside what."""
+    named = [(entry.name, entry.source) for entry in base_models.entries]
+    return find_placement(settings, has_gpu=find_device() == "cuda", base_models=named)
+
+
+def build_planning(settings: Settings, placement: Placement) -> Planning:
     device = find_device()
     return Planning(
-        room=find_room(settings, device, [entry.source for entry in base_models.entries]),
+        room=room_for_a_job(placement.resources, device, allow_4bit=settings.allow_4bit),
         device=device,
         threads=settings.trainer_threads,
         price=settings.price_per_million_tokens,
@@ -109,7 +128,7 @@ def build_blobs(settings: Settings) -> BlobStore:
 def build_api_services(settings: Settings) -> Services:
     """Build the services of the API process, with its engines."""
     services = build_services(settings)
-    return replace(services, engines=build_engines(settings, services.base_models))
+    return replace(services, engines=build_engines(settings, services.base_models, services.database))
 
 
 def build_worker_services(settings: Settings) -> WorkerServices:
@@ -123,17 +142,18 @@ def build_worker_services(settings: Settings) -> WorkerServices:
         launcher=services.launcher,
         adapters=AdapterCheck(settings.control_socket),
         planning=services.planning,
+        placement=services.placement,
         clock=time.time,
         trainer_device=find_device(),
     )
 
 
-def build_engine_commands(settings: Settings, base_models: BaseModels) -> list[EngineCommand]:
-    """Say how each base model's engine process is started. On one GPU they share the engines' part of its memory."""
+def build_engine_commands(settings: Settings, base_models: BaseModels, placement: Placement) -> list[EngineCommand]:
+    """Say how each base model's engine process is started."""
     device = find_device()
     cache = _engine_cache(settings)
     commands = []
-    for index, entry in enumerate(base_models.entries):
+    for index, (entry, size) in enumerate(zip(base_models.entries, placement.sizes, strict=True)):
         engine = EngineSettings(
             model=entry.source,
             revision=entry.revision,
@@ -145,7 +165,8 @@ def build_engine_commands(settings: Settings, base_models: BaseModels) -> list[E
             max_loras=settings.max_loras,
             max_resident_adapters=settings.max_resident_adapters,
             max_lora_rank=settings.max_lora_rank,
-            gpu_memory_share=settings.engine_gpu_share / len(base_models.entries),
+            gpu_memory_share=size.gpu_share,
+            gpu=_gpu_of(size, placement.policy, device),
             kv_cache_gib=settings.engine_kv_cache_gib,
             cpu_threads=engine_cpu_threads(entry.source),
             cpu_dtype=choose_cpu_dtype(entry.source),
@@ -164,11 +185,28 @@ def _engine_cache(settings: Settings) -> Path:
     return cache
 
 
-def build_engines(settings: Settings, base_models: BaseModels) -> dict[str, VllmEngine]:
+def _gpu_of(size: EngineSize, policy: Policy, device: str) -> int | None:
+    """None: the first, or none at all."""
+    return size.device if device == "cuda" and policy is Policy.SEPARATE else None
+
+
+def build_engines(settings: Settings, base_models: BaseModels, database: Engine) -> dict[str, PooledEngine]:
     """One engine per base model, each on its process's socket. They belong to one event loop; close them at its end."""
     limits = AdapterLimits(max_resident=settings.max_resident_adapters, max_rank=settings.max_lora_rank)
+    board = EngineBoard(database_exchange(database, f"api-{os.getpid()}"))
     return {
-        entry.name: VllmEngine(base_model=entry.name, socket=settings.engine_socket(index), limits=limits)
+        entry.name: PooledEngine(
+            entry.name,
+            VllmEngine(
+                base_model=entry.name,
+                socket=settings.engine_socket(index),
+                limits=limits,
+                checks=AdapterChecks(partial(_read_shapes, entry), GoldenExaminer()),
+            ),
+            board,
+            wait_s=settings.engine_wait_s,
+            is_only=len(base_models.entries) == 1,
+        )
         for index, entry in enumerate(base_models.entries)
     }
 
@@ -196,12 +234,28 @@ def _build_tracing() -> Tracing | None:
     return OtlpTracing()
 
 
+def _read_shapes(entry: BaseModelEntry) -> BaseShapes | None:
+    directory = find_directory(entry)
+    return None if directory is None else read_base_shapes(directory)
+
+
+def _record_hashes(services: Services) -> None:
+    """Give the models of an older version the hashes that a newer one writes down when it publishes."""
+    with system_session(services.database) as session:
+        rows = models.list_without_hash(session)
+    found = {row.name: find_hash(services.settings.adapters / row.directory) for row in rows}
+    with system_session(services.database, write=True) as session:
+        for name, sha256 in found.items():
+            models.set_hash(session, name, sha256)
+
+
 def tidy_up(services: Services) -> None:
     """Delete what no row stands for any more: expired files, deleted models, uploads and estimates that broke off."""
     sweeper = Sweeper(services.database, services.blobs, services.tokens)
     sweeper.sweep_expired()
     sweeper.sweep_orphans()
     delete_leftovers(services.settings.estimates)
+    _record_hashes(services)
     with system_session(services.database) as session:
         for deleted in models.list_deleted(session):
             delete_adapter_files(session, deleted, services.settings.adapters)

@@ -62,6 +62,15 @@ class Child:
         if self.process is not None:
             self.process.send_signal(signal.SIGUSR1)
 
+    def is_gone(self) -> bool:
+        """Whether it has ended after `ask_to_stop`; if so, the next `tend` starts it as if for the first time."""
+        if self.process is not None and self.process.poll() is None:
+            return False
+        self.process = None
+        self.deaths = 0
+        self._start_at = 0.0
+        return True
+
     def stop(self, deadline: float) -> None:
         """Wait for its end until `deadline` (monotonic), then kill it."""
         if self.process is None:

@@ -10,8 +10,8 @@ ApiError
 ├── PayloadTooLarge     413
 ├── TooManyRequests     429
 ├── ServerFault         500
-│   └── PermanentFault
 ├── EngineUnavailable   503
+├── ModelNotServable    503
 ├── Busy                503
 └── InsufficientStorage 507
 """
@@ -89,16 +89,18 @@ class ServerFault(ApiError):
     type = ErrorType.SERVER
 
 
-class PermanentFault(ServerFault):
-    """A fault that the next try meets again."""
-
-    should_retry = False
-
-
 class EngineUnavailable(ApiError):
     status = 503
     type = ErrorType.SERVER
     retry_after_s = 2
+
+
+class ModelNotServable(ApiError):
+    """Nothing is wrong with the engine, but with the model; no time cures it."""
+
+    status = 503
+    type = ErrorType.SERVER
+    should_retry = False
 
 
 class Busy(ApiError):

@@ -17,6 +17,11 @@ class Health(BaseModel):
     status: str
 
 
+class Readiness(BaseModel):
+    status: str
+    engines: dict[str, str]  # by base model: "ready", or why it is away by plan
+
+
 @router.get("/health", operation_id="health")
 async def health() -> Health:
     """Say that the process answers."""
@@ -26,14 +31,16 @@ async def health() -> Health:
 @router.get(
     "/ready", operation_id="ready", responses={503: {"model": ErrorResponse, "description": "EngineUnavailable"}}
 )
-async def ready(request: Request) -> Health:
-    """Say that the database can be written and every engine answers; 503 until then."""
+async def ready(request: Request) -> Readiness:
+    """Say that the database can be written and every engine that is to run answers; 503 until then."""
     try:
         await run_in_threadpool(check_writable, request.app.state.database)
     except DBAPIError as error:
         raise EngineUnavailable("The database cannot be written.") from error
+    engines: dict[str, str] = {}
     for name, engine in request.app.state.engines.items():
         state = await engine.health()
-        if not state.ready:
+        engines[name] = state.detail
+        if state.is_wanted and not state.ready:
             raise EngineUnavailable(f"The engine of {name} is not ready: {state.detail}")
-    return Health(status="ready")
+    return Readiness(status="ready", engines=engines)

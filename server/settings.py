@@ -47,9 +47,18 @@ class Settings:
     engine_answers: int | None = None  # that an engine works on at once; None: by device. Best twice what saturates it
     max_queue_wait_s: float = 60.0  # for a place at an engine; then 503
     stalled_client_s: float = 60.0  # a client that takes nothing of its answer for so long loses it
+    token_cache_gib: float = 10.0  # on disk, of what files tokenise to; the least recently used goes
     max_loras: int = 4  # distinct adapters in one batch of the engine
     max_resident_adapters: int = 16  # adapters an engine holds; more are loaded on demand
     max_lora_rank: int = 16  # largest rank the engine serves
+    gpu_policy: Literal["share", "yield", "separate"] = (
+        "share"  # how engines and trainers share: share, yield, separate
+    )
+    engine_gpus: tuple[int, ...] = (0,)  # indices; of engines, where they are separate
+    trainer_gpus: tuple[int, ...] = (1,)  # indices; of trainers, where they are separate
+    engine_memory_gib: float | None = None  # for all engines together; None: by the machine and the policy
+    engine_idle_s: float = 0.0  # an engine that nobody asks for so long is stopped; 0: never
+    engine_wait_s: float = 30.0  # how long a request waits for an engine that is away
     engine_gpu_share: float = 0.45  # of the GPU's memory; the rest is the trainer's
     engine_kv_cache_gib: int = 1  # of main memory, on a CPU
     engine_start_timeout_s: float = 600.0
@@ -60,7 +69,7 @@ class Settings:
     def environment(self) -> dict[str, str]:
         """The variables that give a child process these settings."""
         values = {"TUNESMITH_" + item.name.upper(): getattr(self, item.name) for item in fields(self)}
-        return {variable: str(value) for variable, value in values.items() if value is not None}
+        return {variable: _spell(value) for variable, value in values.items() if value is not None}
 
     @property
     def database(self) -> Path:
@@ -171,13 +180,26 @@ def _parse(variable: str, kind: object, raw: str) -> object:
         float: float,
         float | None: float,
         bool: _parse_bool,
+        tuple[int, ...]: _parse_indices,
         Path: lambda text: Path(text).expanduser(),
     }
     try:
         return parsers.get(kind, str)(raw)
     except ValueError as error:
-        expected = "true or false" if kind is bool else "a number"
+        expectations: dict[object, str] = {bool: "true or false", tuple[int, ...]: "indices of GPUs, as 0,1"}
+        expected = expectations.get(kind, "a number")
         raise SettingsInvalid(f"{variable}: expected {expected}, got {raw!r}") from error
+
+
+def _spell(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _parse_indices(text: str) -> tuple[int, ...]:
+    indices = tuple(int(part) for part in text.split(","))
+    if min(indices) < 0 or len(set(indices)) < len(indices):
+        raise ValueError(text)
+    return indices
 
 
 def _parse_bool(text: str) -> bool:
@@ -207,7 +229,14 @@ def _check_amounts(settings: Settings) -> None:
         limit = getattr(settings, name)
         if limit is not None and limit < 1:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1, or left out")
-    for name in ("stop_grace_s", "engine_start_timeout_s", "max_queue_wait_s", "stalled_client_s"):
+    for name in (
+        "stop_grace_s",
+        "engine_start_timeout_s",
+        "engine_idle_s",
+        "engine_wait_s",
+        "max_queue_wait_s",
+        "stalled_client_s",
+    ):
         if not 0 <= getattr(settings, name) < math.inf:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be seconds, 0 or more")
 
@@ -218,6 +247,8 @@ def _check_estimates(settings: Settings) -> None:
         raise SettingsInvalid("TUNESMITH_TRAINER_MEMORY_GIB: must be more than 0")
     if price is not None and not 0 <= price < math.inf:
         raise SettingsInvalid("TUNESMITH_PRICE_PER_MILLION_TOKENS: must be 0 or more")
+    if not 0 <= settings.token_cache_gib < math.inf:
+        raise SettingsInvalid("TUNESMITH_TOKEN_CACHE_GIB: must be 0 or more")
     if re.fullmatch("[A-Z]{3}", settings.currency) is None:
         raise SettingsInvalid("TUNESMITH_CURRENCY: must be three capital letters, as USD")
 
@@ -233,10 +264,21 @@ def _check_words(settings: Settings) -> None:
         raise SettingsInvalid("TUNESMITH_WANDB_BASE_URL: must begin with https:// or http://")
 
 
+def _check_placing(settings: Settings) -> None:
+    memory = settings.engine_memory_gib
+    if memory is not None and not 0 < memory < math.inf:
+        raise SettingsInvalid("TUNESMITH_ENGINE_MEMORY_GIB: must be more than 0")
+    if settings.gpu_policy not in ("share", "yield", "separate"):
+        raise SettingsInvalid("TUNESMITH_GPU_POLICY: must be share, yield or separate")
+    if settings.gpu_policy == "separate" and set(settings.engine_gpus) & set(settings.trainer_gpus):
+        raise SettingsInvalid("TUNESMITH_TRAINER_GPUS: must name none of TUNESMITH_ENGINE_GPUS")
+
+
 def _check(settings: Settings) -> None:
     _check_amounts(settings)
     _check_words(settings)
     _check_estimates(settings)
+    _check_placing(settings)
     if not 0 <= settings.port <= 65535:
         raise SettingsInvalid("TUNESMITH_PORT: must be between 0 and 65535")
     if not 0.05 <= settings.engine_gpu_share <= 0.95:

@@ -5,7 +5,7 @@ import signal
 from threading import Event, Thread
 
 from server.bootstrap import build_worker_services
-from server.fine_tuning.reconciler import Reconciler
+from server.fine_tuning.worker.reconciler import Reconciler
 from server.integrations.follower import IntegrationFollower
 from server.metering.folding import Folder
 from server.settings import Settings

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from inference.engine import AdapterRef
 from server.bootstrap import Services
 from server.db.project_session import project_session
 from server.db.system_session import system_session
@@ -110,7 +111,8 @@ def make_model(
     directory = directory or job.id
     (services.settings.adapters / directory).mkdir(parents=True, exist_ok=True)
     with system_session(services.database, write=True) as session:
-        return add_fine_tuned_model(session, job, name=name, directory=directory, rank=8, now=time.time(), step=step)
+        adapter = AdapterRef(name, job.base_model, services.settings.adapters / directory, 8, "5" * 64)
+        return add_fine_tuned_model(session, job, adapter, now=time.time(), step=step)
 
 
 def make_checkpoint(services: Services, job: JobRow, step: int, **metrics: float | None) -> CheckpointRow:

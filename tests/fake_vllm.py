@@ -6,6 +6,8 @@ itself, reads a dropped one again from its files, and dies of it if they are gon
 
 import asyncio
 import json
+import random
+import zlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from inference.adapter_files import check_adapter
+from inference.adapter_files import WEIGHTS, check_adapter
 from inference.engine import AdapterRejected
 from inference.fake_engine import stream_chunks, whole_answer
 
@@ -31,10 +33,16 @@ class FakeVllm:
     breaks_off_politely: bool = False  # the connection ends as if the answer were whole
     hold: asyncio.Event | None = None  # answers wait for it
     hold_loads: asyncio.Event | None = None
+    faint: set[str] = field(default_factory=set)  # adapters that barely move the base
     babbling: set[str] = field(default_factory=set)  # models whose probabilities are no numbers
+    dies_of_scoring: bool = False
     is_dead: bool = False
+    starts_dead: bool = False  # the next process listens, and is not healthy yet
+    health_checks: int = 0
     loaded: dict[str, Path] = field(default_factory=dict)  # what the front end knows
     cache: "OrderedDict[str, Path]" = field(default_factory=OrderedDict)  # what is in memory
+    voices: dict[str, int] = field(default_factory=dict)  # what an adapter says depends on its weights alone
+    scored: list[str] = field(default_factory=list)  # the models that were asked for log-probabilities
     loads: list[str] = field(default_factory=list)  # every load that was asked for
     running: int = 0
     cancelled: int = 0
@@ -62,10 +70,11 @@ class FakeVllm:
         await self.stop()
         self.loaded.clear()
         self.cache.clear()
-        self.is_dead = False
+        self.is_dead = self.starts_dead
         await self.start()
 
     async def _health(self, _request: web.Request) -> web.Response:
+        self.health_checks += 1
         return web.Response(status=503 if self.is_dead else 200)
 
     async def _models(self, _request: web.Request) -> web.Response:
@@ -95,11 +104,17 @@ class FakeVllm:
         return web.Response(text="Success")
 
     async def _complete(self, request: web.Request) -> web.Response:
-        model = (await request.json())["model"]
+        body = await request.json()
+        model = body["model"]
         if (refusal := self._use(model)) is not None:
             return refusal
         if model in self.babbling:
             return web.Response(body=b'{"choices": [{"logprobs": {"top_logprobs": [{"x": NaN}]}}]}')
+        if "prompt_logprobs" in body:
+            self.is_dead |= self.dies_of_scoring
+            if self.is_dead:
+                return _error(500, "EngineCore encountered an issue.")
+            return web.json_response({"choices": [self._score(model, *item) for item in enumerate(body["prompt"])]})
         voice = self.base_model if self.ignores_adapters else model
         return web.json_response({"choices": [{"logprobs": {"top_logprobs": [{voice: -0.5}]}}]})
 
@@ -147,6 +162,13 @@ class FakeVllm:
             request.transport.close()
         return response
 
+    def _score(self, model: str, index: int, text: list[int]) -> dict[str, Any]:
+        self.scored.append(model)
+        is_base = model == self.base_model or self.ignores_adapters
+        scores = score(0 if is_base else self.voices[model], text, faint=model in self.faint)
+        scored = [{str(token): {"logprob": value}} for token, value in zip(text[1:], scores, strict=True)]
+        return {"index": index, "prompt_logprobs": [None, *scored]}
+
     def _use(self, model: str) -> web.Response | None:
         if self.is_dead:
             return _error(500, "EngineCore encountered an issue.")
@@ -167,7 +189,22 @@ class FakeVllm:
             if len(self.cache) >= self.cpu_adapters:
                 self.cache.popitem(last=False)
             self.cache[name] = directory
+            self.voices[name] = voice_of(directory)
         self.cache.move_to_end(name)
+
+
+def voice_of(directory: Path) -> int:
+    return zlib.crc32((directory / WEIGHTS).read_bytes())
+
+
+def score(voice: int, text: list[int], *, faint: bool = False) -> list[float]:
+    """The log-probability of each token but the first; voice 0 is the base's."""
+    of_base, of_voice = (
+        [-5 * random.Random(f"{whose} {place} {token}").random() for place, token in enumerate(text[1:])]
+        for whose in (0, voice)
+    )
+    share = 0.001 if faint else 1.0
+    return [base + share * (own - base) for base, own in zip(of_base, of_voice, strict=True)]
 
 
 def _error(status: int, message: str) -> web.Response:

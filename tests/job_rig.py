@@ -11,8 +11,8 @@ from server.bootstrap import Services
 from server.db.project_session import project_session
 from server.db.system_session import system_session
 from server.db.tables import CheckpointRow, FineTunedModelRow, JobEventRow, JobRow
-from server.fine_tuning.reconciler import Reconciler
 from server.fine_tuning.service import cancel_job, pause_job, resume_job
+from server.fine_tuning.worker.reconciler import Reconciler
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import Exited, Launcher, Lost
@@ -68,6 +68,7 @@ class Rig:
             launcher=launcher,
             adapters=self.gate,
             planning=services.planning,
+            placement=services.placement,
             clock=self.clock,
         )
         caller = services.authenticator.authenticate([(b"authorization", b"Bearer test key")])

@@ -1,6 +1,7 @@
 """HTTP to one vLLM process over its unix socket; its errors become the port's."""
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,27 @@ class VllmClient:
         return [model["id"] for model in models if model.get("parent")]
 
     async def continuations(self, model: str, text: str) -> list[dict[str, float]]:
-        """Give the likeliest tokens after `text`, with their log-probabilities in nats, for a few positions.
-
-        Not `prompt_logprobs`, which would say more: on a CPU it kills an engine that has another request in its batch.
-        """
+        """Give the likeliest tokens after `text`, with their log-probabilities in nats, for a few positions."""
         body = {"model": model, "prompt": text, "max_tokens": 4, "logprobs": MAX_TOP_LOGPROBS, "temperature": 0}
         answer = await self._control(b"/v1/completions", body)
         try:
             return list(orjson.loads(answer)["choices"][0]["logprobs"]["top_logprobs"])
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise EngineRefusal(500, answer[:_MAX_ERROR_BYTES]) from error
+
+    async def score(self, model: str, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Give the log-probability, in nats, of each token of each text but the first; all of them in one batch.
+
+        On a CPU only of an engine that `cpu_server` started: another dies of it if it has other requests.
+        """
+        body = {"model": model, "prompt": texts, "max_tokens": 1, "prompt_logprobs": 0, "temperature": 0}
+        answer = await self._control(b"/v1/completions", body)
+        try:
+            choices = sorted(orjson.loads(answer)["choices"], key=lambda choice: int(choice["index"]))
+            return [
+                [float(scored[str(token)]["logprob"]) for token, scored in _scored(text, choice["prompt_logprobs"])]
+                for text, choice in zip(texts, choices, strict=True)
+            ]
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise EngineRefusal(500, answer[:_MAX_ERROR_BYTES]) from error
 
@@ -75,7 +89,7 @@ class VllmClient:
         if answer.status == 200:
             return answer
         try:
-            raise EngineRefusal(answer.status, await answer.read(_MAX_ERROR_BYTES))
+            raise EngineRefusal(answer.status, (await answer.read())[:_MAX_ERROR_BYTES])
         except OSError as error:
             raise unavailable(error) from error
         finally:
@@ -105,3 +119,7 @@ def unavailable(error: OSError) -> EngineUnavailable:
     if isinstance(error, TimeoutError):
         return EngineUnavailable("the engine did not answer in time")
     return EngineUnavailable("the connection to the engine failed or broke off")
+
+
+def _scored(text: Sequence[int], scored: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    return zip(text[1:], scored[1:], strict=True)

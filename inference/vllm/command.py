@@ -39,6 +39,7 @@ class EngineSettings:
     cpu_dtype: Literal["float32", "bfloat16"]  # on a CPU
     tool_call_parser: str | None = None  # vLLM's name of it
     chat_template: Path | None = None  # instead of the base's own
+    gpu: int | None = None  # its index; None: the first
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,8 @@ def _environment(settings: EngineSettings) -> dict[str, str]:
     }
     if Path(settings.model).is_absolute():
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    if settings.gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = str(settings.gpu)
     if settings.device == "cpu":
         environment |= _cpu_environment(settings)
         environment["PYTHONPATH"] = str(_ROOT)  # of our own module

@@ -1,8 +1,12 @@
-"""vLLM's API server for a CPU, with three things of its own put right: `python -m inference.vllm.cpu_server …`
+"""vLLM's API server for a CPU, with four things of its own put right: `python -m inference.vllm.cpu_server …`
 
 - Where a batch holds requests with and without an adapter, vLLM 0.32 gives those without one the index -1, and its
   CPU kernels take that for the *last* slot: the base model answers with somebody's adapter. tests/engine shows it.
   Remove `correct_base_rows` when a release passes that test without it.
+- Adapters may change the last layer, of which none of ours does: `inference.adapter_files` refuses one. vLLM multiplies
+  with the zeros all the same, with the adapters of the batch's *last* tokens. `prompt_logprobs` has it do so for all
+  tokens of a prompt, whose number is another, and the engine dies of it, unless it has that one request alone.
+  `leave_last_layer_alone` takes the product away. tests/engine scores beside other requests.
 - On a CPU vLLM starts its engine as a fresh process, which imports everything again: ten seconds and half a
   gigabyte. It does so for the sake of OpenMP's threads. With one thread there is nothing to lose, and the engine is
   forked, as vLLM does on a GPU.
@@ -29,6 +33,10 @@ def correct_base_rows(kernels: Any, users: Any) -> None:
     kernels.bgmv_shrink = users.bgmv_shrink = bgmv_shrink
 
 
+def leave_last_layer_alone(wrapper: Any) -> None:
+    wrapper.add_lora_logits = lambda _self, logits, *_args, **_kwargs: logits
+
+
 def fork_the_engine(platform: Any) -> None:
     """Take back what the platform decides about starting processes; where it decides, it overwrites the environment."""
     original = platform.check_and_update_config.__func__
@@ -49,6 +57,7 @@ if __name__ in ("__main__", "__mp_main__"):
         importlib.import_module("vllm.lora.ops.torch_ops.lora_ops"),
         importlib.import_module("vllm.lora.punica_wrapper.punica_cpu"),
     )
+    leave_last_layer_alone(importlib.import_module("vllm.lora.punica_wrapper.punica_cpu").PunicaWrapperCPU)
 
 if __name__ == "__main__":
     inspect_models_here(importlib.import_module("vllm.model_executor.models.registry"))

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from inference.engine import AdapterRef, EngineHealth, EngineRefusal, EngineRequest, EngineUnavailable
+from inference.report import EngineReport
 from inference.sse import EndWatch
 from inference.vllm.adapters import AdapterLimits, LoadedAdapters
 from inference.vllm.client import VllmClient, unavailable
+from inference.vllm.loading import AdapterChecks, AdapterLoader
+from inference.vllm.restoring import Restoring
 
 _HEALTH_TIMEOUT_S = 2.0
 _SILENCE_TIMEOUT_S = 600.0  # an engine that says nothing for so long is given up; OpenAI's clients wait as long
@@ -37,28 +40,35 @@ class VllmEngine:
         base_model: str,
         socket: Path,
         limits: AdapterLimits,
+        checks: AdapterChecks | None = None,
         silence_timeout_s: float = _SILENCE_TIMEOUT_S,
     ) -> None:
         self._base_model = base_model
         self._socket = socket
         self._limits = limits
+        self._checks = checks or AdapterChecks()
         self._silence_timeout_s = silence_timeout_s
         self._current: _Process | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._restoring = Restoring(limits.max_resident)
+        self._watching: asyncio.Task[None] | None = None
 
     async def ensure_adapter(self, adapter: AdapterRef) -> None:
         async with self._process().adapters.use(adapter):
             pass
 
     async def forget_adapter(self, name: str) -> None:
-        if self._identity() is None:
-            return  # an engine that is not there holds nothing
-        process = self._process()
         try:
-            await process.adapters.forget(name)
-        except EngineUnavailable:
-            if self._identity() == process.identity and await _somebody_listens(self._socket):
-                raise
+            if self._identity() is None:
+                return  # an engine that is not there holds nothing
+            process = self._process()
+            try:
+                await process.adapters.forget(name)
+            except EngineUnavailable:
+                if self._identity() == process.identity and await _somebody_listens(self._socket):
+                    raise
+        finally:
+            self._restoring.forget(name)
 
     async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
         process = self._process()
@@ -77,14 +87,15 @@ class VllmEngine:
                 end = EndWatch()
                 try:
                     while chunk := await (answer.read_some() if request.stream else answer.read()):
+                        if lease is not None:
+                            lease.note_answer()
                         end.feed(chunk)
                         yield chunk
                 except OSError as error:
                     raise unavailable(error) from error
                 finally:
                     answer.close()
-                if request.stream and not end.is_complete:
-                    raise EngineUnavailable("the answer broke off before its end")
+                _check_end(request, end)
                 return
 
     async def health(self) -> EngineHealth:
@@ -96,7 +107,15 @@ class VllmEngine:
             return EngineHealth(ready=True, detail="ready")
         return EngineHealth(ready=False, detail="the engine does not answer")
 
+    async def report(self) -> EngineReport:
+        health = await self.health()
+        adapters, rejected = ((), ()) if self._current is None else self._current.adapters.report()
+        return EngineReport(health.ready, health.detail, adapters, rejected, tuple(self._restoring.wanted))
+
     async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
         self._retire()
         if self._closing:
             await asyncio.wait(self._closing)
@@ -116,8 +135,20 @@ class VllmEngine:
             raise EngineUnavailable("the engine is not running")
         if self._current is None:
             client = VllmClient(self._socket, self._silence_timeout_s)
-            self._current = _Process(identity, client, LoadedAdapters(client, self._base_model, self._limits))
+            loader = AdapterLoader(client, self._base_model, self._limits.max_rank, self._checks)
+            self._current = _Process(identity, client, LoadedAdapters(loader, self._limits))
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.get_running_loop().create_task(self._watch())
         return self._current
+
+    async def _watch(self) -> None:
+        """Notice a new process without anybody's request, and give it back the adapters that the last one had."""
+        while True:
+            await asyncio.sleep(self._limits.watch_interval_s)
+            with suppress(EngineUnavailable):
+                process = self._process()
+                if self._restoring.wanted and await process.client.is_healthy(_HEALTH_TIMEOUT_S):
+                    await self._restoring.restore(process.adapters)
 
     def _identity(self) -> tuple[int, int] | None:
         """Tell one engine process from the next: each makes a socket of its own. None: there is none."""
@@ -130,6 +161,7 @@ class VllmEngine:
     def _retire(self) -> None:
         if self._current is None:
             return
+        self._restoring.add(self._current.adapters.retire())
         task = asyncio.get_running_loop().create_task(self._current.close())
         self._current = None
         self._closing.add(task)
@@ -144,3 +176,8 @@ async def _somebody_listens(socket: Path) -> bool:
         return False
     writer.close()
     return True
+
+
+def _check_end(request: EngineRequest, end: EndWatch) -> None:
+    if request.stream and not end.is_complete:
+        raise EngineUnavailable("the answer broke off before its end")

@@ -10,6 +10,7 @@ from typing import Any
 import httptools
 
 _CONNECT_TIMEOUT_S = 5.0
+_HEAD = b"%b %b HTTP/1.1\r\nhost: engine\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 _LOOKS = 20  # for silence, in the time that it may last
 _MOST_BUFFERED = 256 * 1024  # bytes of an answer that nobody has read yet
 
@@ -122,13 +123,12 @@ class Answer(asyncio.Protocol):
             self._transport.resume_reading()
         return some
 
-    async def read(self, most: int | None = None) -> bytes:
-        """Wait for the whole body, or for so many bytes of it."""
-        parts, size = [], 0
-        while (most is None or size < most) and (some := await self.read_some()):
+    async def read(self) -> bytes:
+        """Wait for the whole body."""
+        parts = []
+        while some := await self.read_some():
             parts.append(some)
-            size += len(some)
-        return b"".join(parts)[:most]
+        return b"".join(parts)
 
     def close(self) -> None:
         """Let go of the answer. One that has not come to its end is cancelled with its connection."""
@@ -199,7 +199,7 @@ class Answer(asyncio.Protocol):
             self._waiter.set_result(None)
 
     def _fail(self, error: OSError) -> None:
-        self._error = error
+        self._error = self._error or error
         self._wake()
 
     def give_up_if_silent_since(self, time_s: float) -> None:
@@ -207,6 +207,3 @@ class Answer(asyncio.Protocol):
         if self._waiter is not None and self._heard_at <= time_s:
             self._fail(TimeoutError("nothing came for too long"))
             self.abort()
-
-
-_HEAD = b"%b %b HTTP/1.1\r\nhost: engine\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"

@@ -25,9 +25,9 @@ _QUESTION = [{"role": "user", "content": "Hello"}]
 class ControlApp:
     """The ASGI app.
 
-    POST /adapters/verify  {name, base_model, directory, rank} → 200, 422 (it never will serve), 503 (try again)
+    POST /adapters/verify  {name, base_model, directory, rank, sha256} → 200, 422 (it never will serve), 503 (try again)
     POST /adapters/forget  {name, base_model} → 200, 503
-    GET  /engines          → what each base model's engine says of itself
+    GET  /engines          → what each base model's engine says of itself: `EngineReport` by the base's name
     """
 
     engines: Mapping[str, InferenceEngine]  # by the base model's own name
@@ -48,7 +48,7 @@ class ControlApp:
         match method, path:
             case "POST", "/adapters/verify":
                 given = orjson.loads(await _read_body(receive))
-                adapter = AdapterRef(given["name"], given["base_model"], Path(given["directory"]), given["rank"])
+                adapter = AdapterRef(**{**given, "directory": Path(given["directory"])})
                 await self._verify(self._engine(adapter.base_model), adapter)
                 return 200, {"ok": True}
             case "POST", "/adapters/forget":
@@ -56,8 +56,7 @@ class ControlApp:
                 await self._engine(given["base_model"]).forget_adapter(given["name"])
                 return 200, {"ok": True}
             case "GET", "/engines":
-                health = {name: await engine.health() for name, engine in self.engines.items()}
-                return 200, {name: {"ready": seen.ready, "detail": seen.detail} for name, seen in health.items()}
+                return 200, {name: await engine.report() for name, engine in self.engines.items()}
             case _:
                 return 404, {"error": "there is no such route"}
 

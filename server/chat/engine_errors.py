@@ -5,9 +5,10 @@ from typing import Any
 
 import orjson
 
-from inference.engine import EngineRefusal
+import inference.engine
+from inference.engine import AdapterRejected, EngineRefusal
 from server.base_models import BaseModelEntry
-from server.errors import ApiError, EngineUnavailable, InvalidRequest, NotFound, PermanentFault, ServerFault
+from server.errors import ApiError, EngineUnavailable, InvalidRequest, ModelNotServable, NotFound, ServerFault
 
 _OF_THE_PROMPT = frozenset({"input_text", "input_tokens"})
 _OF_THE_COMPLETION = frozenset({"max_tokens", "max_completion_tokens"})
@@ -15,11 +16,16 @@ _MAX_SHOWN = 300  # characters of the engine's own words
 _VALUES = re.compile(r"\s*\(parameter=.*", re.DOTALL)  # the engine repeats what was sent
 
 
-def not_ready() -> EngineUnavailable:
-    return EngineUnavailable(
-        "The model is not ready to answer. It starts with the server, or after a fault, by itself: try again shortly.",
+def not_ready(seen: inference.engine.EngineUnavailable | None = None) -> EngineUnavailable:
+    """`seen`: what the engine's side said of it, and when to try again."""
+    because = "" if seen is None or seen.retry_after_s is None else f" ({seen})"
+    error = EngineUnavailable(
+        f"The model is not ready to answer{because}. It comes by itself: try again shortly.",
         code="engine_unavailable",
     )
+    if seen is not None and seen.retry_after_s is not None:
+        error.retry_after_s = seen.retry_after_s
+    return error
 
 
 def unknown_model(name: str) -> NotFound:
@@ -29,9 +35,9 @@ def unknown_model(name: str) -> NotFound:
     )
 
 
-def not_servable(name: str) -> PermanentFault:
-    return PermanentFault(
-        f"The model '{name}' cannot be served: its files are missing or damaged. Fine-tune it again, or restore them.",
+def not_servable(name: str, rejected: AdapterRejected) -> ModelNotServable:
+    return ModelNotServable(
+        f"The model '{name}' cannot be served: {rejected}. Restore its files, or fine-tune it again.",
         code="model_not_servable",
     )
 

@@ -26,6 +26,7 @@ from server.chat.engine_errors import broken_off, describe_refusal, not_ready, n
 from server.chat.hang_up import HangUps
 from server.chat.request import ChatRequest, read_request
 from server.chat.sending import send_error, send_stream, send_whole
+from server.chat.served_by import SERVED_BY, served_by
 from server.chat.stream import StreamRewriter
 from server.db.remembered import Remembered
 from server.errors import ApiError, InvalidRequest, PayloadTooLarge, Unauthenticated
@@ -53,6 +54,11 @@ class _Target:
     base: BaseModelEntry
     adapter: AdapterRef | None
     naming: Naming
+
+    @property
+    def headers(self) -> list[Header]:
+        """Of its answers."""
+        return [(SERVED_BY.encode(), served_by(self.adapter).encode())]
 
 
 @dataclass(frozen=True)
@@ -144,21 +150,21 @@ class ChatRelay:
         try:
             if request.stream:
                 rewriter = StreamRewriter(target.naming, wants_usage=request.wants_usage)
-                await send_stream(send, chunks, rewriter, account)
+                await send_stream(send, chunks, rewriter, account, target.headers)
             else:
-                await send_whole(send, chunks, target.naming, account)
+                await send_whole(send, chunks, target.naming, account, target.headers)
         except EngineRefusal as refusal:
             raise describe_refusal(refusal, target.base) from refusal
         except AnswerRefused as refused:
             raise describe_refusal(EngineRefusal(refused.status, refused.body), target.base) from refused
         except EngineUnavailable as error:
-            raise not_ready() from error
+            raise not_ready(error) from error
         except AnswerUnusable as error:
             raise broken_off() from error
         except AdapterRejected as error:
-            raise await self._gone_or_broken(request.model, caller.project_id) from error
+            raise await self._gone_or_broken(request.model, caller.project_id, error) from error
 
-    async def _gone_or_broken(self, name: str, project_id: str) -> ApiError:
+    async def _gone_or_broken(self, name: str, project_id: str, rejected: AdapterRejected) -> ApiError:
         """A model may be deleted while it is being loaded."""
         still_there = await asyncio.to_thread(self.find_model, project_id, name)
-        return not_servable(name) if still_there is not None else unknown_model(name)
+        return not_servable(name, rejected) if still_there is not None else unknown_model(name)

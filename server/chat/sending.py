@@ -20,15 +20,19 @@ _STREAM_HEADERS = (
 )
 
 
-async def send_whole(send: Send, chunks: AsyncGenerator[bytes], naming: Naming, account: Account) -> None:
+async def send_whole(
+    send: Send, chunks: AsyncGenerator[bytes], naming: Naming, account: Account, headers: Iterable[Header]
+) -> None:
     async with aclosing(chunks):
         raw = b"".join([chunk async for chunk in chunks])
     body, usage = rewrite_answer(raw, naming)
     account.finished(usage)
-    await send_json(send, 200, body, account.headers)
+    await send_json(send, 200, body, [*headers, *account.headers])
 
 
-async def send_stream(send: Send, chunks: AsyncGenerator[bytes], rewriter: StreamRewriter, account: Account) -> None:
+async def send_stream(
+    send: Send, chunks: AsyncGenerator[bytes], rewriter: StreamRewriter, account: Account, headers: Iterable[Header]
+) -> None:
     """Send a stream. Once it has begun, a fault ends it with an error event, and never with `[DONE]`."""
     has_begun = False
     try:
@@ -36,8 +40,8 @@ async def send_stream(send: Send, chunks: AsyncGenerator[bytes], rewriter: Strea
             async for chunk in chunks:
                 rewritten = rewriter.feed(chunk)
                 if not has_begun:
-                    headers = [*_STREAM_HEADERS, *account.headers]
-                    await send({"type": "http.response.start", "status": 200, "headers": headers})
+                    fields = [*_STREAM_HEADERS, *headers, *account.headers]
+                    await send({"type": "http.response.start", "status": 200, "headers": fields})
                     account.relayed(rewriter.so_far)
                     has_begun = True
                 if rewriter.is_done and rewriter.usage is not None:

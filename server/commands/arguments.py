@@ -28,6 +28,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     _add_jobs(commands.add_parser("jobs", help="look after fine-tuning jobs"), home)
     _add_models(commands.add_parser("models", help="list and export fine-tuned models"), home)
     _add_usage(commands.add_parser("usage", parents=[home], help="show the tokens used, by project and model"))
+    commands.add_parser("engines", parents=[home], help="show how the engines stand, and the adapters they hold")
     _add_import(commands.add_parser("import", help="copy an account from elsewhere"), home)
 
     api = commands.add_parser("api")  # these two are started by `serve`, which hands them their settings

@@ -10,7 +10,7 @@ from pathlib import Path
 from server.base_models import BaseModelEntry, BaseModels
 from server.commands.failures import CommandFailed
 from server.db.tables import FineTunedModelRow
-from server.fine_tuning.training_spec import source_of
+from server.fine_tuning.running.training_spec import source_of
 from server.guard import LIFELINE_VARIABLE
 from server.launchers.environment import without_secrets
 from server.record.base_identity import BaseIdentity, identify

@@ -1,6 +1,7 @@
 """The connection to SQLite: its pragmas, and how a transaction begins."""
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ WRITERS = threading.RLock()  # the writers of this process queue here: waiting i
 _BEGIN = "tunesmith_begin"
 
 
-def open_database(path: Path) -> Engine:
+def open_database(path: Path, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine:
     """Connect to the database file; `migrate` it first.
 
     Transactions read (`BEGIN`) unless opened on `writing(engine)`.
@@ -24,7 +25,7 @@ def open_database(path: Path) -> Engine:
         pool_timeout=BUSY_TIMEOUT_MS / 1000,
         hide_parameters=True,  # errors are logged, clients' content is not
     )
-    event.listen(engine, "connect", _prepare_connection)
+    event.listen(engine, "connect", partial(_prepare_connection, busy_timeout_ms))
     event.listen(engine, "begin", _begin)
     return engine
 
@@ -44,10 +45,10 @@ def check_writable(engine: Engine) -> None:
         connection.exec_driver_sql("SELECT 1 FROM project LIMIT 1")
 
 
-def _prepare_connection(connection: Any, _record: object) -> None:
+def _prepare_connection(busy_timeout_ms: int, connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver's own BEGIN comes too late; ours is in _begin
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute(f"PRAGMA busy_timeout = {busy_timeout_ms}")
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")

@@ -159,6 +159,7 @@ class JobRow(ProjectOwned, table=True):
     last_step: int = 0  # highest step reported to the client, over all attempts
     started: bool = False  # "Fine-tuning job started" was said
     not_before: float = 0.0  # unix seconds; back-off after a crash
+    gpu: int | None = None  # the index of the one it trains on, where trainers have GPUs of their own
 
 
 class JobReportRow(ProjectOwned, table=True):
@@ -225,6 +226,8 @@ class FineTunedModelRow(ProjectOwned, table=True):
     base_model: str  # the base model's own name in the settings
     directory: str  # of the adapter, relative to the home directory's adapters/
     rank: int
+    # of the adapter's weights as they were published; None: an older version published them, and they were gone since
+    sha256: str | None = None
     created_at: int
     step: int | None = None  # of a checkpoint; None: the job's final model
     deleted_at: int | None = Field(default=None, index=True)
@@ -296,6 +299,45 @@ class AccessVersionRow(SQLModel, table=True):
 
     id: int = Field(primary_key=True)
     version: int
+
+
+class EngineRow(SQLModel, table=True):
+    """How the engine of a base model stands; written by the parent, which starts and stops it."""
+
+    __tablename__ = "engine"
+
+    base_model: str = Field(primary_key=True)
+    state: str  # placement.facts.EngineState
+    state_since: float  # unix seconds
+    why: str | None = None  # placement.facts.Why
+    detail: str | None = None  # for the operator
+    deaths: int = 0  # in a row, since it was last ready
+    start_s: float | None = None  # what its last start took, from the start of its process until it answered
+
+
+class EngineDemandRow(SQLModel, table=True):
+    """What one API process is asked of an engine. A row that is not refreshed is of a process that is gone."""
+
+    __tablename__ = "engine_demand"
+
+    base_model: str = Field(primary_key=True)
+    reporter: str = Field(primary_key=True)
+    asked_at: float  # unix seconds; the last request
+    waiting: int = 0
+    waiting_since: float = 0.0
+    active: int = 0
+    reported_at: float
+
+
+class DeviceTurnRow(SQLModel, table=True):
+    """Whose turn it is to have the device, where engines and trainers have it in turns. One row."""
+
+    __tablename__ = "device_turn"
+
+    id: int = Field(default=1, primary_key=True)
+    holder: str  # placement.facts.Holder
+    since: float  # unix seconds
+    used: bool = False
 
 
 class UsageRow(ProjectOwned, table=True):

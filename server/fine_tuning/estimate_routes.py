@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from server.auth.dependencies import CallerDep, ProjectDb
 from server.errors import Busy, InvalidRequest, PayloadTooLarge, responses
 from server.fine_tuning import service
-from server.fine_tuning.dry_run import DryRun
+from server.fine_tuning.dry_runs.dry_run import DryRun
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.models.resolving import find_model
 

@@ -11,7 +11,7 @@ from server.auth.dependencies import CallerDep, ProjectDb
 from server.db.project_session import ProjectSession
 from server.errors import Conflict, InvalidRequest, NotFound, PayloadTooLarge, responses
 from server.fine_tuning import repository, service
-from server.fine_tuning.report_page import CONTENT_SECURITY_POLICY, render
+from server.fine_tuning.reports.page import CONTENT_SECURITY_POLICY, render
 from server.fine_tuning.schemas import (
     CreateFineTuningJobRequest,
     FineTuningJob,

@@ -13,10 +13,10 @@ from server.errors import InvalidRequest, NotFound
 from server.fine_tuning import repository
 from server.fine_tuning.asked_files import find_mixed_in_files, find_usable_file
 from server.fine_tuning.data_options import build_selection
-from server.fine_tuning.estimating import Question
+from server.fine_tuning.dry_runs.estimating import Question
 from server.fine_tuning.job_changes import add_event, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
-from server.fine_tuning.parent import read_lora
+from server.fine_tuning.publishing.parent import read_lora
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.fine_tuning.stages import Stage
 from server.ids import new_job_id
@@ -25,7 +25,7 @@ from server.models.names import normalise_suffix
 from server.models.resolving import UsableModel
 from server.pagination import Page, build_page, unknown_cursor
 from server.settings import Settings
-from server.vocabulary import JobStatus
+from server.vocabulary import JobStatus, MethodType
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def create_job(
         suffix=None if asked.suffix is None else normalise_suffix(asked.suffix),
         user_provided_suffix=asked.suffix,
         seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
-        method="supervised",
+        method=MethodType.SUPERVISED,
         requested_hyperparameters=asked.asked_hyperparameters().model_dump(),
         job_metadata=asked.metadata,
         data_options=None if asked.data is None else asked.data.model_dump(exclude_none=True),

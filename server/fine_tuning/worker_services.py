@@ -1,7 +1,7 @@
 """What the worker works with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from sqlalchemy import Engine
@@ -11,6 +11,7 @@ from server.base_models import BaseModelEntry, BaseModels
 from server.db.tables import JobRow
 from server.fine_tuning.estimates.estimate import Planning
 from server.launchers.launcher import Launcher
+from server.placement.sizing import Placement
 from server.settings import Settings
 from server.storage.blob_store import BlobStore
 from server.storage.token_cache import TokenCache
@@ -48,11 +49,12 @@ class WorkerServices:
     adapters: AdapterGate
     planning: Planning  # of this machine; what was measured on it is looked up for each job
     clock: Callable[[], float]  # unix seconds
+    placement: Placement = field(default_factory=Placement)  # of engines and trainers on this machine
     trainer_device: Literal["cpu", "cuda"] = "cpu"  # what trainers compute on here
 
     @property
     def tokens(self) -> TokenCache:
-        return TokenCache(self.settings.tokenized)
+        return TokenCache(self.settings.tokenized, limit_bytes=self.settings.token_cache_gib * 1024**3)
 
     def run_directory(self, job: JobRow, attempt: int | None = None) -> RunDirectory:
         """Of an attempt; by default the current one."""

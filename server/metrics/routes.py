@@ -22,7 +22,7 @@ _TEXT: dict[int | str, dict[str, Any]] = {
 async def metrics(request: Request) -> Response:
     """Give what was counted, by base model, and the state of engines and jobs."""
     state = request.app.state
-    engines = {name: await engine.health() for name, engine in state.engines.items()}
+    engines = {name: await engine.report() for name, engine in state.engines.items()}
 
     def look_up() -> bytes:
         jobs, running = repository.count_jobs(state.database), repository.list_running(state.database)

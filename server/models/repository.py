@@ -4,24 +4,26 @@ from collections.abc import Iterable
 
 from sqlmodel import Session, col, delete, select
 
+from inference.engine import AdapterRef
 from server.db.project_session import ProjectSession
 from server.db.tables import CheckpointPermissionRow, FineTunedModelRow, JobRow, ModelAliasRow
 
 
 def add_fine_tuned_model(
-    session: Session, job: JobRow, *, name: str, directory: str, rank: int, now: float, step: int | None = None
+    session: Session, job: JobRow, adapter: AdapterRef, *, now: float, step: int | None = None
 ) -> FineTunedModelRow:
-    """Make an adapter that is published, and has answered, a model of the job's project.
+    """Make an adapter that is published a model of the job's project.
 
-    `directory` is relative to the settings' `adapters`.
+    The name of its directory is all that is kept of where it lies: that is in the settings' `adapters`.
     """
     row = FineTunedModelRow(
-        name=name,
+        name=adapter.name,
         project_id=job.project_id,
         job_id=job.id,
-        base_model=job.base_model,
-        directory=directory,
-        rank=rank,
+        base_model=adapter.base_model,
+        directory=adapter.directory.name,
+        rank=adapter.rank,
+        sha256=adapter.sha256,
         created_at=int(now),
         step=step,
     )
@@ -42,6 +44,21 @@ def list_models(session: Session) -> list[FineTunedModelRow]:
 
 def list_deleted(session: Session) -> list[FineTunedModelRow]:
     return list(session.exec(select(FineTunedModelRow).where(col(FineTunedModelRow.deleted_at).is_not(None))))
+
+
+def list_without_hash(session: Session) -> list[FineTunedModelRow]:
+    """Models that an older version published, which are not deleted."""
+    query = select(FineTunedModelRow).where(
+        col(FineTunedModelRow.sha256).is_(None), col(FineTunedModelRow.deleted_at).is_(None)
+    )
+    return list(session.exec(query))
+
+
+def set_hash(session: Session, name: str, sha256: str | None) -> None:
+    row = session.get(FineTunedModelRow, name)
+    if row is not None:
+        row.sha256 = sha256
+        session.add(row)
 
 
 def list_directories_in_use(session: Session, among: Iterable[str]) -> set[str]:

@@ -64,4 +64,5 @@ def find_servable(
 
 
 def adapter_of(row: FineTunedModelRow, adapters: Path) -> AdapterRef:
-    return AdapterRef(row.name, row.base_model, adapters / row.directory, row.rank)
+    """A row without a hash is one whose files were gone when hashes were first recorded: no weights have it."""
+    return AdapterRef(row.name, row.base_model, adapters / row.directory, row.rank, row.sha256 or "")

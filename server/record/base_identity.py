@@ -43,7 +43,7 @@ def identify(entry: BaseModelEntry, hashes: FileHashes, environment: Mapping[str
     Raises:
         OSError: they cannot be read.
     """
-    is_directory = Path(entry.source).is_absolute()
+    is_directory = _is_directory(entry)
     directory, revision = (
         (Path(entry.source), content_revision(Path(entry.source), hashes))
         if is_directory
@@ -56,6 +56,17 @@ def identify(entry: BaseModelEntry, hashes: FileHashes, environment: Mapping[str
         licence=UNKNOWN if directory is None else find_licence(directory),
         legal_files=() if directory is None else tuple(find_legal_files(directory)),
     )
+
+
+def find_directory(entry: BaseModelEntry, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Where the base model's files lie on this machine; None if they are not here yet."""
+    if _is_directory(entry):
+        return Path(entry.source)
+    return find_snapshot(entry.source, entry.revision, environment)[0]
+
+
+def _is_directory(entry: BaseModelEntry) -> bool:
+    return Path(entry.source).is_absolute()
 
 
 def content_revision(directory: Path, hashes: FileHashes) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from inference.adapter_files import WEIGHTS
 from server.record.hashes import sha256
 
 MANIFEST = "manifest.json"
@@ -104,6 +105,15 @@ def read_manifest(directory: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     return Manifest.model_validate_json(data)
+
+
+def find_hash(directory: Path) -> str | None:
+    """The hash of an adapter's weights: as they were published, by its manifest, or else as they are; None if gone."""
+    try:
+        manifest = read_manifest(directory)
+        return sha256(directory / WEIGHTS) if manifest is None else manifest.files[WEIGHTS].sha256
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def list_files(directory: Path) -> dict[str, FileRecord]:

@@ -1,7 +1,7 @@
 """Real processes, the real trainer and the real engine, on the demo model; nothing here is faked."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,9 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextmanager
-def running_service() -> Iterator[Service]:
+def running_service(environment: Mapping[str, str] | None = None) -> Iterator[Service]:
     """A service that was started, and leaves nothing behind."""
     service = Service()
+    service.environment.update(environment or {})
     try:
         service.start()
         yield service

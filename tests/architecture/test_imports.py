@@ -33,6 +33,7 @@ PLANTS = [
     ("server-layers", "server/errors.py", "import server.auth.caller"),
     ("server-layers", "server/db/tables.py", "import server.files.service"),
     ("server-layers", "server/unplaced.py", ""),
+    ("life-of-a-job", "server/fine_tuning/publishing/stage.py", "import server.fine_tuning.running.stage"),
     ("diagnoses", "server/fine_tuning/diagnoses/memorised.py", "import server.fine_tuning.diagnoses.overfitting"),
     ("diagnoses", "server/fine_tuning/diagnoses/unplaced.py", ""),
     ("diagnoses-are-pure", "server/fine_tuning/diagnoses/course.py", "import server.db.tables"),

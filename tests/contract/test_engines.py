@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from inference.engine import (
 from inference.fake_engine import FakeEngine
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
-from tests.adapter_files import write_adapter
+from tests.adapter_files import refer_to, write_adapter
 from tests.fake_vllm import FakeVllm
 
 pytestmark = pytest.mark.anyio
@@ -110,7 +110,7 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[R
 
 @pytest.fixture
 def adapter(tmp_path: Path) -> AdapterRef:
-    return AdapterRef("ft:base:acme::1", "base", write_adapter(tmp_path / "adapter"), 4)
+    return refer_to(write_adapter(tmp_path / "adapter"), "ft:base:acme::1", "base")
 
 
 def request_for(model: str, *, stream: bool = False) -> EngineRequest:
@@ -144,7 +144,7 @@ async def test_ensuring_an_adapter_twice_is_ensuring_it_once(rig: Rig, adapter: 
 
 
 async def test_an_adapter_without_its_files_is_rejected_and_others_are_served(rig: Rig, adapter: AdapterRef) -> None:
-    missing = AdapterRef("ft:base:acme::2", "base", adapter.directory / "missing", 4)
+    missing = refer_to(adapter.directory / "missing", "ft:base:acme::2", "base")
     with pytest.raises(AdapterRejected):
         await rig.engine.ensure_adapter(missing)
     with pytest.raises(AdapterRejected):
@@ -154,7 +154,22 @@ async def test_an_adapter_without_its_files_is_rejected_and_others_are_served(ri
 
 async def test_an_adapter_of_another_base_is_rejected(rig: Rig, adapter: AdapterRef) -> None:
     with pytest.raises(AdapterRejected):
-        await rig.engine.ensure_adapter(AdapterRef(adapter.name, "another", adapter.directory, 4))
+        await rig.engine.ensure_adapter(replace(adapter, base_model="another"))
+
+
+async def test_weights_that_are_not_the_published_ones_are_rejected(rig: Rig, adapter: AdapterRef) -> None:
+    with pytest.raises(AdapterRejected):
+        await rig.engine.ensure_adapter(replace(adapter, sha256="0" * 64))
+    assert rig.resident() == set()
+
+
+async def test_an_engine_tells_its_operator_what_it_holds(rig: Rig, adapter: AdapterRef) -> None:
+    await rig.engine.ensure_adapter(adapter)
+    report = await rig.engine.report()
+    assert report.ready
+    assert [(one.name, one.sha256, one.pins) for one in report.adapters] == [(adapter.name, adapter.sha256, 0)]
+    await rig.stop()
+    assert not (await rig.engine.report()).ready
 
 
 async def test_a_resident_adapter_answers_though_its_files_are_gone(rig: Rig, adapter: AdapterRef) -> None:

@@ -8,18 +8,23 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
+from inference.base_shapes import read_base_shapes
 from inference.engine import AdapterRef
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.command import EngineCommand, EngineSettings, build_command
 from inference.vllm.engine import VllmEngine
+from inference.vllm.loading import AdapterChecks
 from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_device, free_socket, wait_until_ready
 from server.base_models import BaseModelEntry
+from server.chat.golden_examiner import GoldenExaminer
+from tests.adapter_files import refer_to
 from tests.engine.adapters import RANK, make_adapter
 from tests.relay_server import RelayServer
 
@@ -106,7 +111,9 @@ def service(engine_process: EngineProcess) -> Iterator[RelayServer]:
     )
     limits = AdapterLimits(max_resident=MAX_RESIDENT, max_rank=16)
     socket = engine_process.command.socket
-    with RelayServer(lambda: VllmEngine(base_model=BASE_NAME, socket=socket, limits=limits), base) as server:
+    checks = AdapterChecks(partial(read_base_shapes, BASE), GoldenExaminer())
+    make_engine = partial(VllmEngine, base_model=BASE_NAME, socket=socket, limits=limits, checks=checks)
+    with RelayServer(make_engine, base) as server:
         yield server
 
 
@@ -138,7 +145,7 @@ def new_model(
         directory = tmp_path / f"adapter-{seed}"
         shutil.copytree(adapter_files(seed), directory)
         name = f"ft:{BASE_NAME}:acme:{abs(hash(request.node.name)) % 10**8}:{seed:08d}"
-        return service.add_model(AdapterRef(name, BASE_NAME, directory, RANK))
+        return service.add_model(refer_to(directory, name, BASE_NAME, rank=RANK))
 
     return make
 

@@ -8,7 +8,6 @@ from tests.engine.conftest import EngineProcess
 
 
 def score_in_engine(engine: EngineProcess, model: str, tokens: list[int]) -> list[float]:
-    """Alone in the engine: beside other requests, `prompt_logprobs` under an adapter is wrong on a CPU."""
     body = {"model": model, "prompt": tokens, "max_tokens": 1, "prompt_logprobs": 0}
     scored = ask_engine(engine, body)["choices"][0]["prompt_logprobs"]
     return [scored[i][str(tokens[i])]["logprob"] for i in range(1, len(tokens))]

@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from inference.engine import AdapterRef, AdapterRejected
+from tests.adapter_files import refer_to
 from tests.engine.conftest import BASE_NAME, MAX_LORAS, MAX_RESIDENT, EngineProcess, ask
 from tests.relay_server import RelayServer
 
@@ -128,8 +129,8 @@ def test_an_adapter_with_numbers_that_are_none_is_rejected_and_poisons_nobody(
     data = bytearray(weights.read_bytes())
     data[-4 * 1000 :] = b"\x00\x00\xc0\x7f" * 1000  # NaN in float32
     weights.write_bytes(data)
-    with pytest.raises(AdapterRejected):
-        service.run(service.engine.ensure_adapter(model))
+    with pytest.raises(AdapterRejected, match="not finite"):
+        service.run(service.engine.ensure_adapter(refer_to(model.directory, model.name, BASE_NAME, rank=model.rank)))
     assert [ask(client, name) for name in (BASE_NAME, sound.name)] == expected
 
 

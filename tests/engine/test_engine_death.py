@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -63,5 +64,8 @@ def test_an_engine_killed_in_the_middle_of_a_stream_is_an_error_the_client_sees_
     assert not service.run(service.engine.health()).ready
     engine_process.start()
     assert service.run(service.engine.health()).ready
+    deadline = time.monotonic() + 20
+    while model.name not in [adapter.name for adapter in service.run(service.engine.report()).adapters]:
+        assert time.monotonic() < deadline, "its adapters come back without a request"
     assert ask(client, model.name) == before
     shutil.rmtree(model.directory)

@@ -77,6 +77,12 @@ def test_on_a_gpu_the_trainer_is_left_its_share_of_memory() -> None:
     assert "TORCHDYNAMO_DISABLE" not in environment
 
 
+def test_an_engine_that_has_a_gpu_of_its_own_sees_no_other() -> None:
+    assert build(replace(ON_GPU, gpu=2), CUDA_VISIBLE_DEVICES="0,1,2,3")[1]["CUDA_VISIBLE_DEVICES"] == "2"
+    assert build(ON_GPU, CUDA_VISIBLE_DEVICES="1")[1]["CUDA_VISIBLE_DEVICES"] == "1"
+    assert "CUDA_VISIBLE_DEVICES" not in build(ON_GPU)[1]
+
+
 def test_a_local_model_is_served_without_the_network_and_a_hub_model_at_its_revision() -> None:
     assert build(ON_CPU)[1]["HF_HUB_OFFLINE"] == "1"
     argv, environment = build(replace(ON_CPU, model="org/model", revision="abc"))

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from inference.adapter_files import WEIGHTS
+from inference.base_shapes import read_base_shapes
 from inference.engine import AdapterRef, AdapterRejected, EngineRequest, EngineUnavailable
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
-from tests.adapter_files import write_adapter
+from inference.vllm.loading import AdapterChecks
+from tests.adapter_files import refer_to, write_adapter, write_tensors
 from tests.fake_vllm import FakeVllm
+from tests.inference.test_adapter_files import POISONED, make_base
 
 pytestmark = pytest.mark.anyio
 MAX_RESIDENT = 3
@@ -49,7 +53,7 @@ def make_engine(vllm: FakeVllm, **limits: float) -> VllmEngine:
 
 def make_adapter(root: Path, number: int, second_factor: bytes = b"\x01") -> AdapterRef:
     directory = write_adapter(root / f"adapter-{number}", second_factor=second_factor)
-    return AdapterRef(f"ft:base:acme::{number}", "base", directory, 4)
+    return refer_to(directory, f"ft:base:acme::{number}", "base")
 
 
 def request_for(adapter: AdapterRef, *, stream: bool = False) -> EngineRequest:
@@ -149,8 +153,8 @@ async def test_an_adapter_whose_probabilities_are_no_numbers_is_rejected_and_lea
     for adapter in adapters:
         with pytest.raises(AdapterRejected):
             await ask(engine, adapter)
-    vllm.babbling.clear()
-    assert await ask(engine, adapters[0]) == adapters[0].name
+    sound = make_adapter(tmp_path, 99)
+    assert await ask(engine, sound) == sound.name
 
 
 async def test_an_adapter_that_changes_nothing_is_served(engine: VllmEngine, vllm: FakeVllm, tmp_path: Path) -> None:
@@ -165,6 +169,21 @@ async def test_an_adapter_with_numbers_that_are_none_never_reaches_the_engine(
     with pytest.raises(AdapterRejected, match="not finite"):
         await ask(engine, make_adapter(tmp_path, 1, second_factor=b"\xff"))
     assert vllm.loads == []
+
+
+async def test_no_poisoned_adapter_reaches_the_engine(vllm: FakeVllm, tmp_path: Path) -> None:
+    shapes = read_base_shapes(make_base(tmp_path / "base"))
+    limits, checks = AdapterLimits(max_resident=MAX_RESIDENT, max_rank=16), AdapterChecks(lambda: shapes)
+    engine = VllmEngine(base_model="base", socket=vllm.socket, limits=limits, checks=checks)
+    await ask(engine, make_adapter(tmp_path, 1))
+    for number, (tensors, _) in enumerate(POISONED.values(), start=2):
+        directory = make_adapter(tmp_path, number).directory
+        write_tensors(directory / WEIGHTS, tensors)
+        adapter = refer_to(directory, f"ft:base:acme::{number}", "base")
+        with pytest.raises(AdapterRejected):
+            await ask(engine, adapter)
+    assert vllm.loads == ["ft:base:acme::1"]
+    await engine.close()
 
 
 async def test_a_stream_that_ends_politely_before_its_end_is_still_broken_off(

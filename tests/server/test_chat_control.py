@@ -1,18 +1,22 @@
 """The worker's private way to the engines: both of its ends, over a real unix socket."""
 
+import json
 import threading
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 
 from inference.engine import AdapterRef, AdapterRejected, EngineRefusal, EngineUnavailable
 from inference.fake_engine import FakeEngine
+from inference.report import AdapterReport
 from inference.vllm.process import UnixConnection, is_ready
 from server.chat.control import ControlApp
-from server.fine_tuning.adapter_check import AdapterCheck
-from tests.adapter_files import write_adapter
+from server.fine_tuning.publishing.adapter_check import AdapterCheck
+from tests.adapter_files import refer_to, write_adapter
 
 
 @pytest.fixture
@@ -37,7 +41,7 @@ def socket(engine: FakeEngine, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def adapter(tmp_path: Path) -> AdapterRef:
-    return AdapterRef("ft:tiny:acme::1", "tiny", write_adapter(tmp_path / "adapter"), 4)
+    return refer_to(write_adapter(tmp_path / "adapter"), "ft:tiny:acme::1", "tiny")
 
 
 def test_a_verified_adapter_has_answered_a_request(socket: Path, engine: FakeEngine, adapter: AdapterRef) -> None:
@@ -74,7 +78,7 @@ def test_an_engine_that_fails_or_is_down_says_try_again(socket: Path, engine: Fa
 
 def test_an_adapter_of_a_base_model_without_an_engine_waits_for_one(socket: Path, adapter: AdapterRef) -> None:
     with pytest.raises(EngineUnavailable):
-        AdapterCheck(socket).verify(AdapterRef(adapter.name, "other", adapter.directory, 4))
+        AdapterCheck(socket).verify(replace(adapter, base_model="other"))
 
 
 def test_a_forgotten_adapter_is_not_resident(socket: Path, engine: FakeEngine, adapter: AdapterRef) -> None:
@@ -90,8 +94,25 @@ def test_an_api_process_that_is_not_there_says_try_again(tmp_path: Path, adapter
         AdapterCheck(tmp_path / "nobody.sock").verify(adapter)
 
 
+def test_the_operator_sees_what_each_engine_holds(socket: Path, engine: FakeEngine, adapter: AdapterRef) -> None:
+    AdapterCheck(socket).verify(adapter)
+    report = _get_engines(socket)["tiny"]
+    (held,) = report.pop("adapters")
+    assert report == {"ready": True, "detail": "ready", "rejected": [], "restoring": []}
+    assert (held["name"], held["sha256"], held["proof"]) == (adapter.name, adapter.sha256, "none")
+    assert set(held) == {field.name for field in fields(AdapterReport)}
+
+
 def test_unknown_routes_are_not_found(socket: Path) -> None:
     assert not is_ready(socket), "/health is the engine's"
+
+
+def _get_engines(path: Path) -> Any:
+    connection = UnixConnection(path, 5)
+    connection.request("GET", "/engines")
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    return answer
 
 
 def _answers(path: Path) -> bool:

@@ -18,7 +18,7 @@ from server.base_models import BaseModelEntry
 from server.chat.accounts import Caller, Usage
 from server.chat.request import ChatRequest
 from server.errors import ApiError
-from tests.adapter_files import write_adapter
+from tests.adapter_files import refer_to, write_adapter
 from tests.relay_server import RelayServer
 
 BASE = BaseModelEntry(name="tiny", source="x", aliases=("gpt-4o-mini",), context_length=1024, tool_call_parser="hermes")
@@ -92,7 +92,7 @@ def http(relay: RelayServer, engine: FakeEngine) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def model(relay: RelayServer, tmp_path: Path) -> AdapterRef:
-    return relay.add_model(AdapterRef(FT, "tiny", write_adapter(tmp_path / "adapter"), 4))
+    return relay.add_model(refer_to(write_adapter(tmp_path / "adapter"), FT, "tiny"))
 
 
 def text_of(chunks: Any) -> str:
@@ -249,10 +249,30 @@ def test_an_answer_that_breaks_off_before_anything_was_sent_is_a_server_error(
 def test_a_model_with_damaged_files_fails_for_its_client_alone(client: openai.OpenAI, model: AdapterRef) -> None:
     weights = model.directory / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:50])
-    with pytest.raises(openai.InternalServerError, match="missing or damaged") as caught:
+    with pytest.raises(openai.InternalServerError, match=r"adapter_model\.safetensors is damaged") as caught:
         client.chat.completions.create(model=model.name, messages=HELLO)
-    assert caught.value.code == "model_not_servable"
+    assert (caught.value.status_code, caught.value.code) == (503, "model_not_servable")
+    assert caught.value.response.headers["x-should-retry"] == "false"
     assert client.chat.completions.create(model="tiny", messages=HELLO).model == "tiny"
+
+
+def test_every_answer_says_by_its_hash_which_weights_gave_it(http: httpx.Client, model: AdapterRef) -> None:
+    for stream in (False, True):
+        for name, weights in ((model.name, f"sha256:{model.sha256}"), ("tiny", "none"), ("gpt-4o-mini", "none")):
+            body = {"model": name, "messages": HELLO, "stream": stream}
+            answer = http.post("/v1/chat/completions", json=body)
+            assert (answer.status_code, answer.headers["x-tunesmith-adapter"]) == (200, weights)
+    assert len(model.sha256) == 64
+
+
+def test_an_error_says_of_no_weights_that_they_gave_it(
+    http: httpx.Client, engine: FakeEngine, model: AdapterRef
+) -> None:
+    engine.faults.break_after_chunks = 0
+    for stream in (False, True):
+        answer = http.post("/v1/chat/completions", json={"model": model.name, "messages": HELLO, "stream": stream})
+        assert answer.status_code == 503
+        assert "x-tunesmith-adapter" not in answer.headers
 
 
 def test_a_model_deleted_while_it_was_being_loaded_is_unknown(
@@ -263,7 +283,7 @@ def test_a_model_deleted_while_it_was_being_loaded_is_unknown(
             return self.pop(key, default)
 
     models, relay.models = relay.models, Deleting()
-    relay.add_model(AdapterRef(FT, "tiny", tmp_path / "gone", 4))
+    relay.add_model(refer_to(tmp_path / "gone", FT, "tiny"))
     try:
         with pytest.raises(openai.NotFoundError, match="does not exist"):
             client.chat.completions.create(model=FT, messages=HELLO)

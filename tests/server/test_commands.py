@@ -2,13 +2,18 @@
 
 import errno
 import io
+import json
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import UnixStreamServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -27,6 +32,9 @@ from server.fine_tuning.job_changes import add_event
 from server.fine_tuning.lifecycle import NewEvent
 from server.fine_tuning.repository import find_job, list_events
 from server.ids import ProjectId
+from server.placement.facts import EngineState, Why
+from server.placement.repository import Demand, placing, report_demand, write_engine
+from server.placement.standing import Standing
 from server.settings import load_settings
 from server.vocabulary import EventLevel, EventType, JobStatus
 from tests.factories import make_job
@@ -45,6 +53,65 @@ def services(tmp_path: Path) -> Iterator[Services]:
 @pytest.fixture
 def project_id(services: Services) -> ProjectId:
     return services.authenticator.default.project_id
+
+
+def test_engines_are_shown_with_what_they_took_and_why_they_are_away(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with placing(services.database, write=True) as session:
+        write_engine(session, "a", Standing(EngineState.READY, NOW, start_s=31.42))
+        write_engine(session, "b", Standing(EngineState.STOPPED, NOW, Why.GAVE_WAY, detail="for a"))
+        report_demand(session, "api-1", [Demand("a", NOW, 0, 0.0, 2)], time.time())
+    said = {
+        "a": {
+            "ready": True,
+            "adapters": [
+                {"name": "ft:x", "sha256": "sha256:" + "ab" * 32, "load_s": 0.25, "proof": "golden", "pins": 1}
+            ],
+            "rejected": [{"name": "ft:y", "at": NOW, "reason": "wrong shapes"}],
+        },
+        "b": {"ready": False},
+    }
+    with answering_door(services.settings.control_socket, said):
+        assert run(services, "engines") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+
+    assert lines[1][:2] + lines[1][4:5] + lines[1][-3:] == ["a", "ready", "31.4", "0", "2", "0"]
+    assert lines[2][:5] == ["b", "stopped:", "made", "way", "for"]
+    assert ["b:", "for", "a"] in lines
+    assert ["a", "ft:x", "sha256:" + "ab" * 6, "-", "0.2", "-", "golden", "1"] in lines
+    assert next(words for words in lines if "ft:y" in words)[-2:] == ["wrong", "shapes"]
+
+
+def test_engines_of_a_service_that_does_not_run_do_not_run(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with placing(services.database, write=True) as session:
+        write_engine(session, "a", Standing(EngineState.READY, NOW))
+    assert run(services, "engines") == 0
+    assert "not running" in capsys.readouterr().out
+
+
+@contextmanager
+def answering_door(socket: Path, answer: object) -> Iterator[None]:
+    """What the API process answers at its private door."""
+
+    class Door(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    socket.parent.mkdir(parents=True, exist_ok=True)
+    with UnixStreamServer(str(socket), Door) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
 
 
 def run(services: Services, *words: str) -> int:

@@ -16,7 +16,8 @@ from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
 from server.auth.api_keys import create_key
 from server.bootstrap import build_services
-from server.chat.request import KNOWN, read_request
+from server.chat.request import read_request
+from server.chat.request_fields import KNOWN
 from server.errors import InvalidRequest
 from tests.running_api import make_settings, serving
 

@@ -169,7 +169,7 @@ def test_a_fault_in_the_middle_of_an_answer_is_never_a_clean_end() -> None:
         (KeyInUse, "true"),
         (errors.TooManyRequests, None),
         (errors.ServerFault, None),
-        (errors.PermanentFault, "false"),
+        (errors.ModelNotServable, "false"),
         (errors.EngineUnavailable, None),
         (errors.InsufficientStorage, "false"),
     ],

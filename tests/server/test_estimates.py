@@ -17,9 +17,9 @@ from server.bootstrap import build_services, tidy_up
 from server.db.system_session import system_session
 from server.db.tables import JobReportRow, JobRow
 from server.errors import Busy, InvalidRequest
+from server.fine_tuning.dry_runs.estimating import EstimateDesk, Question, delete_leftovers
+from server.fine_tuning.dry_runs.sampling import Portion
 from server.fine_tuning.estimates.layers import lora_parameters
-from server.fine_tuning.estimating import EstimateDesk, Question, delete_leftovers
-from server.fine_tuning.sampling import Portion
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import Exited, LaunchRequest, Lost, RunHandle, Running, RunState
 from server.storage.blob_store import BlobKey
@@ -327,6 +327,7 @@ def small_desk(desk: Api, **options: Any) -> EstimateDesk:
         blobs=services.blobs,
         planning=services.planning,
         root=services.settings.estimates,
+        tokens=services.tokens,
         **options,
     )
 
@@ -515,7 +516,12 @@ def test_the_real_trainer_says_what_the_estimate_needs(make_rig: MakeRig) -> Non
     base = services.base_models.find("tunesmith-demo")
     assert base is not None
     desk = EstimateDesk(
-        services.database, services.blobs, services.launcher, services.planning, services.settings.estimates
+        services.database,
+        services.blobs,
+        services.launcher,
+        services.planning,
+        services.settings.estimates,
+        services.tokens,
     )
     files = [make_file(services, rig.project_id, content) for content in (GOOD_LINE * 20, None)]
     estimate = desk.answer(Question(base, files[0], files[1], requested={}, pii="warn", lora={}))

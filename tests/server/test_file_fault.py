@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.fine_tuning.lifecycle import Fail
-from server.fine_tuning.validating import find_fault
+from server.fine_tuning.validating.stage import find_fault
 from server.vocabulary import JobErrorCode
 from trainer.contract.run_directory import RunDirectory
 

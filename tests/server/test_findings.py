@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from server.fine_tuning.findings import failure_of, warnings
+from server.fine_tuning.validating.findings import failure_of, warnings
 from server.vocabulary import EventLevel
 from trainer.contract.report import Finding, Severity
 

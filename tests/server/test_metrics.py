@@ -5,7 +5,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from inference.engine import EngineHealth
+from inference.examination import Proof
+from inference.report import AdapterReport, EngineReport
 from server.metrics.repository import RunningJob
 from server.metrics.scrape import Seen, render
 from server.observing.chat_metrics import shared_chat_metrics
@@ -46,9 +47,10 @@ def test_a_project_s_own_key_sees_no_metrics(api: Api) -> None:
     assert answer.status_code == 403
 
 
-def test_running_jobs_are_shown_with_step_loss_and_speed() -> None:
+def test_running_jobs_are_shown_with_their_progress_and_engines_with_what_they_hold() -> None:
     running = [RunningJob("ftjob-1", 7, 120.5, 0.25), RunningJob("ftjob-2", 0, None, None)]
-    shown = _samples(render(Seen({"base": EngineHealth(False, "no")}, {}, running, 12)).decode())
+    adapter = AdapterReport("ft:a", "00", 0.0, 2.5, 1.0, None, Proof.REPRODUCED, None, None, pins=1)
+    shown = _samples(render(Seen({"base": EngineReport(False, "no", (adapter,))}, {}, running, 12)).decode())
     of_first, of_second = "[('fine_tuning_job', 'ftjob-1')]", "[('fine_tuning_job', 'ftjob-2')]"
 
     assert shown[f"tunesmith_training_loss{of_first}"] == 0.25
@@ -57,6 +59,10 @@ def test_running_jobs_are_shown_with_step_loss_and_speed() -> None:
     assert f"tunesmith_training_loss{of_second}" not in shown
     assert shown["tunesmith_usage_unfolded_bytes[]"] == 12
     assert shown["tunesmith_engine_ready[('base_model', 'base')]"] == 0
+    assert shown["tunesmith_adapters_resident[('base_model', 'base')]"] == 1
+    assert shown["tunesmith_adapters_in_use[('base_model', 'base')]"] == 1
+    assert shown["tunesmith_adapter_load_seconds[('base_model', 'base')]"] == 2.5
+    assert shown["tunesmith_adapters_rejected[('base_model', 'base')]"] == 0
 
 
 def test_processes_count_together_and_a_dead_one_has_nothing_under_way(

@@ -1,14 +1,21 @@
 import asyncio
+import hashlib
 from functools import partial
 
 import httpx
 import openai
 import pytest
 
+from inference.adapter_files import WEIGHTS
 from inference.engine import AdapterRef
 from server.bootstrap import tidy_up
+from server.db.system_session import system_session
+from server.models.repository import set_hash
 from server.models.resolving import Servable, adapter_of, find_servable
+from server.record.manifest import MANIFEST, FileRecord
+from tests.adapter_files import write_adapter
 from tests.factories import make_model
+from tests.records import make_manifest
 from tests.running_api import Api
 
 NAMES = [
@@ -85,6 +92,25 @@ def test_files_that_another_model_has_too_stay(api: Api, client: openai.OpenAI) 
     assert not (api.services.settings.adapters / twin.directory).exists()
 
 
+def test_models_of_an_older_version_get_their_hash_at_the_next_start(api: Api) -> None:
+    adapters = api.services.settings.adapters
+    recorded, bare, gone = (make_model(api.services, api.project_id) for _ in range(3))
+    for row in (recorded, bare):
+        write_adapter(adapters / row.directory)
+    files = {WEIGHTS: FileRecord(bytes=1, sha256="7" * 64)}
+    (adapters / recorded.directory / MANIFEST).write_bytes(make_manifest(files=files).dump())
+    with system_session(api.database, write=True) as session:
+        for row in (recorded, bare, gone):
+            set_hash(session, row.name, None)
+
+    tidy_up(api.services)
+
+    find = partial(find_servable, api.database, api.services.base_models, adapters, api.project_id)
+    hashes = [servable.adapter.sha256 for row in (recorded, bare, gone) if (servable := find(row.name))]
+    as_it_lies = hashlib.sha256((adapters / bare.directory / WEIGHTS).read_bytes()).hexdigest()
+    assert hashes == ["7" * 64, as_it_lies, ""]
+
+
 def test_files_of_a_deleted_model_go_at_the_next_start_at_the_latest(api: Api, client: openai.OpenAI) -> None:
     row = make_model(api.services, api.project_id)
     directory = api.services.settings.adapters / row.directory
@@ -103,7 +129,7 @@ def test_a_name_is_found_by_its_own_project_only(api: Api, stranger: openai.Open
     find = partial(find_servable, api.database, api.services.base_models, adapters)
 
     assert find(api.project_id, row.name) == Servable(
-        "tunesmith-demo", AdapterRef(row.name, "tunesmith-demo", adapters / row.directory, 8)
+        "tunesmith-demo", AdapterRef(row.name, "tunesmith-demo", adapters / row.directory, 8, "5" * 64)
     )
     assert find(theirs.project_id, row.name) is None
     assert row.name not in [model.id for model in stranger.models.list()]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from server.db.tables import JobRow
-from server.fine_tuning.outcome import is_for_clients, result_events, result_step, steps_to_keep
+from server.fine_tuning.publishing.outcome import is_for_clients, result_events, result_step, steps_to_keep
 from server.launchers.in_memory import InMemoryLauncher
 from server.vocabulary import EventType, JobStatus
 from tests.job_rig import TEN_STEPS, MakeRig, Rig

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.fine_tuning.estimates.planned import Planned
 from server.fine_tuning.estimates.planner import (
     Fit,
     NoFit,
@@ -17,8 +18,7 @@ from server.fine_tuning.estimates.planner import (
     memory_of,
 )
 from server.fine_tuning.lifecycle import Fail
-from server.fine_tuning.out_of_memory import TryLeaner, after_out_of_memory
-from server.fine_tuning.planned import Planned
+from server.fine_tuning.running.out_of_memory import TryLeaner, after_out_of_memory
 from server.vocabulary import EventLevel, JobErrorCode
 from trainer.contract.shape import ModelShape
 from trainer.contract.spec import MemoryPlan

@@ -1,8 +1,10 @@
 """Whole lives of jobs, with played runs, a clock that is turned by hand, and everything else as it is."""
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from threading import Event, Thread
 
@@ -12,10 +14,10 @@ from sqlmodel import select
 from inference.engine import AdapterRejected, EngineUnavailable
 from server.db.system_session import system_session
 from server.db.tables import FileRow, FineTunedModelRow, JobRow
-from server.fine_tuning import training
 from server.fine_tuning.leases import LeaseLost
-from server.fine_tuning.reconciler import Reconciler
+from server.fine_tuning.running import stage as training
 from server.fine_tuning.stages import Stage
+from server.fine_tuning.worker.reconciler import Reconciler
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import (
     Exited,
@@ -27,6 +29,10 @@ from server.launchers.launcher import (
     RunState,
 )
 from server.launchers.local_process import LocalProcessLauncher
+from server.placement.facts import EngineState, Policy, Resources, Why
+from server.placement.repository import placing, write_engine
+from server.placement.sizing import EngineSize, Placement
+from server.placement.standing import Standing
 from server.storage.blob_store import BlobKey
 from server.vocabulary import FilePurpose, JobStatus
 from tests.factories import make_file
@@ -327,6 +333,17 @@ def test_a_worker_that_is_told_to_stop_stops_its_runs_and_the_next_goes_on(
     assert rig.messages(job).count("Fine-tuning job started") == 1
 
 
+def test_a_model_is_written_down_with_the_hash_of_its_weights(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    rig.finish(rig.make_job())
+
+    adapters = rig.services.settings.adapters
+    assert rig.models()
+    for model in rig.models():
+        weights = (adapters / model.directory / "adapter_model.safetensors").read_bytes()
+        assert model.sha256 == hashlib.sha256(weights).hexdigest()
+
+
 def test_a_model_the_engine_rejects_fails_the_job_and_leaves_nothing(make_rig: MakeRig) -> None:
     rig = make_rig()
     rig.gate.refusals = [AdapterRejected("the shapes do not fit")]
@@ -533,6 +550,36 @@ def test_jobs_wait_for_their_turn(make_rig: MakeRig) -> None:
         rig.tick()
     assert order == [job.id for job in jobs]
     assert {rig.job(job).status for job in jobs} == {JobStatus.SUCCEEDED}
+
+
+def test_where_gpus_are_separate_a_trainer_sees_one_and_another_the_next(make_rig: MakeRig) -> None:
+    launcher, _ = playing({})
+    rig = make_rig(launcher, max_running_jobs=2)
+    resources = Resources(2, {0: None}, {1: 10**12, 2: 10**12})
+    rig.worker = replace(rig.worker, placement=Placement(Policy.SEPARATE, resources))
+    rig.restart()
+    jobs = [rig.make_job() for _ in range(2)]
+    for job in jobs:
+        rig.finish(job)
+    trained = [request.environment for request in launcher.launched if request.task == "train"]
+    assert sorted(seen["CUDA_VISIBLE_DEVICES"] for seen in trained) == ["1", "2"]
+
+
+def test_where_they_take_turns_no_job_starts_while_an_engine_is_there(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    sizes = (EngineSize("tunesmith-demo", 1),)
+    rig.worker = replace(rig.worker, placement=Placement(Policy.YIELD, rig.services.placement.resources, sizes=sizes))
+    rig.restart()
+    with placing(rig.services.database, write=True) as session:
+        write_engine(session, "tunesmith-demo", Standing(EngineState.STOPPING, rig.clock.now, Why.TRAINING))
+    job = rig.make_job()
+    rig.work_until(lambda: rig.job(job).status == JobStatus.QUEUED)
+    for _ in range(5):
+        rig.tick()
+    assert rig.job(job).status == JobStatus.QUEUED
+    with placing(rig.services.database, write=True) as session:
+        write_engine(session, "tunesmith-demo", Standing(EngineState.STOPPED, rig.clock.now, Why.TRAINING))
+    assert rig.finish(job).status == JobStatus.SUCCEEDED
 
 
 def test_the_files_of_a_deleted_model_go_once_the_engine_has_forgotten_it(make_rig: MakeRig) -> None:

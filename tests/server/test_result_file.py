@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from server.fine_tuning.result_file import RESULT_FILENAME, step_metrics_csv
+from server.fine_tuning.publishing.result_file import RESULT_FILENAME, step_metrics_csv
 
 HEADER = "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
 

@@ -5,22 +5,29 @@ from pathlib import Path
 import pytest
 
 from server.fine_tuning.estimates.planner import Room
-from server.fine_tuning.estimates.room import engine_bytes, find_room, main_memory_bytes
+from server.fine_tuning.estimates.room import room_for_a_job
 from server.guard import count_oom_kills
+from server.placement.machine import engine_bytes, find_placement, main_memory_bytes
 from server.settings import Settings, SettingsInvalid, load_settings
 
 GIB = 1024**3
 
 
+def room(settings: Settings, *sources: str, has_gpu: bool = False) -> Room | None:
+    named = [(f"m{i}", source) for i, source in enumerate(sources)]
+    placement = find_placement(settings, has_gpu=has_gpu, base_models=named)
+    return room_for_a_job(placement.resources, "cuda" if has_gpu else "cpu", allow_4bit=settings.allow_4bit)
+
+
 def test_what_the_operator_says_counts() -> None:
     settings = Settings(trainer_memory_gib=0.5, allow_4bit=True)
-    assert find_room(settings, "cpu", []) == Room("cpu", GIB // 2, allow_4bit=True)
-    assert find_room(settings, "cuda", []) == Room("cuda", GIB // 2, allow_4bit=True)
+    assert room(settings) == Room("cpu", GIB // 2, allow_4bit=True)
+    assert room(settings, has_gpu=True) == Room("cuda", GIB // 2, allow_4bit=True)
 
 
 def test_otherwise_it_is_what_the_engines_leave(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(bytes(1000))
-    without, with_one = find_room(Settings(), "cpu", []), find_room(Settings(), "cpu", [str(tmp_path)])
+    without, with_one = room(Settings()), room(Settings(), str(tmp_path))
     assert without is not None
     assert with_one is not None
     assert engine_bytes(str(tmp_path), 1) == 2000 + GIB + 3 * GIB // 2
@@ -29,12 +36,14 @@ def test_otherwise_it_is_what_the_engines_leave(tmp_path: Path) -> None:
 
 def test_a_gpu_that_does_not_answer_leaves_it_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_room(Settings(), "cuda", []) is None
+    assert room(Settings(), has_gpu=True) is None
     probe = tmp_path / "nvidia-smi"
-    probe.write_text("#!/bin/sh\necho 81559\n")
+    probe.write_text("#!/bin/sh\necho 81559\necho 40000\n")
     probe.chmod(0o700)
-    room = find_room(Settings(engine_gpu_share=0.45), "cuda", [])
-    assert room == Room("cuda", round(81559 * 1024**2 * 0.55))
+    assert room(Settings(engine_gpu_share=0.45), has_gpu=True) == Room("cuda", round(81559 * 1024**2 * 0.55))
+    with pytest.raises(SettingsInvalid, match="TUNESMITH_TRAINER_GPUS: this machine has no GPU 7"):
+        room(Settings(gpu_policy="separate", trainer_gpus=(7,)), has_gpu=True)
+    assert room(Settings(gpu_policy="separate"), has_gpu=True) == Room("cuda", round(40000 * 1024**2 * 0.95))
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("max\n", 2048), ("1024\n", 1024), ("999999\n", 2048), (None, 2048)])

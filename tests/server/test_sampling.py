@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from server.fine_tuning.sampling import Portion, write_sample
+from server.fine_tuning.dry_runs.sampling import Portion, write_sample
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.lines import numbered_lines
 

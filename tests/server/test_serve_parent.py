@@ -1,8 +1,8 @@
-"""What the parent of the service decides."""
+"""What the parent of the service decides by itself."""
 
 import pytest
 
-from server.serve import is_deaf
+from server.engine_member import is_deaf
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from inference.engine import AdapterRef
 from server.auth.api_keys import create_key, find_caller
 from server.bootstrap import Services, build_services
 from server.db.project_session import project_session
 from server.db.system_session import system_session
 from server.db.tables import JobRow
-from server.fine_tuning.succession import Lineage, successors, take_over_names
+from server.fine_tuning.publishing.succession import Lineage, successors, take_over_names
 from server.ids import ProjectId
 from server.models.repository import add_fine_tuned_model, list_aliases, set_alias_of
 from server.vocabulary import JobStatus
@@ -136,7 +137,8 @@ def _with_model(services: Services, job: JobRow) -> JobRow:
 
 def _add_model(services: Services, job: JobRow, name: str) -> str:
     with system_session(services.database, write=True) as session:
-        add_fine_tuned_model(session, job, name=name, directory=job.id, rank=8, now=time.time())
+        adapter = AdapterRef(name, job.base_model, services.settings.adapters / job.id, 8, "5" * 64)
+        add_fine_tuned_model(session, job, adapter, now=time.time())
     return name
 
 

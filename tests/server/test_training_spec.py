@@ -9,7 +9,7 @@ import pytest
 from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
 from server.fine_tuning.hyperparameters import ResolvedHyperparameters
-from server.fine_tuning.training_spec import build, source_of
+from server.fine_tuning.running.training_spec import build, source_of
 from trainer.contract.spec import BaseModelSource, LoraSettings, MemoryPlan, SupervisedMethod, TrainingSpec
 
 BASE = BaseModelEntry(name="demo", source="/models/demo", context_length=512)

@@ -9,7 +9,7 @@ from sqlmodel import select
 from server.db.system_session import system_session
 from server.db.tables import JobCourseRow, JobEventRow, JobRow
 from server.fine_tuning.leases import owned
-from server.fine_tuning.watching import JobWatch
+from server.fine_tuning.running.watching import JobWatch
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import Exited, Lost
 from server.vocabulary import EventLevel, EventType, JobStatus

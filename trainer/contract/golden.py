@@ -1,19 +1,21 @@
 """Golden samples: what an adapter says to fixed prompts, so that whoever serves it can tell whether it is applied.
 
-`golden_samples.json` lies beside the adapter's weights. Pure; docs/decisions/0013-golden-samples.md has the reasons.
+`golden_samples.json` lies beside the adapter's weights. Pure; docs/decisions/0016-golden-samples.md has the reasons.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from math import isfinite
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainer.contract.spec import Frozen
 
 GOLDEN_SAMPLES = "golden_samples.json"
 TOLERANCE = 0.02  # nats a token: rounding to bfloat16 is 0.003 to 0.012, another base or adapter 0.3 and more
+_ROUNDING = 1e-6
 _TIMES_FURTHER = 10  # from the base than from the adapter
 
 
@@ -24,6 +26,14 @@ class GoldenSample(Frozen):
     sampled_token_ids: tuple[int, ...]
     adapter_logprobs: tuple[float, ...]  # under the base with the adapter
     base_logprobs: tuple[float, ...]  # under the base alone
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if not len(self.sampled_token_ids) == len(self.adapter_logprobs) == len(self.base_logprobs) > 0:
+            raise ValueError("a sample has as many log-probabilities as sampled tokens, and some")
+        if not self.prompt_token_ids or not all(map(isfinite, (*self.adapter_logprobs, *self.base_logprobs))):
+            raise ValueError("a sample has a prompt and finite log-probabilities")
+        return self
 
 
 class GoldenSamples(Frozen):
@@ -36,7 +46,17 @@ class GoldenSamples(Frozen):
     is_distinct: bool  # base_gap is ten tolerances or more; if not, the adapter barely moves the base
     # between the adapter on the quantised base it was trained on and on the one that serves; None: they are the same
     training_gap: float | None = Field(default=None, ge=0)
-    samples: tuple[GoldenSample, ...]
+    samples: Annotated[tuple[GoldenSample, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        """What judges an engine cannot be softer than what was measured."""
+        base_gap = _base_gap(self.samples)
+        if abs(base_gap - self.base_gap) > _ROUNDING or self.tolerance > TOLERANCE:
+            raise ValueError("base_gap is what the samples say, and tolerance no larger than it ever was")
+        if self.is_distinct != (self.base_gap >= _TIMES_FURTHER * self.tolerance):
+            raise ValueError("is_distinct says whether base_gap is ten tolerances or more")
+        return self
 
 
 class Verdict(StrEnum):
@@ -56,7 +76,7 @@ class Comparison:
 def build_golden_samples(
     samples: Sequence[GoldenSample], *, dtype: str, training_gap: float | None = None
 ) -> GoldenSamples:
-    base_gap = gap((sample.adapter_logprobs for sample in samples), (sample.base_logprobs for sample in samples))
+    base_gap = _base_gap(samples)
     return GoldenSamples(
         dtype=dtype,
         tolerance=TOLERANCE,
@@ -84,6 +104,10 @@ def gap(one: Iterable[Sequence[float]], other: Iterable[Sequence[float]]) -> flo
         abs(a - b) for row, other_row in zip(one, other, strict=True) for a, b in zip(row, other_row, strict=True)
     ]
     return sum(differences) / len(differences)
+
+
+def _base_gap(samples: Sequence[GoldenSample]) -> float:
+    return gap((sample.adapter_logprobs for sample in samples), (sample.base_logprobs for sample in samples))
 
 
 def _judge(adapter_gap: float, base_gap: float, tolerance: float) -> Verdict:

@@ -1,0 +1,51 @@
+"""An adapter that is resident in an engine process, and a request's hold on it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from inference.engine import AdapterRef
+from inference.examination import Examination
+from inference.report import AdapterReport
+from inference.residency import Place
+
+
+@dataclass(eq=False)
+class Resident:
+    """What is known of an adapter that was admitted."""
+
+    adapter: AdapterRef
+    place: Place
+    examination: Examination
+    loaded_at: float  # unix seconds
+    load_s: float
+    check_s: float
+    first_answer_s: float | None = None
+
+    def describe(self) -> AdapterReport:
+        return AdapterReport(
+            name=self.adapter.name,
+            sha256=self.adapter.sha256,
+            loaded_at=self.loaded_at,
+            load_s=round(self.load_s, 4),
+            check_s=round(self.check_s, 4),
+            first_answer_s=None if self.first_answer_s is None else round(self.first_answer_s, 4),
+            proof=self.examination.proof,
+            adapter_gap=self.examination.adapter_gap,
+            base_gap=self.examination.base_gap,
+            pins=self.place.pins,
+        )
+
+
+@dataclass(eq=False)
+class Lease:
+    """One request's hold on a resident adapter."""
+
+    resident: Resident
+    asked_at: float  # monotonic
+    abort: Callable[[], None] | None = None  # ends the request's answer, when its adapter must go at once
+
+    def note_answer(self) -> None:
+        """Note that the first bytes of the request's answer are here."""
+        if self.resident.first_answer_s is None:
+            self.resident.first_answer_s = time.monotonic() - self.asked_at

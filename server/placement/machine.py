@@ -1,0 +1,89 @@
+"""A look at this machine's memory, and how it is placed by the settings."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from server.placement.facts import Patience, Policy
+from server.placement.sizing import GIB, Machine, Placement, Wishes, place_on_cpu, place_on_gpus
+from server.settings import Settings, SettingsInvalid
+
+_ENGINE_PROCESS_BYTES = 3 * GIB // 2  # of main memory: the interpreter with torch and vLLM
+_ENGINE_WIDENING = 2  # bfloat16 weights are served in float32 on a CPU
+_PROBE_TIMEOUT_S = 10.0
+
+
+def find_placement(settings: Settings, *, has_gpu: bool, base_models: Sequence[tuple[str, str]]) -> Placement:
+    """`base_models`: name and source of each, in their order.
+
+    Raises:
+        SettingsInvalid: a GPU is named that is not there.
+    """
+    machine = Machine(has_gpu, main_memory_bytes(), find_gpus() if has_gpu else {})
+    wishes = _wishes(settings)
+    _check_gpus(settings, machine)
+    if has_gpu:
+        weights = {name: weights_bytes(source) for name, source in base_models}
+        resources, sizes = place_on_gpus(machine, wishes, weights)
+    else:
+        engines = {name: engine_bytes(source, settings.engine_kv_cache_gib) for name, source in base_models}
+        resources, sizes = place_on_cpu(machine, wishes, engines)
+    give_way_s = min(Patience.give_way_s, settings.engine_wait_s / 2)
+    patience = Patience(idle_s=settings.engine_idle_s, give_way_s=give_way_s)
+    return Placement(wishes.policy, resources, patience, sizes)
+
+
+def main_memory_bytes(meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """The machine's, or the container's where that has a limit."""
+    (line,) = [line for line in meminfo.read_text().splitlines() if line.startswith("MemTotal:")]
+    total = int(line.split()[1]) * 1024
+    try:
+        text = limit.read_text().strip()
+    except OSError:
+        return total
+    return min(total, int(text)) if text.isdecimal() else total
+
+
+def engine_bytes(source: str, kv_cache_gib: int) -> int:
+    """What an engine on the CPU takes; the weights of a base that is not a directory here are not known."""
+    return weights_bytes(source) * _ENGINE_WIDENING + kv_cache_gib * GIB + _ENGINE_PROCESS_BYTES
+
+
+def weights_bytes(source: str) -> int:
+    """0: they are not here."""
+    return sum(file.stat().st_size for file in Path(source).glob("*.safetensors"))
+
+
+def find_gpus() -> dict[int, int | None]:
+    """The memory of every GPU by its index; none if they do not answer."""
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=True)
+        return {index: int(line) * 1024**2 for index, line in enumerate(answer.stdout.split())}
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return {}
+
+
+def _check_gpus(settings: Settings, machine: Machine) -> None:
+    if settings.gpu_policy != "separate" or not machine.gpu_bytes:
+        return
+    for name in ("engine_gpus", "trainer_gpus"):
+        missing = [gpu for gpu in getattr(settings, name) if gpu not in machine.gpu_bytes]
+        if missing:
+            raise SettingsInvalid(f"TUNESMITH_{name.upper()}: this machine has no GPU {missing[0]}")
+
+
+def _wishes(settings: Settings) -> Wishes:
+    return Wishes(
+        policy=Policy(settings.gpu_policy),
+        slots=settings.max_running_jobs,
+        engine_gpu_share=settings.engine_gpu_share,
+        engine_memory_bytes=_bytes(settings.engine_memory_gib),
+        trainer_memory_bytes=_bytes(settings.trainer_memory_gib),
+        engine_gpus=settings.engine_gpus,
+        trainer_gpus=settings.trainer_gpus,
+    )
+
+
+def _bytes(gib: float | None) -> int | None:
+    return None if gib is None else round(gib * GIB)
