@@ -83,6 +83,10 @@ def _run(asked: argparse.Namespace, settings: Settings) -> int:
             from server.commands import models
 
             return models.run(asked, settings)
+        case "usage":
+            from server.commands import usage
+
+            return usage.run(asked, settings)
         case "engines":
             from server.commands import engines
 

@@ -20,10 +20,12 @@ from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_de
 from server.auth.api_keys import ensure_default_project
 from server.auth.authenticator import Authenticator
 from server.base_models import BaseModelEntry, BaseModels, load_base_models
+from server.chat.front_desk import FrontDesk, Tracing
 from server.chat.golden_examiner import GoldenExaminer
 from server.db.engine import open_database
 from server.db.migrate import migrate
 from server.db.system_session import system_session
+from server.fair_queue.gate import Gate
 from server.fine_tuning.dry_runs.estimating import delete_leftovers
 from server.fine_tuning.estimates.estimate import Planning
 from server.fine_tuning.estimates.prices import load_prices
@@ -32,13 +34,18 @@ from server.fine_tuning.publishing.adapter_check import AdapterCheck
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import Launcher
 from server.launchers.local_process import LocalProcessLauncher
+from server.metering.journal import Journal
+from server.metering.meter import Meter
 from server.models import repository as models
 from server.models.service import delete_adapter_files
+from server.observing.chat_metrics import shared_chat_metrics
 from server.placement.board import EngineBoard, database_exchange
 from server.placement.facts import Policy
 from server.placement.machine import find_placement
 from server.placement.pooled_engine import PooledEngine
 from server.placement.sizing import EngineSize, Placement
+from server.rate_limits.limiter import RateLimiter
+from server.rate_limits.shared_buckets import SharedBuckets
 from server.record.base_identity import find_directory
 from server.record.manifest import find_hash
 from server.settings import Settings
@@ -46,6 +53,9 @@ from server.storage.blob_store import BlobStore
 from server.storage.local_directory import LocalDirectory
 from server.storage.token_cache import TokenCache
 from server.sweeper import Sweeper
+
+_ENGINE_ANSWERS = {"cpu": 256, "cuda": 512}  # twice what saturates an engine
+_TRACES_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 @dataclass(frozen=True)
@@ -199,6 +209,29 @@ def build_engines(settings: Settings, base_models: BaseModels, database: Engine)
         )
         for index, entry in enumerate(base_models.entries)
     }
+
+
+def build_front_desk(services: Services) -> FrontDesk:
+    """What lets chat requests in and counts them. It belongs to one event loop."""
+    settings = services.settings
+    places = settings.engine_answers or _ENGINE_ANSWERS[services.planning.device]
+    return FrontDesk(
+        limits=settings,
+        meter=Meter(Journal(settings.usage)),
+        limiter=RateLimiter(SharedBuckets(settings.rate_limits)),
+        gates={name: Gate(places, max_wait_s=settings.max_queue_wait_s) for name in services.engines},
+        metrics=shared_chat_metrics(),
+        tracing=_build_tracing(),
+    )
+
+
+def _build_tracing() -> Tracing | None:
+    """Only if somebody listens: OpenTelemetry's own variables say where."""
+    if not any(os.environ.get(name) for name in _TRACES_ENDPOINTS):
+        return None
+    from server.observing.tracing import OtlpTracing
+
+    return OtlpTracing()
 
 
 def _read_shapes(entry: BaseModelEntry) -> BaseShapes | None:

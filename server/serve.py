@@ -18,6 +18,7 @@ from server.db.engine import open_database
 from server.engine_member import Member
 from server.engine_pool import EnginePool, tail
 from server.guard import LIFELINE_VARIABLE
+from server.observing.shared_counts import SHARED_VARIABLE, empty_directory
 from server.settings import Settings
 from server.starting import (
     ServeFailed,
@@ -159,9 +160,10 @@ def _children(settings: Settings, listen_fd: int, lifeline: int) -> list[Child]:
     base = {**os.environ, **settings.environment(), LIFELINE_VARIABLE: str(lifeline)}
     server = [sys.executable, "-m", "server"]
     api = [*server, "api", "--listen-fd", str(listen_fd)]
+    counting = {**base, SHARED_VARIABLE: str(empty_directory(settings.metrics))}
     worker = [*server, "worker"]
     return [
-        Child(ChildCommand("the API process", api, base, settings.logs / "api.log", (listen_fd, lifeline))),
+        Child(ChildCommand("the API process", api, counting, settings.logs / "api.log", (listen_fd, lifeline))),
         Child(ChildCommand("the worker", worker, base, settings.logs / "worker.log", (lifeline,))),
     ]
 

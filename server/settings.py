@@ -41,6 +41,12 @@ class Settings:
     max_file_bytes: int = 512 * 1024**2  # in one request
     max_upload_bytes: int = 8 * 1024**3  # in parts
     max_chat_body_bytes: int = 16 * 1024**2
+    requests_per_minute: int | None = None  # of a project to a base model; None: as many as it likes
+    tokens_per_minute: int | None = None  # likewise, of the prompt and of the answer
+    max_concurrent_answers: int = 512  # of a project, those that wait included
+    engine_answers: int | None = None  # that an engine works on at once; None: by device. Best twice what saturates it
+    max_queue_wait_s: float = 60.0  # for a place at an engine; then 503
+    stalled_client_s: float = 60.0  # a client that takes nothing of its answer for so long loses it
     token_cache_gib: float = 10.0  # on disk, of what files tokenise to; the least recently used goes
     max_loras: int = 4  # distinct adapters in one batch of the engine
     max_resident_adapters: int = 16  # adapters an engine holds; more are loaded on demand
@@ -112,6 +118,21 @@ class Settings:
         return self.home / "cache" / "hashes.json"
 
     @property
+    def usage(self) -> Path:
+        """The journals of usage of the processes that answer."""
+        return self.home / "usage"
+
+    @property
+    def rate_limits(self) -> Path:
+        """The buckets of the rate limits, which the processes that answer share."""
+        return self.sockets / "rate_limits"
+
+    @property
+    def metrics(self) -> Path:
+        """What the processes that answer have counted since the service was started."""
+        return self.sockets / "metrics"
+
+    @property
     def logs(self) -> Path:
         return self.home / "logs"
 
@@ -155,6 +176,7 @@ def load_settings(environment: Mapping[str, str], **overrides: object) -> Settin
 def _parse(variable: str, kind: object, raw: str) -> object:
     parsers: dict[object, Callable[[str], object]] = {
         int: int,
+        int | None: int,
         float: float,
         float | None: float,
         bool: _parse_bool,
@@ -195,6 +217,7 @@ def _check_amounts(settings: Settings) -> None:
         "max_file_bytes",
         "max_upload_bytes",
         "max_chat_body_bytes",
+        "max_concurrent_answers",
         "max_loras",
         "max_resident_adapters",
         "engine_kv_cache_gib",
@@ -202,7 +225,18 @@ def _check_amounts(settings: Settings) -> None:
     for name in positive:
         if getattr(settings, name) < 1:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1")
-    for name in ("stop_grace_s", "engine_start_timeout_s", "engine_idle_s", "engine_wait_s"):
+    for name in ("requests_per_minute", "tokens_per_minute", "engine_answers"):
+        limit = getattr(settings, name)
+        if limit is not None and limit < 1:
+            raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1, or left out")
+    for name in (
+        "stop_grace_s",
+        "engine_start_timeout_s",
+        "engine_idle_s",
+        "engine_wait_s",
+        "max_queue_wait_s",
+        "stalled_client_s",
+    ):
         if not 0 <= getattr(settings, name) < math.inf:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be seconds, 0 or more")
 

@@ -54,6 +54,8 @@ def listen(settings: Settings) -> Iterator[socket.socket]:
         raise ServeFailed(f"The host {settings.host!r} is not known here. Name an address with --host.") from error
     with socket.socket(family, kind) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Inherited by its connections: the kernel drops a client that takes nothing of what is sent for so long.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(settings.stalled_client_s * 1000))
         try:
             listener.bind(address)
         except OSError as error:
