@@ -113,6 +113,7 @@ def _share(app: FastAPI, services: Services) -> None:
         planning=services.planning,
         root=services.settings.estimates,
         tokens=services.tokens,
+        locks=services.locks,
     )
-    app.state.running_keys = RunningKeys()
-    app.state.completions = Completions()
+    app.state.running_keys = RunningKeys(services.locks)
+    app.state.completions = Completions(services.locks)

@@ -34,6 +34,7 @@ from server.launchers.launcher import Launcher
 from server.launchers.local_process import LocalProcessLauncher
 from server.models import repository as models
 from server.models.service import delete_adapter_files
+from server.name_locks import NameLocks
 from server.placement.board import EngineBoard, database_exchange
 from server.placement.facts import Policy
 from server.placement.machine import find_placement
@@ -65,6 +66,10 @@ class Services:
     @property
     def tokens(self) -> TokenCache:
         return TokenCache(self.settings.tokenized, limit_bytes=self.settings.token_cache_gib * 1024**3)
+
+    @property
+    def locks(self) -> NameLocks:
+        return NameLocks(self.settings.locks)
 
 
 def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | None = None) -> Services:
@@ -221,7 +226,7 @@ def tidy_up(services: Services) -> None:
     sweeper = Sweeper(services.database, services.blobs, services.tokens)
     sweeper.sweep_expired()
     sweeper.sweep_orphans()
-    delete_leftovers(services.settings.estimates)
+    delete_leftovers(services.settings.estimates, services.locks)
     _record_hashes(services)
     with system_session(services.database) as session:
         for deleted in models.list_deleted(session):

@@ -97,6 +97,11 @@ class Settings:
         return self.home / "estimates"
 
     @property
+    def locks(self) -> Path:
+        """What the API processes lock by name; an empty file."""
+        return self.home / "api.lock"
+
+    @property
     def imports(self) -> Path:
         """What an import keeps, by project: what has no place among files and jobs."""
         return self.home / "imports"
