@@ -7,8 +7,8 @@ import pytest
 from inference.engine import AdapterRef
 from inference.lending.holds import Hold, HoldBooks, Then
 
-ONE = AdapterRef("ft:base:acme::1", "base", Path("/adapters/1"), 4)
-TWO = AdapterRef("ft:base:acme::2", "base", Path("/adapters/2"), 4)
+ONE = AdapterRef("ft:base:acme::1", "base", Path("/adapters/1"), 4, "0" * 64)
+TWO = AdapterRef("ft:base:acme::2", "base", Path("/adapters/2"), 4, "0" * 64)
 
 
 @pytest.fixture
@@ -64,5 +64,5 @@ def test_a_dropped_hold_is_given_back_to_nobody(books: HoldBooks) -> None:
 
 
 def test_an_adapter_with_other_files_under_the_same_name_is_another_hold(books: HoldBooks) -> None:
-    other = AdapterRef(ONE.name, ONE.base_model, Path("/adapters/other"), ONE.rank)
+    other = AdapterRef(ONE.name, ONE.base_model, Path("/adapters/other"), ONE.rank, ONE.sha256)
     assert books.begin(ONE) is not books.begin(other)

@@ -14,8 +14,8 @@ from inference.lending.lease import BorrowedLease
 from inference.lending.lender import Lender
 
 pytestmark = pytest.mark.anyio
-ONE = AdapterRef("ft:base:acme::1", "base", Path("/adapters/1"), 4)
-TWO = AdapterRef("ft:base:acme::2", "base", Path("/adapters/2"), 4)
+ONE = AdapterRef("ft:base:acme::1", "base", Path("/adapters/1"), 4, "0" * 64)
+TWO = AdapterRef("ft:base:acme::2", "base", Path("/adapters/2"), 4, "0" * 64)
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ class ListOfLeases:
     forgotten: list[str] = field(default_factory=list)
     refusal: Exception | None = None
     loading: asyncio.Event | None = None  # a load waits for it
+    aborts_at_once: bool = False  # what is lent goes in the moment in which it came
 
     @asynccontextmanager
     async def lend(self, adapter: AdapterRef) -> AsyncIterator[Lent]:
@@ -56,6 +57,8 @@ class ListOfLeases:
         lease = Lent(adapter.name)
         self.held.append(lease)
         self.given += 1
+        if self.aborts_at_once:
+            asyncio.get_running_loop().call_soon(lambda: lease.abort and lease.abort())
         try:
             yield lease
         finally:
@@ -185,7 +188,7 @@ async def test_a_refusal_is_told_as_it_was_and_the_next_request_asks_again(rig: 
 async def test_an_adapter_of_a_base_that_is_not_there_is_unavailable(rig: Rig) -> None:
     borrower = await rig.connect()
     with pytest.raises(EngineUnavailable, match="no engine"):
-        await use(borrower, AdapterRef("ft:x:acme::1", "x", Path("/adapters/x"), 4))
+        await use(borrower, AdapterRef("ft:x:acme::1", "x", Path("/adapters/x"), 4, "0" * 64))
 
 
 async def test_a_request_that_gives_up_while_its_adapter_is_loaded_gives_it_back(rig: Rig) -> None:
@@ -226,6 +229,14 @@ async def test_an_aborted_adapter_ends_its_requests_and_is_given_back_when_they_
     abort()
     await request.task
     assert request.aborts == [ONE.name]
+    await until(lambda: rig.books.names == [])
+
+
+async def test_an_adapter_that_goes_in_the_moment_in_which_it_came_is_used_by_nobody(rig: Rig) -> None:
+    borrower = await rig.connect()
+    rig.books.aborts_at_once = True
+    with pytest.raises(EngineUnavailable):
+        await use(borrower)
     await until(lambda: rig.books.names == [])
 
 
