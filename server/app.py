@@ -49,8 +49,11 @@ _MOST_CALLERS, _MOST_MODELS = 10_000, 10_000  # that are remembered between requ
 _STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts)")
 
 
-def create_app(services: Services) -> ASGIApp:
-    """Build the public API: chat as a raw ASGI app before FastAPI's router, everything else behind it."""
+def create_app(services: Services, *, tidies_up: bool = True) -> ASGIApp:
+    """Build the public API: chat as a raw ASGI app before FastAPI's router, everything else behind it.
+
+    `tidies_up`: whether it deletes at its start what was left over, which one process of several does.
+    """
     version = AccessVersion(services.settings.database)
     chat = ChatRelay(
         authenticate=services.authenticator.authenticate,
@@ -62,7 +65,7 @@ def create_app(services: Services) -> ASGIApp:
         salts=CacheSalts(load_salt_key(services.settings.salt_key)),
         max_body_bytes=services.settings.max_chat_body_bytes,
     )
-    rest = JsonBodies(create_rest_app(services), streaming=_STREAMED_UPLOADS)
+    rest = JsonBodies(create_rest_app(services, tidies_up=tidies_up), streaming=_STREAMED_UPLOADS)
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
         is_chat = scope["type"] == "http" and scope["path"] == CHAT_PATH
@@ -71,12 +74,13 @@ def create_app(services: Services) -> ASGIApp:
     return RequestIds(front, organization=services.authenticator.default.slug)
 
 
-def create_rest_app(services: Services) -> FastAPI:
+def create_rest_app(services: Services, *, tidies_up: bool = True) -> FastAPI:
     """Build everything but chat."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(tidy_up, services)
+        if tidies_up:
+            await run_in_threadpool(tidy_up, services)
         yield
         for engine in services.engines.values():
             await engine.close()
