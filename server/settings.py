@@ -24,6 +24,7 @@ class Settings:
     home: Path = field(default_factory=lambda: Path.home() / ".tunesmith")  # everything that must survive
     host: str = "127.0.0.1"
     port: int = 8000
+    api_processes: int = 1  # that answer on the port
     base_models_file: Path = _REPOSITORY / "base_models.toml"
     api_key: str | None = None  # valid verbatim while set; project "default"
     admin_key: str | None = None  # likewise, with administration rights
@@ -103,6 +104,11 @@ class Settings:
         return self.home / "estimates"
 
     @property
+    def locks(self) -> Path:
+        """What the API processes lock by name; an empty file."""
+        return self.home / "api.lock"
+
+    @property
     def imports(self) -> Path:
         """What an import keeps, by project: what has no place among files and jobs."""
         return self.home / "imports"
@@ -147,8 +153,13 @@ class Settings:
 
     @property
     def control_socket(self) -> Path:
-        """Where the API process takes the worker's requests about adapters."""
+        """Where the first API process takes the worker's requests about adapters."""
         return self.sockets / "control.sock"
+
+    @property
+    def lending_socket(self) -> Path:
+        """Where the first API process lends resident adapters to the others."""
+        return self.sockets / "lending.sock"
 
     def engine_socket(self, index: int) -> Path:
         """Where the engine of the `index`-th base model listens."""
@@ -211,6 +222,7 @@ def _parse_bool(text: str) -> bool:
 
 def _check_amounts(settings: Settings) -> None:
     positive = (
+        "api_processes",
         "max_running_jobs",
         "trainer_threads",
         "max_crashes",
