@@ -58,6 +58,7 @@ from server.storage.token_cache import TokenCache
 from server.sweeper import Sweeper
 
 _ENGINE_ANSWERS = {"cpu": 256, "cuda": 512}  # twice what saturates an engine
+_BESIDE_LIGHT = {"cpu": 8, "cuda": 64}  # what makes a step little longer
 _TRACES_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -232,15 +233,27 @@ def build_front_desk(services: Services) -> FrontDesk:
     """What lets chat requests in and counts them. It belongs to one event loop."""
     settings = services.settings
     places = settings.engine_answers or _ENGINE_ANSWERS[services.planning.device]
-    share = -(-places // settings.api_processes)  # each process has its part, rounded up
+    beside_light = settings.engine_answers_beside_light or _BESIDE_LIGHT[services.planning.device]
     return FrontDesk(
         limits=settings,
         meter=Meter(Journal(settings.usage)),
         limiter=RateLimiter(SharedBuckets(settings.rate_limits)),
-        gates={name: Gate(share, max_wait_s=settings.max_queue_wait_s) for name in services.engines},
+        gates={
+            name: Gate(
+                _part(places, settings),
+                beside_light=_part(beside_light, settings),
+                max_wait_s=settings.max_queue_wait_s,
+            )
+            for name in services.engines
+        },
         metrics=shared_chat_metrics(),
         tracing=_build_tracing(),
     )
+
+
+def _part(places: int, settings: Settings) -> int:
+    """Of one API process, rounded up."""
+    return -(-places // settings.api_processes)
 
 
 def _build_tracing() -> Tracing | None:

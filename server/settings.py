@@ -46,6 +46,7 @@ class Settings:
     tokens_per_minute: int | None = None  # likewise, of the prompt and of the answer
     max_concurrent_answers: int = 512  # of a project, those that wait included
     engine_answers: int | None = None  # that an engine works on at once; None: by device. Best twice what saturates it
+    engine_answers_beside_light: int | None = None  # of heavy projects while a light one is there; None: by device
     max_queue_wait_s: float = 60.0  # for a place at an engine; then 503
     stalled_client_s: float = 60.0  # a client that takes nothing of its answer for so long loses it
     token_cache_gib: float = 10.0  # on disk, of what files tokenise to; the least recently used goes
@@ -237,7 +238,7 @@ def _check_amounts(settings: Settings) -> None:
     for name in positive:
         if getattr(settings, name) < 1:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1")
-    for name in ("requests_per_minute", "tokens_per_minute", "engine_answers"):
+    for name in ("requests_per_minute", "tokens_per_minute", "engine_answers", "engine_answers_beside_light"):
         limit = getattr(settings, name)
         if limit is not None and limit < 1:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1, or left out")
