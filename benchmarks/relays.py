@@ -13,15 +13,17 @@ from sqlmodel import Session
 
 from benchmarks.load import RefusedByRelay, Target, load
 from benchmarks.served import Served, serve
+from inference.adapter_files import WEIGHTS
 from server.auth.api_keys import create_key
 from server.base_models import load_base_models
 from server.bootstrap import build_services
 from server.db.tables import FineTunedModelRow
 from server.settings import Settings, load_settings
-from tests.adapter_files import write_adapter
+from tests.adapter_files import refer_to, write_adapter, write_tensors
 
 MODEL = "ft:tunesmith-demo:benchmark::relay001"
 _PROJECT = "benchmark"
+_RANK, _WIDTH = 4, 256  # of the demo model
 _START_TIMEOUT_S = 120.0
 
 
@@ -87,7 +89,7 @@ def _fill(settings: Settings) -> str:
     database = build_services(settings).database
     key = create_key(database, _PROJECT)
     with Session(create_engine(f"sqlite:///{settings.database}")) as session:  # without foreign keys: no job made it
-        write_adapter(settings.adapters / "benchmark")
+        sha256 = _write_adapter(settings.adapters / "benchmark")
         base = load_base_models(settings.base_models_file).entries[0].name
         project = session.connection().exec_driver_sql("SELECT id FROM project WHERE name = ?", (_PROJECT,)).scalar()
         session.add(
@@ -97,9 +99,21 @@ def _fill(settings: Settings) -> str:
                 job_id="ftjob-benchmark",
                 base_model=base,
                 directory="benchmark",
-                rank=4,
+                rank=_RANK,
+                sha256=sha256,
                 created_at=int(time.time()),
             )
         )
         session.commit()
     return key.plaintext
+
+
+def _write_adapter(directory: Path) -> str:
+    """Write one that fits the demo model. Gives the hash of its weights."""
+    write_adapter(directory, rank=_RANK)
+    layer = "base_model.model.model.layers.0.self_attn.q_proj"
+    values = bytes(4 * _RANK * _WIDTH)
+    factors = {"lora_A": [_RANK, _WIDTH], "lora_B": [_WIDTH, _RANK]}
+    tensors = {f"{layer}.{name}.weight": ("F32", shape, values) for name, shape in factors.items()}
+    write_tensors(directory / WEIGHTS, tensors)
+    return refer_to(directory, MODEL, "").sha256

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.command == "api":
         from server.api_process import run as run_api
 
-        run_api(settings, asked.listen_fd)
+        run_api(settings, asked.listen_fd, asked.place)
         return 0
     if asked.command == "worker":
         from server.worker import run as run_worker

@@ -55,8 +55,11 @@ _MOST_CALLERS, _MOST_MODELS = 10_000, 10_000  # that are remembered between requ
 _STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts)")
 
 
-def create_app(services: Services) -> ASGIApp:
-    """Build the public API: chat as a raw ASGI app before FastAPI's router, everything else behind it."""
+def create_app(services: Services, *, tidies_up: bool = True) -> ASGIApp:
+    """Build the public API: chat as a raw ASGI app before FastAPI's router, everything else behind it.
+
+    `tidies_up`: whether it deletes at its start what was left over, which one process of several does.
+    """
     desk = build_front_desk(services)
     version = AccessVersion(services.settings.database)
     chat = ChatRelay(
@@ -70,7 +73,7 @@ def create_app(services: Services) -> ASGIApp:
         max_body_bytes=services.settings.max_chat_body_bytes,
         admission=desk,
     )
-    rest = JsonBodies(create_rest_app(services, desk), streaming=_STREAMED_UPLOADS)
+    rest = JsonBodies(create_rest_app(services, desk, tidies_up=tidies_up), streaming=_STREAMED_UPLOADS)
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
         is_chat = scope["type"] == "http" and scope["path"] == CHAT_PATH
@@ -79,12 +82,13 @@ def create_app(services: Services) -> ASGIApp:
     return RequestIds(front, organization=services.authenticator.default.slug)
 
 
-def create_rest_app(services: Services, desk: FrontDesk | None = None) -> FastAPI:
+def create_rest_app(services: Services, desk: FrontDesk | None = None, *, tidies_up: bool = True) -> FastAPI:
     """Build everything but chat, whose desk is kept going meanwhile."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(tidy_up, services)
+        if tidies_up:
+            await run_in_threadpool(tidy_up, services)
         async with nullcontext() if desk is None else desk.running():
             yield
         for engine in services.engines.values():
@@ -122,7 +126,8 @@ def _share(app: FastAPI, services: Services) -> None:
         planning=services.planning,
         root=services.settings.estimates,
         tokens=services.tokens,
+        locks=services.locks,
     )
     app.state.usage_folder = Folder(services.database, services.settings.usage)
-    app.state.running_keys = RunningKeys()
-    app.state.completions = Completions()
+    app.state.running_keys = RunningKeys(services.locks)
+    app.state.completions = Completions(services.locks)

@@ -24,6 +24,7 @@ class Settings:
     home: Path = field(default_factory=lambda: Path.home() / ".tunesmith")  # everything that must survive
     host: str = "127.0.0.1"
     port: int = 8000
+    api_processes: int = 1  # that answer on the port
     base_models_file: Path = _REPOSITORY / "base_models.toml"
     api_key: str | None = None  # valid verbatim while set; project "default"
     admin_key: str | None = None  # likewise, with administration rights
@@ -45,6 +46,7 @@ class Settings:
     tokens_per_minute: int | None = None  # likewise, of the prompt and of the answer
     max_concurrent_answers: int = 512  # of a project, those that wait included
     engine_answers: int | None = None  # that an engine works on at once; None: by device. Best twice what saturates it
+    engine_answers_beside_light: int | None = None  # of heavy projects while a light one is there; None: by device
     max_queue_wait_s: float = 60.0  # for a place at an engine; then 503
     stalled_client_s: float = 60.0  # a client that takes nothing of its answer for so long loses it
     token_cache_gib: float = 10.0  # on disk, of what files tokenise to; the least recently used goes
@@ -103,6 +105,11 @@ class Settings:
         return self.home / "estimates"
 
     @property
+    def locks(self) -> Path:
+        """What the API processes lock by name; an empty file."""
+        return self.home / "api.lock"
+
+    @property
     def imports(self) -> Path:
         """What an import keeps, by project: what has no place among files and jobs."""
         return self.home / "imports"
@@ -147,8 +154,13 @@ class Settings:
 
     @property
     def control_socket(self) -> Path:
-        """Where the API process takes the worker's requests about adapters."""
+        """Where the first API process takes the worker's requests about adapters."""
         return self.sockets / "control.sock"
+
+    @property
+    def lending_socket(self) -> Path:
+        """Where the first API process lends resident adapters to the others."""
+        return self.sockets / "lending.sock"
 
     def engine_socket(self, index: int) -> Path:
         """Where the engine of the `index`-th base model listens."""
@@ -211,6 +223,7 @@ def _parse_bool(text: str) -> bool:
 
 def _check_amounts(settings: Settings) -> None:
     positive = (
+        "api_processes",
         "max_running_jobs",
         "trainer_threads",
         "max_crashes",
@@ -225,7 +238,7 @@ def _check_amounts(settings: Settings) -> None:
     for name in positive:
         if getattr(settings, name) < 1:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1")
-    for name in ("requests_per_minute", "tokens_per_minute", "engine_answers"):
+    for name in ("requests_per_minute", "tokens_per_minute", "engine_answers", "engine_answers_beside_light"):
         limit = getattr(settings, name)
         if limit is not None and limit < 1:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1, or left out")

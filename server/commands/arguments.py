@@ -33,6 +33,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
 
     api = commands.add_parser("api")  # these two are started by `serve`, which hands them their settings
     api.add_argument("--listen-fd", type=int, required=True)
+    api.add_argument("--place", type=int, default=0)  # among the API processes
     commands.add_parser("worker")
     return parser.parse_args(arguments)
 

@@ -17,8 +17,15 @@ class TooManyAnswers(TooManyRequests):
 class Gate:
     """For one event loop. `enter` and `leave` come in pairs."""
 
-    def __init__(self, places: int, *, max_wait_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._turns = Turns(places)
+    def __init__(
+        self,
+        places: int,
+        *,
+        max_wait_s: float,
+        beside_light: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._turns = Turns(places, beside_light=beside_light, clock=clock)
         self._max_wait_s = max_wait_s
         self._clock = clock
 

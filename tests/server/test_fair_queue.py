@@ -105,6 +105,29 @@ def test_places_are_never_too_many_and_nobody_waits_without_a_reason(places: int
         assert turns.under_way(project) >= n
 
 
+def test_while_a_light_project_is_there_the_heavy_ones_have_few_places() -> None:
+    now = [0.0]
+    turns = Turns(64, beside_light=8, clock=lambda: now[0])
+    assert _fill(turns, "light", 1) == 1
+    turns.leave("light")
+    assert _fill(turns, "heavy", 100) == 8
+    assert _fill(turns, "light", 1) == 1  # never kept waiting
+
+    turns.leave("heavy")
+    assert turns.next() == ("heavy", 8)
+    assert _fill(turns, "heavy too", 100) == 4
+
+
+def test_without_a_light_project_in_the_last_minute_the_heavy_ones_have_all_there_is() -> None:
+    now = [0.0]
+    turns = Turns(64, beside_light=8, clock=lambda: now[0])
+    assert _fill(turns, "light", 1) == 1
+    turns.leave("light")
+    now[0] = 61.0
+    assert _fill(turns, "heavy", 100) == 32
+    assert _fill(turns, "heavy too", 100) == 21
+
+
 def _gate(places: int = 2, max_wait_s: float = 60.0) -> Gate:
     return Gate(places, max_wait_s=max_wait_s)
 

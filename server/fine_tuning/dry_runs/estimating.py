@@ -1,10 +1,9 @@
 """Estimates for clients: their files are tokenised by the trainer in a directory of the request's own."""
 
 import shutil
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from server.fine_tuning.validating.findings import failure_of, named
 from server.fine_tuning.validating.stage import find_fault, resolve_report
 from server.ids import random_base62
 from server.launchers.launcher import Launcher, LaunchRequest, Running
+from server.name_locks import HeldName, NameLocks
 from server.storage.blob_store import BlobKey, BlobMissing, BlobStore
 from server.storage.token_cache import TokenCache
 from server.vocabulary import JobErrorCode
@@ -62,10 +62,9 @@ class EstimateDesk:
     planning: Planning
     root: Path  # of the directories in which files are tokenised
     tokens: TokenCache
+    locks: NameLocks  # by which all processes together answer no more at once
     portion: Portion = field(default_factory=Portion)
     time_limit_s: float = _TIME_LIMIT_S
-    asking: set[str] = field(default_factory=set)  # the projects whose questions are being answered
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, question: Question) -> DryRun:
         """Blocks for as long as it takes to tokenise the files.
@@ -79,15 +78,11 @@ class EstimateDesk:
 
     @contextmanager
     def _turn(self, project_id: str) -> Iterator[None]:
-        with self.lock:
-            if project_id in self.asking or len(self.asking) >= _AT_ONCE:
-                raise Busy("As many estimates as are made at once are being made. Ask again in a moment.")
-            self.asking.add(project_id)
-        try:
+        with (
+            _or_busy(self.locks.take("estimate of project", project_id)),
+            _or_busy(self.locks.take_one(_AT_ONCE, "estimate")),
+        ):
             yield
-        finally:
-            with self.lock:
-                self.asking.remove(project_id)
 
     def _answer(self, question: Question, run: RunDirectory) -> DryRun:
         base = question.base
@@ -183,17 +178,31 @@ class EstimateDesk:
     @contextmanager
     def _directory(self) -> Iterator[RunDirectory]:
         root = self.root / random_base62(16)
-        root.mkdir(parents=True, mode=0o700)
-        try:
-            yield RunDirectory(root)
-        finally:
-            shutil.rmtree(root, ignore_errors=True)
+        with _hold_directory(self.locks, root) or nullcontext():  # nobody holds a name that was just drawn
+            root.mkdir(parents=True, mode=0o700)
+            try:
+                yield RunDirectory(root)
+            finally:
+                shutil.rmtree(root, ignore_errors=True)
 
 
-def delete_leftovers(root: Path) -> None:
+def delete_leftovers(root: Path, locks: NameLocks) -> None:
     """Delete what estimates left whose process was killed. A check that still runs there ends without its report."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(root)
+    for directory in root.iterdir() if root.exists() else ():
+        if (held := _hold_directory(locks, directory)) is not None:
+            with held:
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+def _hold_directory(locks: NameLocks, directory: Path) -> HeldName | None:
+    """Keep others from deleting the directory of an estimate that is being made."""
+    return locks.take("directory of an estimate", directory.name)
+
+
+def _or_busy(held: HeldName | None) -> HeldName:
+    if held is None:
+        raise Busy("As many estimates as are made at once are being made. Ask again in a moment.")
+    return held
 
 
 def _refuse(failure: Fail | None, mixed_in: Sequence[str] = ()) -> None:
