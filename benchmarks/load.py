@@ -1,6 +1,7 @@
 """Clients that load a relay: connections that are kept, on each one request after the other, and what they saw."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class Target:
 
 @dataclass
 class Seen:
+    asked: int
     taken_s: float = 0.0
     first_bytes_s: list[float] = field(default_factory=list)  # of each answer's body, after its request
     answered: int = 0
@@ -39,18 +41,22 @@ class RefusedByRelay(Exception):
     """An answer that is no success: the figures would mean nothing."""
 
 
-def load(where: int | Path, requests: list[bytes], connections: int) -> Seen:
-    """Have the requests answered, in order, as many at once as there are connections, at a port or a unix socket."""
+def load(where: int | Path, requests: list[bytes], connections: int, *, per_second: float = math.inf) -> Seen:
+    """Have the requests answered, in order, as many at once as there are connections, at a port or a unix socket.
+
+    `per_second`: how many are begun; fewer, if the answers do not come so fast.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_load(where, requests, connections))
+        return runner.run(_load(where, requests, connections, per_second))
 
 
-async def _load(where: int | Path, requests: list[bytes], connections: int) -> Seen:
-    loop, seen = asyncio.get_running_loop(), Seen()
+async def _load(where: int | Path, requests: list[bytes], connections: int, per_second: float) -> Seen:
+    loop, seen = asyncio.get_running_loop(), Seen(len(requests))
+    pace = _Pace(per_second)
 
     async def connect() -> asyncio.BaseTransport:
         def client() -> _Client:
-            return _Client(waiting, seen, ended, len(requests))
+            return _Client(waiting, seen, ended, pace)
 
         if isinstance(where, Path):
             return (await loop.create_unix_connection(client, str(where)))[0]
@@ -67,9 +73,21 @@ async def _load(where: int | Path, requests: list[bytes], connections: int) -> S
     return seen
 
 
+class _Pace:
+    def __init__(self, per_second: float) -> None:
+        self._interval_s = 1 / per_second
+        self._due_at = 0.0
+
+    def wait_s(self) -> float:
+        """How long the next request has to wait."""
+        now = time.perf_counter()
+        self._due_at = max(self._due_at + self._interval_s, now - 0.1)
+        return max(0.0, self._due_at - now)
+
+
 class _Client(asyncio.Protocol):
-    def __init__(self, waiting: list[bytes], seen: Seen, ended: "asyncio.Future[None]", total: int) -> None:
-        self._waiting, self._seen, self._ended, self._total = waiting, seen, ended, total
+    def __init__(self, waiting: list[bytes], seen: Seen, ended: "asyncio.Future[None]", pace: _Pace) -> None:
+        self._waiting, self._seen, self._ended, self._pace = waiting, seen, ended, pace
         self._clock: Callable[[], float] = time.perf_counter
         self._is_first = False
 
@@ -97,10 +115,10 @@ class _Client(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._seen.answered += 1
-        if self._seen.answered == self._total and not self._ended.done():
+        if self._seen.answered == self._seen.asked and not self._ended.done():
             self._ended.set_result(None)
         else:
-            asyncio.get_running_loop().call_soon(self._next)
+            asyncio.get_running_loop().call_later(self._pace.wait_s(), self._next)
 
     def _next(self) -> None:
         if self._waiting:

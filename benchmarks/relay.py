@@ -23,11 +23,13 @@ class Contender:
     requests: int = 4000  # of a round; /proc counts CPU in hundredths of a second
     streams: int = 144  # likewise, of about 100 chunks each
     alone: int = 200  # requests one after the other
+    per_second: float = 2000.0
 
 
 @dataclass(frozen=True)
 class Cost:
-    cpu_per_request_s: float
+    cpu_per_request_s: float  # as many at once as there are connections
+    cpu_at_rate_s: float  # of a request too, at a rate that is the same for all who can hold it
     cpu_per_chunk_s: float  # of a stream, with its part of the stream's request
     requests_per_s: float
     requests_per_cpu_s: float
@@ -38,12 +40,13 @@ def main(rounds: int = _ROUNDS) -> None:
     contenders = {"ours": Contender(ours), "bare": Contender(bare), "nothing": Contender(nothing)}
     try:
         install()
-        contenders["LiteLLM"] = Contender(litellm, requests=320, streams=16, alone=40)
+        contenders["LiteLLM"] = Contender(litellm, requests=320, streams=16, alone=40, per_second=15.0)
     except NotInstallable as error:
         print(f"relay: without LiteLLM, as {error}")
     costs = _measure_all(contenders, rounds)
     mine, floor, direct = costs["ours"], costs["bare"], costs["nothing"]
     _say("CPU per request", mine.cpu_per_request_s, "a bare relay", floor.cpu_per_request_s)
+    _say("CPU per request at the same rate", mine.cpu_at_rate_s, "a bare relay", floor.cpu_at_rate_s)
     _say("CPU per streamed chunk", mine.cpu_per_chunk_s, "a bare relay", floor.cpu_per_chunk_s)
     added = mine.first_byte_s - direct.first_byte_s
     _say("added time to the first byte", added, "a bare relay", floor.first_byte_s - direct.first_byte_s)
@@ -81,8 +84,12 @@ def _measure(contender: Contender, served: Served, target: Target) -> Cost:
     streamed = load(target.port, [target.request(stream=True)] * contender.streams, _AT_ONCE)
     after = served.cpu_s()
     alone = load(target.port, requests[: contender.alone], 1)
+    before_paced = served.cpu_s()
+    load(target.port, requests, _CONNECTIONS, per_second=contender.per_second)
+    after_paced = served.cpu_s()
     return Cost(
         cpu_per_request_s=(between - before) / contender.requests,
+        cpu_at_rate_s=(after_paced - before_paced) / contender.requests,
         cpu_per_chunk_s=(after - between) / streamed.events,
         requests_per_s=contender.requests / whole.taken_s,
         requests_per_cpu_s=contender.requests / (between - before),
