@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.command == "api":
         from server.api_process import run as run_api
 
-        run_api(settings, asked.listen_fd)
+        run_api(settings, asked.listen_fd, asked.place)
         return 0
     if asked.command == "worker":
         from server.worker import run as run_worker
@@ -83,6 +83,10 @@ def _run(asked: argparse.Namespace, settings: Settings) -> int:
             from server.commands import models
 
             return models.run(asked, settings)
+        case "usage":
+            from server.commands import usage
+
+            return usage.run(asked, settings)
         case "engines":
             from server.commands import engines
 

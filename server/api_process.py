@@ -1,4 +1,4 @@
-"""The API process: the public API on a socket it inherits, and the worker's private door, in one event loop."""
+"""An API process: the public API on a socket it inherits, in one event loop; the first also keeps the adapters."""
 
 import asyncio
 import logging
@@ -12,6 +12,8 @@ from typing import Any, Literal
 import uvicorn
 import uvloop
 
+from inference.lending.borrower import Borrower
+from inference.lending.lender import Lender
 from server.app import create_app
 from server.bootstrap import build_api_services
 from server.chat.control import ControlApp
@@ -21,21 +23,59 @@ from server.settings import Settings
 _GRACE_S = 5  # for answers under way when the process is told to stop
 
 
-def run(settings: Settings, listen_fd: int) -> None:
-    """Serve until SIGTERM or SIGINT. `listen_fd` is a listening socket, which outlives this process."""
+def run(settings: Settings, listen_fd: int, place: int) -> None:
+    """Serve until SIGTERM or SIGINT. `listen_fd` is a listening socket, which outlives this process.
+
+    `place`: among the API processes. The one at 0 keeps the books of resident adapters and has the private doors.
+    """
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     with socket.socket(fileno=listen_fd) as public, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, public))
+        runner.run(_serve_first(settings, public) if place == 0 else _serve_further(settings, public))
 
 
-async def _serve(settings: Settings, public: socket.socket) -> None:
+async def _serve_first(settings: Settings, public: socket.socket) -> None:
     services = build_api_services(settings)
     api = _Server(_config(create_app(services), lifespan="on"))
     control = _Server(_config(ControlApp(services.engines), lifespan="off"))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _stop, api, control)
+    told = _stopping(api, control)
     with _unix_listener(settings.control_socket) as private:
-        await asyncio.gather(api.serve(sockets=[public]), control.serve(sockets=[private]))
+        async with asyncio.TaskGroup() as beside:
+            beside.create_task(control.serve(sockets=[private]))
+            beside.create_task(_lend(Lender(services.books), settings.lending_socket, told))
+            await api.serve(sockets=[public])
+            control.should_exit = True  # if it could not begin, nobody was told to stop
+            told.set()
+
+
+async def _serve_further(settings: Settings, public: socket.socket) -> None:
+    borrower = Borrower(settings.lending_socket)
+    services = build_api_services(settings, borrower)
+    api = _Server(_config(create_app(services, tidies_up=False), lifespan="on"))
+    _stopping(api)
+    async with asyncio.TaskGroup() as beside:
+        connection = beside.create_task(borrower.run())
+        await api.serve(sockets=[public])
+        connection.cancel()
+
+
+async def _lend(lender: Lender, socket: Path, told: asyncio.Event) -> None:
+    await lender.start(socket)
+    await told.wait()
+    await lender.close(_GRACE_S)
+
+
+def _stopping(*servers: uvicorn.Server) -> asyncio.Event:
+    """Stop the servers at a signal; what is given is set then."""
+    told = asyncio.Event()
+
+    def stop() -> None:
+        told.set()
+        for server in servers:
+            server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    return told
 
 
 class _Server(uvicorn.Server):
@@ -58,11 +98,6 @@ def _config(app: Any, *, lifespan: Literal["on", "off"]) -> uvicorn.Config:
         proxy_headers=False,  # nothing asks where a request came from
         timeout_graceful_shutdown=_GRACE_S,
     )
-
-
-def _stop(*servers: uvicorn.Server) -> None:
-    for server in servers:
-        server.should_exit = True
 
 
 @contextmanager

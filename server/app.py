@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 
 from fastapi import FastAPI
@@ -11,8 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server import health
 from server.auth.authenticator import Authenticator
-from server.bootstrap import Services, tidy_up
+from server.bootstrap import Services, build_front_desk, tidy_up
 from server.chat.cache_salt import CacheSalts, load_salt_key
+from server.chat.front_desk import FrontDesk
 from server.chat.relay import PATH as CHAT_PATH
 from server.chat.relay import ChatRelay
 from server.checkpoint_permissions import routes as checkpoint_permissions
@@ -25,6 +26,9 @@ from server.fine_tuning import routes as fine_tuning
 from server.fine_tuning.dry_runs.estimating import EstimateDesk
 from server.idempotency.running import RunningKeys
 from server.limits import JsonBodies
+from server.metering import routes as usage
+from server.metering.folding import Folder
+from server.metrics import routes as metrics
 from server.models import alias_routes as model_aliases
 from server.models import archive_routes as model_archives
 from server.models import routes as models
@@ -42,6 +46,8 @@ ROUTERS = (
     models,
     model_aliases,
     model_archives,
+    usage,
+    metrics,
     health,
 )
 
@@ -49,8 +55,12 @@ _MOST_CALLERS, _MOST_MODELS = 10_000, 10_000  # that are remembered between requ
 _STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts)")
 
 
-def create_app(services: Services) -> ASGIApp:
-    """Build the public API: chat as a raw ASGI app before FastAPI's router, everything else behind it."""
+def create_app(services: Services, *, tidies_up: bool = True) -> ASGIApp:
+    """Build the public API: chat as a raw ASGI app before FastAPI's router, everything else behind it.
+
+    `tidies_up`: whether it deletes at its start what was left over, which one process of several does.
+    """
+    desk = build_front_desk(services)
     chat = ChatRelay(
         authenticate=services.authenticator.authenticate,
         find_model=partial(find_servable, services.database, services.base_models, services.settings.adapters),
@@ -61,8 +71,9 @@ def create_app(services: Services) -> ASGIApp:
         base_models=services.base_models,
         salts=CacheSalts(load_salt_key(services.settings.salt_key)),
         max_body_bytes=services.settings.max_chat_body_bytes,
+        admission=desk,
     )
-    rest = JsonBodies(create_rest_app(services), streaming=_STREAMED_UPLOADS)
+    rest = JsonBodies(create_rest_app(services, desk, tidies_up=tidies_up), streaming=_STREAMED_UPLOADS)
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
         is_chat = scope["type"] == "http" and scope["path"] == CHAT_PATH
@@ -71,13 +82,15 @@ def create_app(services: Services) -> ASGIApp:
     return RequestIds(front, organization=services.authenticator.default.slug)
 
 
-def create_rest_app(services: Services) -> FastAPI:
-    """Build everything but chat."""
+def create_rest_app(services: Services, desk: FrontDesk | None = None, *, tidies_up: bool = True) -> FastAPI:
+    """Build everything but chat, whose desk is kept going meanwhile."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(tidy_up, services)
-        yield
+        if tidies_up:
+            await run_in_threadpool(tidy_up, services)
+        async with nullcontext() if desk is None else desk.running():
+            yield
         for engine in services.engines.values():
             await engine.close()
 
@@ -112,6 +125,9 @@ def _share(app: FastAPI, services: Services) -> None:
         launcher=services.launcher,
         planning=services.planning,
         root=services.settings.estimates,
+        tokens=services.tokens,
+        locks=services.locks,
     )
-    app.state.running_keys = RunningKeys()
-    app.state.completions = Completions()
+    app.state.usage_folder = Folder(services.database, services.settings.usage)
+    app.state.running_keys = RunningKeys(services.locks)
+    app.state.completions = Completions(services.locks)

@@ -12,6 +12,8 @@ from sqlalchemy import Engine
 
 from inference.base_shapes import BaseShapes, read_base_shapes
 from inference.engine import InferenceEngine
+from inference.lending.borrower import Borrower
+from inference.lending.lease import Books
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.command import EngineCommand, EngineSettings, build_command
 from inference.vllm.engine import VllmEngine
@@ -20,10 +22,12 @@ from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_de
 from server.auth.api_keys import ensure_default_project
 from server.auth.authenticator import Authenticator
 from server.base_models import BaseModelEntry, BaseModels, load_base_models
+from server.chat.front_desk import FrontDesk, Tracing
 from server.chat.golden_examiner import GoldenExaminer
 from server.db.engine import open_database
 from server.db.migrate import migrate
 from server.db.system_session import system_session
+from server.fair_queue.gate import Gate
 from server.fine_tuning.dry_runs.estimating import delete_leftovers
 from server.fine_tuning.estimates.estimate import Planning
 from server.fine_tuning.estimates.prices import load_prices
@@ -32,13 +36,19 @@ from server.fine_tuning.publishing.adapter_check import AdapterCheck
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import Launcher
 from server.launchers.local_process import LocalProcessLauncher
+from server.metering.journal import Journal
+from server.metering.meter import Meter
 from server.models import repository as models
 from server.models.service import delete_adapter_files
+from server.name_locks import NameLocks
+from server.observing.chat_metrics import shared_chat_metrics
 from server.placement.board import EngineBoard, database_exchange
 from server.placement.facts import Policy
 from server.placement.machine import find_placement
 from server.placement.pooled_engine import PooledEngine
 from server.placement.sizing import EngineSize, Placement
+from server.rate_limits.limiter import RateLimiter
+from server.rate_limits.shared_buckets import SharedBuckets
 from server.record.base_identity import find_directory
 from server.record.manifest import find_hash
 from server.settings import Settings
@@ -46,6 +56,10 @@ from server.storage.blob_store import BlobStore
 from server.storage.local_directory import LocalDirectory
 from server.storage.token_cache import TokenCache
 from server.sweeper import Sweeper
+
+_ENGINE_ANSWERS = {"cpu": 256, "cuda": 512}  # twice what saturates an engine
+_BESIDE_LIGHT = {"cpu": 8, "cuda": 64}  # what makes a step little longer
+_TRACES_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 @dataclass(frozen=True)
@@ -61,10 +75,15 @@ class Services:
     launcher: Launcher
     placement: Placement
     engines: Mapping[str, InferenceEngine] = field(default_factory=dict)  # by the base model's own name; API only
+    books: Mapping[str, Books] = field(default_factory=dict)  # likewise; who keeps the adapters, of the first one only
 
     @property
     def tokens(self) -> TokenCache:
-        return TokenCache(self.settings.tokenized)
+        return TokenCache(self.settings.tokenized, limit_bytes=self.settings.token_cache_gib * 1024**3)
+
+    @property
+    def locks(self) -> NameLocks:
+        return NameLocks(self.settings.locks)
 
 
 def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | None = None) -> Services:
@@ -115,10 +134,12 @@ def build_blobs(settings: Settings) -> BlobStore:
     return LocalDirectory(settings.blobs)
 
 
-def build_api_services(settings: Settings) -> Services:
-    """Build the services of the API process, with its engines."""
+def build_api_services(settings: Settings, borrower: Borrower | None = None) -> Services:
+    """Build the services of an API process, with its engines. `borrower`: of whom its adapters are; None: its own."""
     services = build_services(settings)
-    return replace(services, engines=build_engines(settings, services.base_models, services.database))
+    engines = build_engines(settings, services.base_models, borrower)
+    pooled = pool_engines(settings, engines, services.database)
+    return replace(services, engines=pooled, books={} if borrower is not None else engines)
 
 
 def build_worker_services(settings: Settings) -> WorkerServices:
@@ -180,25 +201,68 @@ def _gpu_of(size: EngineSize, policy: Policy, device: str) -> int | None:
     return size.device if device == "cuda" and policy is Policy.SEPARATE else None
 
 
-def build_engines(settings: Settings, base_models: BaseModels, database: Engine) -> dict[str, PooledEngine]:
+def build_engines(
+    settings: Settings, base_models: BaseModels, borrower: Borrower | None = None
+) -> dict[str, VllmEngine]:
     """One engine per base model, each on its process's socket. They belong to one event loop; close them at its end."""
     limits = AdapterLimits(max_resident=settings.max_resident_adapters, max_rank=settings.max_lora_rank)
-    board = EngineBoard(database_exchange(database, f"api-{os.getpid()}"))
     return {
-        entry.name: PooledEngine(
-            entry.name,
-            VllmEngine(
-                base_model=entry.name,
-                socket=settings.engine_socket(index),
-                limits=limits,
-                checks=AdapterChecks(partial(_read_shapes, entry), GoldenExaminer()),
-            ),
-            board,
-            wait_s=settings.engine_wait_s,
-            is_only=len(base_models.entries) == 1,
+        entry.name: VllmEngine(
+            base_model=entry.name,
+            socket=settings.engine_socket(index),
+            limits=limits,
+            checks=AdapterChecks(partial(_read_shapes, entry), GoldenExaminer()),
+            borrower=borrower,
         )
         for index, entry in enumerate(base_models.entries)
     }
+
+
+def pool_engines(
+    settings: Settings, engines: Mapping[str, InferenceEngine], database: Engine
+) -> dict[str, PooledEngine]:
+    """The same, waited for while they are away."""
+    board = EngineBoard(database_exchange(database, f"api-{os.getpid()}"))
+    return {
+        name: PooledEngine(name, engine, board, wait_s=settings.engine_wait_s, is_only=len(engines) == 1)
+        for name, engine in engines.items()
+    }
+
+
+def build_front_desk(services: Services) -> FrontDesk:
+    """What lets chat requests in and counts them. It belongs to one event loop."""
+    settings = services.settings
+    places = settings.engine_answers or _ENGINE_ANSWERS[services.planning.device]
+    beside_light = settings.engine_answers_beside_light or _BESIDE_LIGHT[services.planning.device]
+    return FrontDesk(
+        limits=settings,
+        meter=Meter(Journal(settings.usage)),
+        limiter=RateLimiter(SharedBuckets(settings.rate_limits)),
+        gates={
+            name: Gate(
+                _part(places, settings),
+                beside_light=_part(beside_light, settings),
+                max_wait_s=settings.max_queue_wait_s,
+            )
+            for name in services.engines
+        },
+        metrics=shared_chat_metrics(),
+        tracing=_build_tracing(),
+    )
+
+
+def _part(places: int, settings: Settings) -> int:
+    """Of one API process, rounded up."""
+    return -(-places // settings.api_processes)
+
+
+def _build_tracing() -> Tracing | None:
+    """Only if somebody listens: OpenTelemetry's own variables say where."""
+    if not any(os.environ.get(name) for name in _TRACES_ENDPOINTS):
+        return None
+    from server.observing.tracing import OtlpTracing
+
+    return OtlpTracing()
 
 
 def _read_shapes(entry: BaseModelEntry) -> BaseShapes | None:
@@ -221,7 +285,7 @@ def tidy_up(services: Services) -> None:
     sweeper = Sweeper(services.database, services.blobs, services.tokens)
     sweeper.sweep_expired()
     sweeper.sweep_orphans()
-    delete_leftovers(services.settings.estimates)
+    delete_leftovers(services.settings.estimates, services.locks)
     _record_hashes(services)
     with system_session(services.database) as session:
         for deleted in models.list_deleted(session):

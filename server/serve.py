@@ -18,6 +18,7 @@ from server.db.engine import open_database
 from server.engine_member import Member
 from server.engine_pool import EnginePool, tail
 from server.guard import LIFELINE_VARIABLE
+from server.observing.shared_counts import SHARED_VARIABLE, empty_directory
 from server.settings import Settings
 from server.starting import (
     ServeFailed,
@@ -48,13 +49,13 @@ def serve(settings: Settings) -> int:
     with ExitStack() as held:
         prepare_home(settings)
         held.enter_context(home_lock(settings.home))
-        listener = held.enter_context(listen(settings))
+        listeners = held.enter_context(listen(settings))
         services = build_services(settings)
         show_first_keys(settings, services.database)
         warn_if_exposed(settings)
         lifeline, kept_open = os.pipe()
         held.callback(_close, kept_open)
-        port = listener.getsockname()[1]
+        port = listeners[0].getsockname()[1]
         settings = replace(settings, port=port)
         services.database.dispose()
         database = open_database(settings.database, _DATABASE_PATIENCE_MS)
@@ -66,7 +67,8 @@ def serve(settings: Settings) -> int:
             start_timeout_s=settings.engine_start_timeout_s,
         )
         pool.start_over()
-        return _Parent(settings, pool, _children(settings, listener.fileno(), lifeline), kept_open).run()
+        children = _children(settings, [listener.fileno() for listener in listeners], lifeline)
+        return _Parent(settings, pool, children, kept_open).run()
 
 
 class _Parent:
@@ -154,16 +156,19 @@ def _engines(settings: Settings, services: Services, lifeline: int) -> list[Memb
     return members
 
 
-def _children(settings: Settings, listen_fd: int, lifeline: int) -> list[Child]:
-    """The API, then the worker."""
+def _children(settings: Settings, listen_fds: list[int], lifeline: int) -> list[Child]:
+    """The API processes, then the worker."""
     base = {**os.environ, **settings.environment(), LIFELINE_VARIABLE: str(lifeline)}
     server = [sys.executable, "-m", "server"]
-    api = [*server, "api", "--listen-fd", str(listen_fd)]
+    children = []
+    counting = {**base, SHARED_VARIABLE: str(empty_directory(settings.metrics))}
+    for place, listen_fd in enumerate(listen_fds):
+        api = [*server, "api", "--listen-fd", str(listen_fd), "--place", str(place)]
+        name, log = ("the API process", "api.log") if place == 0 else (f"API process {place + 1}", f"api-{place}.log")
+        children.append(Child(ChildCommand(name, api, counting, settings.logs / log, (listen_fd, lifeline))))
     worker = [*server, "worker"]
-    return [
-        Child(ChildCommand("the API process", api, base, settings.logs / "api.log", (listen_fd, lifeline))),
-        Child(ChildCommand("the worker", worker, base, settings.logs / "worker.log", (lifeline,))),
-    ]
+    children.append(Child(ChildCommand("the worker", worker, base, settings.logs / "worker.log", (lifeline,))))
+    return children
 
 
 def _answers(host: str, port: int) -> bool:

@@ -24,6 +24,7 @@ class Settings:
     home: Path = field(default_factory=lambda: Path.home() / ".tunesmith")  # everything that must survive
     host: str = "127.0.0.1"
     port: int = 8000
+    api_processes: int = 1  # that answer on the port
     base_models_file: Path = _REPOSITORY / "base_models.toml"
     api_key: str | None = None  # valid verbatim while set; project "default"
     admin_key: str | None = None  # likewise, with administration rights
@@ -41,6 +42,14 @@ class Settings:
     max_file_bytes: int = 512 * 1024**2  # in one request
     max_upload_bytes: int = 8 * 1024**3  # in parts
     max_chat_body_bytes: int = 16 * 1024**2
+    requests_per_minute: int | None = None  # of a project to a base model; None: as many as it likes
+    tokens_per_minute: int | None = None  # likewise, of the prompt and of the answer
+    max_concurrent_answers: int = 512  # of a project, those that wait included
+    engine_answers: int | None = None  # that an engine works on at once; None: by device. Best twice what saturates it
+    engine_answers_beside_light: int | None = None  # of heavy projects while a light one is there; None: by device
+    max_queue_wait_s: float = 60.0  # for a place at an engine; then 503
+    stalled_client_s: float = 60.0  # a client that takes nothing of its answer for so long loses it
+    token_cache_gib: float = 10.0  # on disk, of what files tokenise to; the least recently used goes
     max_loras: int = 4  # distinct adapters in one batch of the engine
     max_resident_adapters: int = 16  # adapters an engine holds; more are loaded on demand
     max_lora_rank: int = 16  # largest rank the engine serves
@@ -96,6 +105,11 @@ class Settings:
         return self.home / "estimates"
 
     @property
+    def locks(self) -> Path:
+        """What the API processes lock by name; an empty file."""
+        return self.home / "api.lock"
+
+    @property
     def imports(self) -> Path:
         """What an import keeps, by project: what has no place among files and jobs."""
         return self.home / "imports"
@@ -109,6 +123,21 @@ class Settings:
     def hashes(self) -> Path:
         """What base models' files were hashed to; only saves time."""
         return self.home / "cache" / "hashes.json"
+
+    @property
+    def usage(self) -> Path:
+        """The journals of usage of the processes that answer."""
+        return self.home / "usage"
+
+    @property
+    def rate_limits(self) -> Path:
+        """The buckets of the rate limits, which the processes that answer share."""
+        return self.sockets / "rate_limits"
+
+    @property
+    def metrics(self) -> Path:
+        """What the processes that answer have counted since the service was started."""
+        return self.sockets / "metrics"
 
     @property
     def logs(self) -> Path:
@@ -125,8 +154,13 @@ class Settings:
 
     @property
     def control_socket(self) -> Path:
-        """Where the API process takes the worker's requests about adapters."""
+        """Where the first API process takes the worker's requests about adapters."""
         return self.sockets / "control.sock"
+
+    @property
+    def lending_socket(self) -> Path:
+        """Where the first API process lends resident adapters to the others."""
+        return self.sockets / "lending.sock"
 
     def engine_socket(self, index: int) -> Path:
         """Where the engine of the `index`-th base model listens."""
@@ -154,6 +188,7 @@ def load_settings(environment: Mapping[str, str], **overrides: object) -> Settin
 def _parse(variable: str, kind: object, raw: str) -> object:
     parsers: dict[object, Callable[[str], object]] = {
         int: int,
+        int | None: int,
         float: float,
         float | None: float,
         bool: _parse_bool,
@@ -188,12 +223,14 @@ def _parse_bool(text: str) -> bool:
 
 def _check_amounts(settings: Settings) -> None:
     positive = (
+        "api_processes",
         "max_running_jobs",
         "trainer_threads",
         "max_crashes",
         "max_file_bytes",
         "max_upload_bytes",
         "max_chat_body_bytes",
+        "max_concurrent_answers",
         "max_loras",
         "max_resident_adapters",
         "engine_kv_cache_gib",
@@ -201,7 +238,18 @@ def _check_amounts(settings: Settings) -> None:
     for name in positive:
         if getattr(settings, name) < 1:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1")
-    for name in ("stop_grace_s", "engine_start_timeout_s", "engine_idle_s", "engine_wait_s"):
+    for name in ("requests_per_minute", "tokens_per_minute", "engine_answers", "engine_answers_beside_light"):
+        limit = getattr(settings, name)
+        if limit is not None and limit < 1:
+            raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1, or left out")
+    for name in (
+        "stop_grace_s",
+        "engine_start_timeout_s",
+        "engine_idle_s",
+        "engine_wait_s",
+        "max_queue_wait_s",
+        "stalled_client_s",
+    ):
         if not 0 <= getattr(settings, name) < math.inf:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be seconds, 0 or more")
 
@@ -212,6 +260,8 @@ def _check_estimates(settings: Settings) -> None:
         raise SettingsInvalid("TUNESMITH_TRAINER_MEMORY_GIB: must be more than 0")
     if price is not None and not 0 <= price < math.inf:
         raise SettingsInvalid("TUNESMITH_PRICE_PER_MILLION_TOKENS: must be 0 or more")
+    if not 0 <= settings.token_cache_gib < math.inf:
+        raise SettingsInvalid("TUNESMITH_TOKEN_CACHE_GIB: must be 0 or more")
     if re.fullmatch("[A-Z]{3}", settings.currency) is None:
         raise SettingsInvalid("TUNESMITH_CURRENCY: must be three capital letters, as USD")
 

@@ -4,10 +4,11 @@ import errno
 import fcntl
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -46,23 +47,42 @@ def home_lock(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def listen(settings: Settings) -> Iterator[socket.socket]:
-    """The socket belongs to the parent: while the API process is started again, connections wait."""
+def listen(settings: Settings) -> Iterator[list[socket.socket]]:
+    """One socket for each API process, all on one port: the kernel deals connections out among them.
+
+    They belong to the parent: while an API process is started again, its connections wait.
+    """
     try:
         family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
         raise ServeFailed(f"The host {settings.host!r} is not known here. Name an address with --host.") from error
-    with socket.socket(family, kind) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with ExitStack() as held:
+        listeners = [held.enter_context(socket.socket(family, kind)) for _ in range(settings.api_processes)]
+        for listener in listeners:
+            # Inherited by its connections: the kernel drops a client that takes nothing of what is sent for so long.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(settings.stalled_client_s * 1000))
         try:
-            listener.bind(address)
+            _bind(listeners, address)
         except OSError as error:
             what = f"{settings.host} port {settings.port}"
             if error.errno == errno.EADDRINUSE:
                 raise ServeFailed(f"{what} is in use. Stop what listens there, or name another with --port.") from error
             raise ServeFailed(f"Cannot listen on {what}: {error.strerror}.") from error
-        listener.listen(2048)
-        yield listener
+        for listener in listeners:
+            listener.listen(2048)
+        yield listeners
+
+
+def _bind(listeners: Sequence[socket.socket], address: Any) -> None:
+    """The first is bound before it may share the port, so that nobody else is there; then the others, to its port."""
+    for listener in listeners:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    first, *others = listeners
+    first.bind(address)
+    for listener in listeners if others else ():
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    for other in others:
+        other.bind(first.getsockname())
 
 
 def show_first_keys(settings: Settings, database: Engine) -> None:

@@ -100,4 +100,6 @@ class ErrorType(StrEnum):
     """OpenAI: Error.type."""
 
     INVALID_REQUEST = "invalid_request_error"
+    REQUESTS = "requests"  # of a rate limit
     SERVER = "server_error"
+    TOKENS = "tokens"  # likewise

@@ -1,4 +1,4 @@
-"""The worker process: the reconciler, and beside it the sweeper and the integrations, until it is told to stop."""
+"""The worker process: the reconciler, and beside it the sweeper, the integrations and the folding of usage."""
 
 import logging
 import signal
@@ -7,6 +7,7 @@ from threading import Event, Thread
 from server.bootstrap import build_worker_services
 from server.fine_tuning.worker.reconciler import Reconciler
 from server.integrations.follower import IntegrationFollower
+from server.metering.folding import Folder
 from server.settings import Settings
 from server.sweeper import Sweeper
 
@@ -21,6 +22,7 @@ def run(settings: Settings) -> None:
     beside = [
         Thread(target=Sweeper(services.database, services.blobs, services.tokens).run, args=(stop,), name="sweeper"),
         Thread(target=IntegrationFollower(services.database, settings).run, args=(stop,), name="integrations"),
+        Thread(target=Folder(services.database, settings.usage).run, args=(stop,), name="usage"),
     ]
     for thread in beside:
         thread.start()

@@ -1,4 +1,4 @@
-"""The API's own process, without worker and engines: to be killed and started again."""
+"""API processes, without worker and engines: to be killed and started again."""
 
 import os
 import random
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,12 @@ class ImpatientClient(openai.OpenAI):
 
 
 class ApiProcess:
-    """The API's own process, on a home of its own. The socket stays while the process is killed and started again."""
+    """An API process. The socket, which it has alone, stays while the process is killed and started again."""
 
-    def __init__(self) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
+    def __init__(self, home: Path, *, place: int = 0, **settings: str) -> None:
+        self.home = home
+        self._place = place
+        self._settings = {"TUNESMITH_HOME": str(home), "TUNESMITH_API_KEY": KEY, **settings}
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.address: tuple[str, int] = self._listener.getsockname()
         self._process: subprocess.Popen[bytes] | None = None
@@ -42,11 +44,11 @@ class ApiProcess:
     def start(self) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TUNESMITH_")}
         fd = self._listener.fileno()
-        with (self.home / "api.log").open("ab") as log:
+        with (self.home / f"api-{self._place}.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "server", "api", "--listen-fd", str(fd)],
+                [sys.executable, "-m", "server", "api", "--listen-fd", str(fd), "--place", str(self._place)],
                 cwd=ROOT,
-                env=environment | {"TUNESMITH_HOME": str(self.home), "TUNESMITH_API_KEY": KEY},
+                env=environment | self._settings,
                 stdout=log,
                 stderr=log,
                 pass_fds=(fd,),
@@ -64,7 +66,6 @@ class ApiProcess:
     def close(self) -> None:
         self.kill()
         self._listener.close()
-        shutil.rmtree(self.home)
 
     def client(self, port: int) -> openai.OpenAI:
         return ImpatientClient(base_url=f"http://127.0.0.1:{port}/v1", api_key=KEY, max_retries=_TRIES, timeout=60)
@@ -72,10 +73,21 @@ class ApiProcess:
 
 @contextmanager
 def api_process() -> Iterator[ApiProcess]:
-    api = ApiProcess()
-    try:
-        api.start()
-        api.wait_until_it_answers()
+    """The only one, on a home of its own."""
+    with api_processes(1) as (api,):
         yield api
-    finally:
-        api.close()
+
+
+@contextmanager
+def api_processes(count: int, **settings: str) -> Iterator[list[ApiProcess]]:
+    """Several on one home, each on a port of its own, so that a request can be sent to the one that is meant."""
+    home = Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
+    with ExitStack() as held:
+        held.callback(shutil.rmtree, home)
+        apis = [ApiProcess(home, place=place, **settings) for place in range(count)]
+        for api in apis:
+            held.callback(api.close)
+            api.start()
+        for api in apis:
+            api.wait_until_it_answers()
+        yield apis

@@ -11,6 +11,7 @@ import openai
 import uvicorn
 
 from inference.engine import AdapterRef, InferenceEngine
+from server.auth.caller import ProjectLimits
 from server.base_models import BaseModelEntry, BaseModels
 from server.chat.accounts import Admission, OpenDoor
 from server.chat.cache_salt import CacheSalts
@@ -30,6 +31,8 @@ class TestCaller:
     project_id: str
     slug: str = "acme"
     key_id: str = "key_1"
+    organization_id: str = "org-1"
+    limits: ProjectLimits = field(default_factory=ProjectLimits)
 
 
 @dataclass

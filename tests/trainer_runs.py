@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,18 @@ def make_base(directory: Path, *, template: str = MARKED_TEMPLATE) -> Path:
     )
     Qwen3ForCausalLM(config).save_pretrained(directory)
     return make_tokenizer(directory, template=template)
+
+
+def make_wide_base(directory: Path) -> Path:
+    """6 million parameters; a token of a micro-batch takes 210 kB."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    sizes = {"vocab_size": 320, "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 8, "head_dim": 64}
+    torch.manual_seed(0)
+    config = Qwen3Config(**sizes, num_attention_heads=4, num_key_value_heads=2, bos_token_id=0, eos_token_id=2)
+    Qwen3ForCausalLM(config).save_pretrained(directory)
+    return make_tokenizer(directory)
 
 
 def user(content: str) -> dict[str, Any]:
@@ -192,3 +204,24 @@ def progress(run: RunDirectory) -> list[Progress]:
 
 def checkpoints_saved(run: RunDirectory) -> list[CheckpointSaved]:
     return [event for event in events(run) if isinstance(event, CheckpointSaved)]
+
+
+def _cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _flip(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+FAULTS: dict[str, Callable[[bytes], bytes] | None] = {"cut": _cut, "flip": _flip, "delete": None}
+
+
+def damage(path: Path, fault: str) -> None:
+    """Leave others who have a link to the file what they have."""
+    change = FAULTS[fault]
+    data = path.read_bytes()
+    path.unlink()
+    if change is not None:
+        path.write_bytes(change(data))

@@ -62,8 +62,9 @@ def look_through(run_directory: RunDirectory, spec: CheckSpec, tokenizer: ChatTo
             if spec.selection is None:
                 return CheckReport(training=reports["training"], validation=validation, findings=gate.findings())
             selection = choose(gate, spec.selection, has_validation_file=validation is not None)
-            write_selection(run_directory.selection, selection)
-            return report_chosen(gate, reports, selection, spec.selection)
+            sha256 = write_selection(run_directory.selection, selection)
+            report = report_chosen(gate, reports, selection, spec.selection)
+            return report.model_copy(update={"selection_sha256": sha256})
 
 
 def _paths(run_directory: RunDirectory, spec: CheckSpec) -> Iterator[Path]:

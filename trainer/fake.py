@@ -161,12 +161,13 @@ def _choose(run: RunDirectory, report: CheckReport, wanted: WantedSelection) -> 
         pools.append(Pool(numbers, (start + numbers).astype(np.uint32)))
         start += len(numbers)
     selection = select(pools[0], pools[1:], wanted)
-    write_selection(run.selection, selection)
+    sha256 = write_selection(run.selection, selection)
     told = describe_selection(selection, wanted, n_usable=len(pools[0].numbers))
     file_format = format_of(run.training_file)
     validation = report.validation if told.holdout is None else _counted(file_format, told.n_held_out)
     training = _counted(file_format, len(selection.training))
-    return report.model_copy(update={"training": training, "validation": validation, "selection": told})
+    chosen = {"training": training, "validation": validation, "selection": told, "selection_sha256": sha256}
+    return report.model_copy(update=chosen)
 
 
 def _report(path: Path) -> FileReport:

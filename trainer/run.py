@@ -8,6 +8,7 @@ import torch
 from trainer.base_model import attach_lora, load_base_model
 from trainer.callbacks import StepCallback
 from trainer.checkpoints import publish_adapter, resume, return_to_best, start_from
+from trainer.choosing_again import ensure_chosen
 from trainer.contract.events import Note, Started, Succeeded
 from trainer.contract.golden import GoldenSamples
 from trainer.contract.run_directory import RunDirectory
@@ -36,6 +37,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     """
     torch.set_num_threads(spec.threads)
     chat = load_chat_tokenizer(spec.base_model)
+    ensure_chosen(directory, spec, chat)
     training, validating = tokenize_files(
         directory,
         chat,

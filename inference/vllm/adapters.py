@@ -16,6 +16,7 @@ from inference.vllm.loading import AdapterLoader
 from inference.vllm.resident import Lease, Resident
 
 _LOG = logging.getLogger(__name__)
+_ABORT_S = 1.0  # for requests that were told to end, some of them in other processes, until they have
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,8 @@ class LoadedAdapters:
             try:
                 async with asyncio.timeout(self._limits.room_timeout_s):
                     while (leaving := self._residency.reserve(name)) is None:
+                        for lease in self._leases:
+                            lease.ask_back()
                         await self._released.wait()
             except TimeoutError:
                 raise EngineUnavailable("every adapter the engine can hold is in use") from None
@@ -210,14 +213,24 @@ class LoadedAdapters:
             await self._loader.unload(other)
 
     async def _drain(self, name: str) -> None:
-        try:
-            async with asyncio.timeout(self._limits.drain_timeout_s):
-                while self._residency.pins(name):
-                    await self._released.wait()
-        except TimeoutError:
-            for lease in list(self._leases):
-                if lease.resident.adapter.name == name and lease.abort is not None:
-                    lease.abort()
+        for lease in self._leases_of(name):
+            lease.ask_back()
+        with suppress(TimeoutError):
+            return await self._until_unused(name, self._limits.drain_timeout_s)
+        for lease in self._leases_of(name):
+            if lease.abort is not None:
+                lease.abort()
+        with suppress(TimeoutError):
+            await self._until_unused(name, _ABORT_S)
+
+    async def _until_unused(self, name: str, timeout_s: float) -> None:
+        """Raises: TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while self._residency.pins(name):
+                await self._released.wait()
+
+    def _leases_of(self, name: str) -> list[Lease]:
+        return [lease for lease in self._leases if lease.resident.adapter.name == name]
 
     def _drop(self, name: str) -> None:
         self._residency.drop(name)

@@ -1,16 +1,21 @@
 """The port, `InferenceEngine`, on whatever vLLM process listens on a unix socket; it may be replaced at any time."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import nullcontext, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from inference.engine import AdapterRef, EngineHealth, EngineRefusal, EngineRequest, EngineUnavailable
+from inference.lending.borrowed import BorrowedAdapters
+from inference.lending.borrower import Borrower
+from inference.lending.lease import Lease
 from inference.report import EngineReport
 from inference.sse import EndWatch
 from inference.vllm.adapters import AdapterLimits, LoadedAdapters
 from inference.vllm.client import VllmClient, unavailable
+from inference.vllm.http import Answer
 from inference.vllm.loading import AdapterChecks, AdapterLoader
 from inference.vllm.restoring import Restoring
 
@@ -24,7 +29,7 @@ class _Process:
 
     identity: tuple[int, int]
     client: VllmClient
-    adapters: LoadedAdapters
+    adapters: LoadedAdapters | BorrowedAdapters
 
     async def close(self) -> None:
         await self.adapters.close()
@@ -41,9 +46,11 @@ class VllmEngine:
         socket: Path,
         limits: AdapterLimits,
         checks: AdapterChecks | None = None,
+        borrower: Borrower | None = None,
         silence_timeout_s: float = _SILENCE_TIMEOUT_S,
     ) -> None:
         self._base_model = base_model
+        self._borrower = borrower  # of whom the adapters are; None: they are kept here
         self._socket = socket
         self._limits = limits
         self._checks = checks or AdapterChecks()
@@ -57,7 +64,21 @@ class VllmEngine:
         async with self._process().adapters.use(adapter):
             pass
 
+    @asynccontextmanager
+    async def lend(self, adapter: AdapterRef) -> AsyncIterator[Lease]:
+        """Keep an adapter resident for another process of ours, as `inference.lending` says."""
+        async with self._process().adapters.use(adapter) as lease:
+            yield lease
+
+    def lost(self, name: str) -> None:
+        """Note that the engine does not know an adapter that was lent."""
+        if self._current is not None:
+            self._current.adapters.lost(name)
+
     async def forget_adapter(self, name: str) -> None:
+        if self._borrower is not None:
+            await self._borrower.forget(self._base_model, name)
+            return
         try:
             if self._identity() is None:
                 return  # an engine that is not there holds nothing
@@ -75,15 +96,13 @@ class VllmEngine:
         for may_be_lost in (adapter is not None, False):
             async with nullcontext() if adapter is None else process.adapters.use(adapter) as lease:
                 try:
-                    answer = await process.client.open_chat(request.body)
+                    answer = await _open(process.client, request, lease)
                 except EngineRefusal as refusal:
                     if refusal.status != 404 or adapter is None or not may_be_lost:
                         raise
                     # The engine does not know what we believed resident. Nothing was answered yet: load it again.
                     process.adapters.lost(adapter.name)
                     continue
-                if lease is not None:
-                    lease.abort = answer.abort
                 end = EndWatch()
                 try:
                     while chunk := await (answer.read_some() if request.stream else answer.read()):
@@ -99,6 +118,8 @@ class VllmEngine:
                 return
 
     async def health(self) -> EngineHealth:
+        if self._borrower is not None and not self._borrower.is_connected:
+            return EngineHealth(ready=False, detail="the process that keeps its adapters is not there")
         try:
             process = self._process()
         except EngineUnavailable as error:
@@ -135,11 +156,16 @@ class VllmEngine:
             raise EngineUnavailable("the engine is not running")
         if self._current is None:
             client = VllmClient(self._socket, self._silence_timeout_s)
-            loader = AdapterLoader(client, self._base_model, self._limits.max_rank, self._checks)
-            self._current = _Process(identity, client, LoadedAdapters(loader, self._limits))
+            self._current = _Process(identity, client, self._begin_books(client))
         if self._watching is None or self._watching.done():
             self._watching = asyncio.get_running_loop().create_task(self._watch())
         return self._current
+
+    def _begin_books(self, client: VllmClient) -> LoadedAdapters | BorrowedAdapters:
+        if self._borrower is not None:
+            return BorrowedAdapters(self._borrower, self._base_model)
+        loader = AdapterLoader(client, self._base_model, self._limits.max_rank, self._checks)
+        return LoadedAdapters(loader, self._limits)
 
     async def _watch(self) -> None:
         """Notice a new process without anybody's request, and give it back the adapters that the last one had."""
@@ -147,7 +173,9 @@ class VllmEngine:
             await asyncio.sleep(self._limits.watch_interval_s)
             with suppress(EngineUnavailable):
                 process = self._process()
-                if self._restoring.wanted and await process.client.is_healthy(_HEALTH_TIMEOUT_S):
+                if not self._restoring.wanted or not isinstance(process.adapters, LoadedAdapters):
+                    continue
+                if await process.client.is_healthy(_HEALTH_TIMEOUT_S):
                     await self._restoring.restore(process.adapters)
 
     def _identity(self) -> tuple[int, int] | None:
@@ -166,6 +194,20 @@ class VllmEngine:
         self._current = None
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+async def _open(client: VllmClient, request: EngineRequest, lease: Lease | None) -> Answer:
+    """Send a request, whose adapter may be taken away, before anything is answered too."""
+    if lease is None:
+        return await client.open_chat(request.body)
+    try:
+        async with asyncio.timeout(None) as until_aborted:
+            lease.abort = partial(until_aborted.reschedule, 0.0)
+            answer = await client.open_chat(request.body)
+    except TimeoutError as error:
+        raise EngineUnavailable("the adapter was taken away") from error
+    lease.abort = answer.abort
+    return answer
 
 
 async def _somebody_listens(socket: Path) -> bool:

@@ -39,11 +39,18 @@ class Resident:
 
 @dataclass(eq=False)
 class Lease:
-    """One request's hold on a resident adapter."""
+    """A hold on a resident adapter: one request's, or another process's for as many as it answers."""
 
     resident: Resident
     asked_at: float  # monotonic
     abort: Callable[[], None] | None = None  # ends the request's answer, when its adapter must go at once
+    recall: Callable[[], None] | None = None  # asks another process to give back what it may keep without a request
+
+    def ask_back(self) -> None:
+        """Ask for what is lent to another process, once."""
+        recall, self.recall = self.recall, None
+        if recall is not None:
+            recall()
 
     def note_answer(self) -> None:
         """Note that the first bytes of the request's answer are here."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
-from server.auth.caller import Caller
+from server.auth.caller import Caller, ProjectLimits
 from server.db.system_session import system_session
 from server.db.tables import ApiKeyRow, ProjectRow
 from server.ids import ProjectId, new_key_id, new_organization_id, new_project_id, slugify
@@ -117,7 +117,8 @@ def _ensure_project(session: Session, name: str, slug: str) -> ProjectRow:
 
 
 def _caller(project: ProjectRow, *, is_admin: bool, key_id: str) -> Caller:
-    return Caller(ProjectId(project.id), project.organization_id, project.slug, is_admin, key_id)
+    limits = ProjectLimits(project.requests_per_minute, project.tokens_per_minute, project.max_concurrent_answers)
+    return Caller(ProjectId(project.id), project.organization_id, project.slug, is_admin, key_id, limits)
 
 
 def _hash(key: bytes) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
@@ -54,9 +54,10 @@ class Authenticator:
     def _from_settings(self, key: bytes) -> Caller | None:
         """Both are compared whatever the first comparison says: the time tells nothing."""
         is_api_key, is_admin_key = _same(key, self.api_key), _same(key, self.admin_key)
-        if is_admin_key:
-            return replace(self.default, is_admin=True, key_id=_SETTINGS_ADMIN_KEY)
-        return self.default if is_api_key else None
+        if not is_api_key and not is_admin_key:
+            return None
+        key_id = _SETTINGS_ADMIN_KEY if is_admin_key else self.default.key_id
+        return find_project(self.database, self.default.project_id, is_admin=is_admin_key, key_id=key_id)
 
     def _as_admin_of(self, project_id: str, key_id: str) -> Caller:
         caller = find_project(self.database, project_id, is_admin=True, key_id=key_id)

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from server.auth.caller import Caller
 from server.db.project_session import ProjectSession, project_session
+from server.errors import Forbidden
 from server.ids import ProjectId
 
 _BEARER = HTTPBearer(auto_error=False, description="An API key.")  # for the document; the authenticator decides
@@ -23,6 +24,21 @@ def get_caller(request: Request, _bearer: Annotated[object, Depends(_BEARER)]) -
 
 
 CallerDep = Annotated[Caller, Depends(get_caller)]
+
+
+class RequireAdmin:
+    """A route's dependency: only for admin keys. The scope is OpenAI's word for what another key lacks."""
+
+    def __init__(self, scope: str) -> None:
+        self._scope = scope
+
+    def __call__(self, caller: CallerDep) -> None:
+        """Raises: Forbidden."""
+        if not caller.is_admin:
+            raise Forbidden(
+                f"You have insufficient permissions for this operation. Missing scopes: {self._scope}. "
+                "An admin key has them."
+            )
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 """The seam to what counts and limits requests: who is let in, and what each answer came to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from server.auth.caller import ProjectLimits
 from server.chat.request import ChatRequest
+
+Header = tuple[bytes, bytes]
 
 
 class Caller(Protocol):
@@ -19,6 +22,12 @@ class Caller(Protocol):
     @property
     def key_id(self) -> str: ...
 
+    @property
+    def organization_id(self) -> str: ...
+
+    @property
+    def limits(self) -> ProjectLimits: ...
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -30,10 +39,10 @@ class Usage:
 
 
 class Account(Protocol):
-    """One request that was let in. Nothing in it may wait: it is called between a client and its answer."""
+    """A request that was let in. Nothing in it may wait: it is called between a client and its answer."""
 
     @property
-    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+    def headers(self) -> Sequence[Header]:
         """To be added to the answer; asked for once, when the answer begins."""
         ...
 
@@ -45,16 +54,20 @@ class Account(Protocol):
         """The answer is whole. Called before its last bytes are sent."""
         ...
 
+    def refused(self, status: int) -> None:
+        """An error is all that the client is answered."""
+        ...
+
     def close(self) -> None:
-        """The request has ended. Always called, once; if `finished` was not, the answer was refused or broke off."""
+        """The request has ended. Always called, once; if neither of the other two was, the answer broke off."""
         ...
 
 
 class Admission(Protocol):
     """Decides whether a request is let in."""
 
-    def admit(self, caller: Caller, request: ChatRequest) -> Account:
-        """Let a request in that is well formed and names a model there is.
+    async def admit(self, caller: Caller, request: ChatRequest, base_model: str, headers: Iterable[Header]) -> Account:
+        """Let a request in that is well formed and names a model there is, when it is its turn.
 
         Raises:
             ApiError: it is not; 429 with the headers that say when to come back.
@@ -65,13 +78,15 @@ class Admission(Protocol):
 class OpenDoor:
     """Lets everybody in, and counts nothing. Both the admission and every account of it."""
 
-    headers: Sequence[tuple[bytes, bytes]] = ()
+    headers: Sequence[Header] = ()
 
-    def admit(self, _caller: Caller, _request: ChatRequest) -> "OpenDoor":
+    async def admit(self, *_: object) -> "OpenDoor":
         return self
 
     def relayed(self, so_far: Callable[[], Usage | None]) -> None: ...
 
     def finished(self, usage: Usage) -> None: ...
+
+    def refused(self, status: int) -> None: ...
 
     def close(self) -> None: ...

@@ -4,7 +4,7 @@ It stands before FastAPI's router: what a framework does for each request costs 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope, Send
@@ -19,13 +19,13 @@ from inference.engine import (
 )
 from server.auth.authenticator import credentials_digest
 from server.base_models import BaseModelEntry, BaseModels
-from server.chat.accounts import Account, Admission, Caller, OpenDoor
+from server.chat.accounts import Account, Admission, Caller, Header, OpenDoor
 from server.chat.answer import AnswerRefused, AnswerUnusable, Naming
 from server.chat.cache_salt import CacheSalts
 from server.chat.engine_errors import broken_off, describe_refusal, not_ready, not_servable, unknown_model
 from server.chat.hang_up import HangUps
 from server.chat.request import ChatRequest, read_request
-from server.chat.sending import Header, send_error, send_stream, send_whole
+from server.chat.sending import send_error, send_stream, send_whole
 from server.chat.served_by import SERVED_BY, served_by
 from server.chat.stream import StreamRewriter
 from server.db.remembered import Remembered
@@ -78,6 +78,7 @@ class ChatRelay:
     hang_ups: HangUps = field(default_factory=HangUps)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: Sequence[Header] = ()
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed("Only POST requests are accepted.", code="method_not_supported")
@@ -86,14 +87,18 @@ class ChatRelay:
             scope.setdefault("state", {})["organization"] = caller.slug
             request = read_request(await self._read_body(receive))
             target = await self._resolve(request, caller.project_id, version)
-            account = self.admission.admit(caller, request)
-            try:
-                with self.hang_ups.until(receive):
+            with self.hang_ups.until(receive):
+                account = await self.admission.admit(caller, request, target.base.name, scope["headers"])
+                headers = account.headers
+                try:
                     await self._answer(request, target, caller, account, send)
-            finally:
-                account.close()
+                except ApiError as error:
+                    account.refused(error.status)
+                    raise
+                finally:
+                    account.close()
         except ApiError as error:
-            await send_error(send, error)
+            await send_error(send, error, headers)
         except _ClientGone:
             return
 

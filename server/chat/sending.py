@@ -7,13 +7,12 @@ import orjson
 from starlette.types import Send
 
 from inference.engine import EngineUnavailable
-from server.chat.accounts import Account
+from server.chat.accounts import Account, Header
 from server.chat.answer import AnswerUnusable, Naming, rewrite_answer
 from server.chat.engine_errors import broken_off
 from server.chat.stream import StreamRewriter
 from server.errors import ApiError
 
-Header = tuple[bytes, bytes]
 _STREAM_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -57,9 +56,9 @@ async def send_stream(
         await send({"type": "http.response.body", "body": event})
 
 
-async def send_error(send: Send, error: ApiError) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in error.headers().items()]
-    await send_json(send, error.status, orjson.dumps(error.body()), headers)
+async def send_error(send: Send, error: ApiError, headers: Iterable[Header] = ()) -> None:
+    own = [(name.encode(), value.encode()) for name, value in error.headers().items()]
+    await send_json(send, error.status, orjson.dumps(error.body()), [*own, *headers])
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Iterable[Header]) -> None:

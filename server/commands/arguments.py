@@ -1,7 +1,10 @@
 """The words of the command line. Imports the standard library alone: help comes at once."""
 
 import argparse
+import re
+import time
 from collections.abc import Sequence
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,11 +27,13 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     _add_projects(commands.add_parser("projects", help="look after projects"), home)
     _add_jobs(commands.add_parser("jobs", help="look after fine-tuning jobs"), home)
     _add_models(commands.add_parser("models", help="list and export fine-tuned models"), home)
+    _add_usage(commands.add_parser("usage", parents=[home], help="show the tokens used, by project and model"))
     commands.add_parser("engines", parents=[home], help="show how the engines stand, and the adapters they hold")
     _add_import(commands.add_parser("import", help="copy an account from elsewhere"), home)
 
     api = commands.add_parser("api")  # these two are started by `serve`, which hands them their settings
     api.add_argument("--listen-fd", type=int, required=True)
+    api.add_argument("--place", type=int, default=0)  # among the API processes
     commands.add_parser("worker")
     return parser.parse_args(arguments)
 
@@ -46,9 +51,32 @@ def _add_keys(keys: argparse.ArgumentParser, home: argparse.ArgumentParser) -> N
 def _add_projects(projects: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
     actions = projects.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", parents=[home], help="show every project with its id")
+    _add_limits(actions.add_parser("limits", parents=[home], help="show or set how much a project may ask"))
     wandb = actions.add_parser("wandb-key", parents=[home], help="set the project's API key of Weights & Biases")
     wandb.add_argument("project", type=_project, metavar="PROJECT", help="its name; the key is read from the input")
     wandb.add_argument("--remove", action="store_true", help="have none from now on")
+
+
+def _add_limits(limits: argparse.ArgumentParser) -> None:
+    limits.add_argument("project", type=_project, metavar="PROJECT", help="its name")
+    for name, of_what in {
+        "requests-per-minute": "requests to each base model",
+        "tokens-per-minute": "tokens to and from each base model",
+        "concurrent-answers": "answers under way at once",
+    }.items():
+        limits.add_argument(
+            f"--{name}",
+            type=_limit,
+            default=argparse.SUPPRESS,  # not given: stays as it is
+            metavar="N",
+            help=f"{of_what}; `unlimited`, or `default` for the limit of the settings",
+        )
+
+
+def _add_usage(usage: argparse.ArgumentParser) -> None:
+    when = "a date (2026-11-26), a time (2026-11-26T08:00), or how long ago (90m, 24h, 7d)"
+    usage.add_argument("--since", type=_moment, default=None, metavar="WHEN", help=f"{when}; 30d")
+    usage.add_argument("--until", type=_moment, default=None, metavar="WHEN", help="likewise; now")
 
 
 def _add_jobs(jobs: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
@@ -130,6 +158,27 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"must be between 0 and 65535, not {text!r}")
     return int(text)
+
+
+def _limit(text: str) -> int | None:
+    """None: the limit of the settings; 0: none."""
+    words = {"default": None, "unlimited": 0}
+    if text in words:
+        return words[text]
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
+        raise argparse.ArgumentTypeError(f"must be a number from 1 on, `unlimited` or `default`, not {text!r}")
+    return int(text)
+
+
+def _moment(text: str) -> int:
+    """Unix seconds. A date and a time are of this machine."""
+    ago = re.fullmatch(r"(\d{1,6})([mhd])", text)
+    if ago:
+        return int(time.time()) - int(ago[1]) * {"m": 60, "h": 3600, "d": 86400}[ago[2]]
+    try:
+        return int(datetime.fromisoformat(text).timestamp())
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"must be like 2026-11-26, 2026-11-26T08:00 or 7d, not {text!r}") from None
 
 
 def _project(text: str) -> str:

@@ -1,6 +1,6 @@
 """All SQL of the operator's commands, which see every project."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -91,3 +91,14 @@ def set_wandb_key(database: Engine, project: str, key: str | None) -> bool:
         row.wandb_api_key = key
         session.add(row)
         return True
+
+
+def set_limits(database: Engine, project: str, changes: Mapping[str, int | None]) -> ProjectRow | None:
+    """Set limits of a project by their columns; None if there is no such project."""
+    with system_session(database, write=bool(changes)) as session:
+        row = session.exec(select(ProjectRow).where(ProjectRow.name == project)).first()
+        if row is not None and changes:
+            for column, limit in changes.items():
+                setattr(row, column, limit)
+            session.add(row)
+        return row

@@ -29,6 +29,10 @@ class ProjectRow(SQLModel, table=True):
     slug: str  # the third segment of `ft:` names
     created_at: int
     wandb_api_key: str | None = None  # of the project's own account
+    # None: the limit of the settings; 0: none
+    requests_per_minute: int | None = None  # to each base model
+    tokens_per_minute: int | None = None  # likewise
+    max_concurrent_answers: int | None = None
 
 
 class ApiKeyRow(SQLModel, table=True):
@@ -136,6 +140,7 @@ class JobRow(ProjectOwned, table=True):
     total_steps: int | None = None
     trained_tokens: int | None = None
     estimated_finish: int | None = None
+    training_tokens_per_s: float | None = None  # of late; padding excluded
     pending_model: str | None = None  # the name the model will have once it has answered
     fine_tuned_model: str | None = None
     result_file: str | None = None
@@ -333,3 +338,29 @@ class DeviceTurnRow(SQLModel, table=True):
     holder: str  # placement.facts.Holder
     since: float  # unix seconds
     used: bool = False
+
+
+class UsageRow(ProjectOwned, table=True):
+    """What was used in a minute, by project, key and model."""
+
+    __tablename__ = "usage"
+
+    project_id: str = Field(foreign_key="project.id", primary_key=True)
+    key_id: str = Field(primary_key=True)  # of the API key; one of the settings has a name in its place
+    model: str = Field(primary_key=True)  # as clients asked for it
+    base_model: str = Field(primary_key=True)
+    minute: int = Field(primary_key=True, index=True)  # unix seconds of its beginning
+    requests: int
+    finished: int  # of the requests; the others are cut, or under way
+    prompt_tokens: int
+    cached_tokens: int  # of the prompt's
+    completion_tokens: int
+
+
+class UsageJournalRow(SQLModel, table=True):
+    """How far a journal of usage is in the table."""
+
+    __tablename__ = "usage_journal"
+
+    name: str = Field(primary_key=True)  # of its file
+    position: int  # bytes

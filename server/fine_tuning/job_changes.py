@@ -2,10 +2,10 @@
 
 from sqlmodel import Session
 
-from server.db.tables import JobEventRow, JobRow
+from server.db.job_events import add_job_event
+from server.db.tables import JobRow
 from server.fine_tuning.lifecycle import Fail, NewEvent, may_follow
 from server.fine_tuning.stages import Stage
-from server.ids import new_event_id
 from server.vocabulary import EventLevel, JobErrorCode, JobStatus
 
 
@@ -25,18 +25,7 @@ def move(job: JobRow, status: JobStatus) -> None:
 
 
 def add_event(session: Session, job: JobRow, event: NewEvent, *, now: float) -> None:
-    session.add(
-        JobEventRow(
-            id=new_event_id(),
-            project_id=job.project_id,
-            job_id=job.id,
-            created_at=int(now),
-            level=event.level,
-            type=event.type,
-            message=event.message,
-            data=event.data,
-        )
-    )
+    add_job_event(session, job, event.message, now=now, level=event.level, type=event.type, data=event.data)
 
 
 def fail(session: Session, job: JobRow, failure: Fail, *, now: float) -> None:

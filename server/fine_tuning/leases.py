@@ -1,6 +1,6 @@
 """One owner per job: who claims, and how a write by a former owner is refused."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +82,12 @@ def find_files(engine: Engine, job: JobRow) -> JobFiles:
 
         mixed_in = [find(file_id) for file_id in mixed_in_files(job)]
         return JobFiles(find(job.training_file), find(job.validation_file), mixed_in)
+
+
+def existing_files(engine: Engine, file_ids: Collection[str]) -> set[str]:
+    """Those that have not been deleted."""
+    with system_session(engine) as session:
+        return set(session.exec(select(FileRow.id).where(col(FileRow.id).in_(file_ids))))
 
 
 def get_project(engine: Engine, job: JobRow) -> ProjectRow:

@@ -89,6 +89,7 @@ def apply(progress: JobProgress, event: TrainerEvent) -> Effects:
                 changes={
                     "last_step": event.step,
                     "estimated_finish": round(event.at + remaining_s),
+                    "training_tokens_per_s": tokens_per_s(event),
                     "crashes": 0,  # it got further than ever: only crashes in a row count
                 },
                 events=(metrics_event(event),),
@@ -101,6 +102,11 @@ def apply(progress: JobProgress, event: TrainerEvent) -> Effects:
             return Effects(changes={"trained_tokens": event.trained_tokens}, result=event)
         case Failed() | Interrupted():
             return Effects()  # what follows is for `conclude` to say, when the process is gone
+
+
+def tokens_per_s(event: Progress) -> float | None:
+    """How fast a run trains: the tokens of a mean step over the time of a recent one; None if that took none."""
+    return event.trained_tokens / event.step / event.seconds_per_step if event.seconds_per_step > 0 else None
 
 
 def metrics_event(event: Progress) -> NewEvent:

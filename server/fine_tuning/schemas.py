@@ -8,7 +8,7 @@ from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
 from server.fine_tuning.data_options import DataOptions
 from server.fine_tuning.data_report import DataReport
 from server.integrations.schemas import MAX_INTEGRATIONS, IntegrationRequest
-from server.vocabulary import EventLevel, EventType, JobStatus
+from server.vocabulary import EventLevel, EventType, JobStatus, MethodType
 
 Auto = Literal["auto"]
 
@@ -252,7 +252,7 @@ class JobReport(BaseModel):
 
 
 def _method(row: JobRow, hyperparameters: JobHyperparameters) -> Method | ImportedMethod:
-    if row.method == "supervised":
+    if row.method == MethodType.SUPERVISED:
         return Method(type="supervised", supervised=SupervisedMethod(hyperparameters=hyperparameters))
     return ImportedMethod.model_validate((row.imported or {}).get("method", {"type": row.method}))
 

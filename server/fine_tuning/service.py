@@ -25,7 +25,7 @@ from server.models.names import normalise_suffix
 from server.models.resolving import UsableModel
 from server.pagination import Page, build_page, unknown_cursor
 from server.settings import Settings
-from server.vocabulary import JobStatus
+from server.vocabulary import JobStatus, MethodType
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def create_job(
         suffix=None if asked.suffix is None else normalise_suffix(asked.suffix),
         user_provided_suffix=asked.suffix,
         seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
-        method="supervised",
+        method=MethodType.SUPERVISED,
         requested_hyperparameters=asked.asked_hyperparameters().model_dump(),
         job_metadata=asked.metadata,
         data_options=None if asked.data is None else asked.data.model_dump(exclude_none=True),

@@ -54,7 +54,7 @@ class WorkerServices:
 
     @property
     def tokens(self) -> TokenCache:
-        return TokenCache(self.settings.tokenized)
+        return TokenCache(self.settings.tokenized, limit_bytes=self.settings.token_cache_gib * 1024**3)
 
     def run_directory(self, job: JobRow, attempt: int | None = None) -> RunDirectory:
         """Of an attempt; by default the current one."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlmodel import col, select
 
+from server.db.job_events import add_job_event
 from server.db.project_session import ProjectSession
 from server.db.system_session import SystemSession, system_session
 from server.db.tables import IntegrationRow, JobEventRow, JobRow, ProjectRow
-from server.ids import new_event_id
 from server.vocabulary import EventLevel, EventType
 
 _EVENTS_AT_ONCE = 1000
@@ -76,17 +76,5 @@ def note_failure(
 
 
 def _warn(session: SystemSession, job: JobRow, warning: str | None, now: float) -> None:
-    if warning is None:
-        return
-    session.add(
-        JobEventRow(
-            id=new_event_id(),
-            project_id=job.project_id,
-            job_id=job.id,
-            created_at=int(now),
-            level=EventLevel.WARN,
-            type=EventType.MESSAGE,
-            message=warning,
-            data={},
-        )
-    )
+    if warning is not None:
+        add_job_event(session, job, warning, now=now, level=EventLevel.WARN)

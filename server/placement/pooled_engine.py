@@ -48,8 +48,10 @@ class PooledEngine:
 
     async def health(self) -> EngineHealth:
         standing = await self._board.standing(self._base_model)
-        if standing is None or standing.is_wanted:
+        if standing is None or (standing.is_wanted and not _is_away(standing)):
             return await self._engine.health()
+        if standing.is_wanted:  # it may answer already: requests are let through once the board says so too
+            return EngineHealth(ready=False, detail=describe(standing))
         is_missed = self._is_only and standing.state is EngineState.FAILED
         return EngineHealth(ready=False, detail=describe(standing), is_wanted=is_missed)
 

@@ -3,10 +3,12 @@
 It is no more than a cache: whoever takes something from it looks whether it is whole, and can do without.
 """
 
+import math
 import os
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from server.ids import random_base62
@@ -18,8 +20,9 @@ _WRITING = threading.Lock()  # jobs are acted on by several threads of the one w
 
 
 class TokenCache:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, limit_bytes: float = math.inf) -> None:
         self._root = root
+        self._limit_bytes = limit_bytes  # of all files together, kept by the sweep
 
     def offer(self, file_id: str, destination: Path) -> None:
         """Make `destination/<key>` of everything that is kept of a file; of nothing, nothing."""
@@ -55,11 +58,21 @@ class TokenCache:
         shutil.rmtree(self._root / file_id, ignore_errors=True)
 
     def sweep(self, is_known: Callable[[str], bool]) -> None:
-        """Delete what a killed worker left half-done, and what is kept of files that are gone."""
+        """Delete what a killed worker left half-done, what is kept of files that are gone, and what is too much."""
         with _WRITING:
             for path in _children(self._root):
                 if path.name.startswith(_STAGED) or not is_known(path.name):
                     shutil.rmtree(path, ignore_errors=True)
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Let go what was used least recently. Of what a job is using nothing is: it would make no room."""
+        kept = [_look_at(path) for file in _children(self._root) for path in _children(file)]
+        too_much = sum(each.size_bytes for each in kept) - self._limit_bytes
+        for each in sorted(kept, key=lambda each: each.used_at):
+            if too_much > 0 and not each.is_in_use:
+                shutil.rmtree(each.path, ignore_errors=True)
+                too_much -= each.size_bytes
 
     def _prune(self, file_id: str) -> None:
         kept = [(path.stat().st_mtime, path) for path in self._kept(file_id)]
@@ -71,6 +84,25 @@ class TokenCache:
 
     def _kept(self, file_id: str) -> list[Path]:
         return _children(self._root / file_id)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    path: Path
+    used_at: float  # when it was kept, or found good again
+    size_bytes: int
+    is_in_use: bool  # a run directory has links to it
+
+
+def _look_at(path: Path) -> _Kept:
+    """What cannot be looked at is gone, or going."""
+    try:
+        files = [file.stat() for file in _children(path)]
+        used_at = path.stat().st_mtime
+    except OSError:
+        return _Kept(path, 0.0, 0, is_in_use=False)
+    in_use = any(file.st_nlink > 1 for file in files)
+    return _Kept(path, used_at, sum(file.st_size for file in files), in_use)
 
 
 def link_directory(source: Path, destination: Path) -> None:

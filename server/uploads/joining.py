@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -12,6 +13,7 @@ from server.db.project_session import ProjectSession
 from server.idempotency.asked import Asked
 from server.idempotency.once import Answer, Once
 from server.ids import new_file_id
+from server.name_locks import HeldName, NameLocks
 from server.storage.blob_store import BlobInfo, BlobKey, BlobMissing, BlobStore
 from server.uploads import service
 from server.uploads.rules import check_md5
@@ -19,14 +21,16 @@ from server.uploads.schemas import CompleteUploadRequest, Upload
 from server.uploads.service import JoinedParts
 
 _AT_ONCE = 2  # of one project; each reads and writes gigabytes
+_LOOK_S = 0.05
 
 Result = TypeVar("Result")
 
 
 class Completions:
-    """Who completes what now, in this process, which is the only one that does."""
+    """Who completes what now, in any process that answers clients. In this one they wait in the order they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, locks: NameLocks) -> None:
+        self._locks = locks
         self._uploads: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._projects: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
@@ -35,7 +39,18 @@ class Completions:
         upload = self._uploads.setdefault((project_id, upload_id), asyncio.Lock())
         project = self._projects.setdefault(project_id, asyncio.Semaphore(_AT_ONCE))
         async with upload, project:
-            return await asyncio.to_thread(work)  # in none of the threads that short requests use
+            with (
+                await _until_held(partial(self._locks.take, "completion of upload", project_id, upload_id)),
+                await _until_held(partial(self._locks.take_one, _AT_ONCE, "completions of project", project_id)),
+            ):
+                return await asyncio.to_thread(work)  # in none of the threads that short requests use
+
+
+async def _until_held(take: Callable[[], HeldName | None]) -> HeldName:
+    """Wait for other processes; the kernel tells nobody when they are done."""
+    while (held := take()) is None:
+        await asyncio.sleep(_LOOK_S)
+    return held
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ PROMPTS = (
 )
 MAX_TOKENS = 24
 HEADER = "x-tunesmith-adapter"
+_PAUSE_S = 0.2  # after a refusal
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ class Player(threading.Thread):
         except openai.APIStatusError as error:
             is_expected = error.status_code == 503 and error.response.headers.get("retry-after")
             fault = None if is_expected else f"refused with {error.status_code}: {error.code}"
+            time.sleep(_PAUSE_S)
             return Note(model.name, model.project, "refused", status=error.status_code, fault=fault)
         except openai.APIConnectionError:
             return Note(model.name, model.project, "broken", fault="the connection was cut without a word")

@@ -15,13 +15,22 @@ OLDER = ("1.109.1", "2.54.0")
 NEWEST = "3.54.0"  # the one that these tests use themselves
 
 
-@pytest.mark.parametrize("version", [*OLDER, NEWEST])
+@pytest.mark.parametrize("version", [*(pytest.param(version, marks=pytest.mark.torture) for version in OLDER), NEWEST])
 def test_the_quick_start_runs_unmodified(service: Service, version: str) -> None:
+    assert_it_runs(service, version, ROOT / "examples" / "quickstart.py")
+
+
+@pytest.mark.parametrize("version", OLDER)
+def test_every_call_of_the_quick_start_works_with_older_clients(service: Service, version: str) -> None:
+    assert_it_runs(service, version, ROOT / "tests" / "clients" / "short_quickstart.py")
+
+
+def assert_it_runs(service: Service, version: str, script: Path) -> None:
     python = python_with(version) if version in OLDER else Path(sys.executable)
     said = run([python, "-c", "import openai; print(openai.__version__)"], service)
     assert said.stdout.strip() == version
 
-    journey = run([python, ROOT / "examples" / "quickstart.py", "--seed", "2"], service)
+    journey = run([python, script, "--seed", "2"], service)
 
     assert journey.returncode == 0, journey.stdout + journey.stderr
 

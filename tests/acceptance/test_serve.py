@@ -88,8 +88,9 @@ def test_a_second_service_on_the_same_home_is_refused_and_the_first_goes_on(
 
 
 def test_the_first_start_shows_keys_once_and_a_public_address_brings_a_warning(unstarted: Service) -> None:
-    unstarted.environment.clear()
+    unstarted.environment = {"TUNESMITH_API_PROCESSES": "2"}
     unstarted.start("--host", "0.0.0.0")
+    assert len(unstarted.processes("api")) == 2
     first = unstarted.output()
     assert "warning" in first.lower()
     assert re.fullmatch(r"http://\S+:\d+/v1", unstarted.base_url)

@@ -23,7 +23,7 @@ MODELS_OF_A_JOB = 3  # its last epochs' checkpoints, and its result
 PLAYERS_OF_A_PROJECT = 2
 KILLS = 5
 ADMIN_KEY = "soak-admin"
-SECONDS = float(os.environ.get("SOAK_SECONDS", "150"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "300"))
 
 
 @pytest.mark.torture

@@ -4,7 +4,7 @@ import httpx
 import openai
 import pytest
 
-from server.auth.api_keys import create_key, list_keys, revoke_key
+from server.auth.api_keys import create_key, ensure_default_project, list_keys, revoke_key
 from server.auth.authenticator import Authenticator
 from server.auth.caller import Caller
 from server.bootstrap import build_services
@@ -89,13 +89,14 @@ DEFAULT = Caller(ProjectId("proj_default"), "org-x", "personal", is_admin=False,
     ],
 )
 def test_a_key_of_the_settings_is_valid_as_it_stands(api: Api, key: str, header: bytes) -> None:
-    authenticator = Authenticator(api.database, DEFAULT, api_key=key, admin_key=None)
-    assert authenticator.authenticate([(b"authorization", header)]) == DEFAULT
+    default = ensure_default_project(api.database, "personal")
+    authenticator = Authenticator(api.database, default, api_key=key, admin_key=None)
+    assert authenticator.authenticate([(b"authorization", header)]) == default
 
-    administrator = Authenticator(api.database, DEFAULT, api_key=None, admin_key=key)
+    administrator = Authenticator(api.database, default, api_key=None, admin_key=key)
     caller = administrator.authenticate([(b"authorization", header)])
-    assert caller == dataclasses.replace(DEFAULT, is_admin=True, key_id=caller.key_id)
-    assert caller.key_id != DEFAULT.key_id
+    assert caller == dataclasses.replace(default, is_admin=True, key_id=caller.key_id)
+    assert caller.key_id != default.key_id
 
 
 @pytest.mark.parametrize("header", [b"Bearer my api key", b"Bearer My API", b"Bearer My API Key2", b"Bearer ?"])

@@ -35,7 +35,7 @@ class Ledger:
     is_full: bool = False
     headers: Sequence[tuple[bytes, bytes]] = ((b"x-ratelimit-remaining-requests", b"7"),)
 
-    def admit(self, caller: Caller, request: ChatRequest) -> "Ledger":
+    async def admit(self, caller: Caller, request: ChatRequest, *_: object) -> "Ledger":
         if self.is_full:
             raise TooManyRequests("Rate limit reached.", code="rate_limit_exceeded")
         self.told = [(caller.project_id, caller.key_id, request.model)]
@@ -47,6 +47,9 @@ class Ledger:
 
     def finished(self, usage: Usage) -> None:
         self.told.append(usage)
+
+    def refused(self, status: int) -> None:
+        self.told.append(status)
 
     def close(self) -> None:
         self.told.append("closed")

@@ -19,7 +19,9 @@ from server.db.project_session import project_session
 from server.db.system_session import system_session
 from server.db.tables import JobReportRow, JobRow
 from server.files.service import delete_file
-from server.fine_tuning.data_options import wanted_selection
+from server.fine_tuning.data_options import build_selection, wanted_selection
+from server.fine_tuning.dry_runs.estimating import EstimateDesk, Question
+from server.fine_tuning.dry_runs.sampling import Portion
 from server.fine_tuning.reports.page import render
 from server.fine_tuning.schemas import JobReport
 from server.launchers.in_memory import InMemoryLauncher
@@ -99,6 +101,7 @@ def test_a_share_is_held_out_and_everything_follows(data: DataRig) -> None:
     (spec,) = data.trainer.specs
     assert spec.selection is not None
     assert (spec.selection.seed, spec.selection.holdout) == (11, 0.2)
+    assert spec.selection_sha256 is not None  # without it a damaged choice could not be made again
 
 
 def test_further_files_are_mixed_in_and_a_small_one_is_repeated_with_a_warning(data: DataRig) -> None:
@@ -364,3 +367,40 @@ def test_an_estimate_goes_by_the_options_as_its_job_would(desk: Api) -> None:
     assert chosen["data_gate"]["selection"]["mixed_in"][0]["n_examples"] == 30
     assert (refused["param"], refused["code"]) == ("data.mix_in[0].file", "invalid_training_file")
     assert refused["message"].startswith(f"{bad['mix_in'][0]['file']}: The job failed")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "n_training", "n_validation"),
+    [
+        ({"pilot": 10}, 10, None),  # fewer than are looked at
+        ({"pilot": 100}, 100, None),  # more
+        ({"pilot": 1000}, 400, None),  # more than there are
+        ({"holdout": 0.25}, 300, 100),
+        ({"mix_in": [{"file": "f", "ratio": 0.5}]}, 600, None),
+        ({"pilot": 20, "holdout": 0.5, "mix_in": [{"file": "f", "ratio": 1.0}]}, 20, 10),
+    ],
+)
+def test_an_estimate_of_a_part_of_a_large_file_is_one_of_what_would_be_chosen_of_all(
+    data: DataRig, wanted: dict[str, Any], n_training: int, n_validation: int | None
+) -> None:
+    rig = data.rig
+    base = rig.services.base_models.find("tunesmith-demo")
+    assert base is not None
+    files = [make_file(rig.services, rig.project_id, rows(400, start=start)) for start in (0, 1000)]
+    desk = EstimateDesk(
+        rig.services.database,
+        rig.services.blobs,
+        rig.worker.launcher,
+        rig.services.planning,
+        rig.services.settings.estimates,
+        rig.services.tokens,
+        portion=Portion(whole_up_to_bytes=1000, head_bytes=4000, spread_bytes=4000),
+    )
+    selection = build_selection(wanted, seed=1)
+    mixed_in = [files[1]] if "mix_in" in wanted else []
+    asked = Question(base, files[0], None, {}, "off", {}, mixed_in=mixed_in, selection=selection)
+    estimate = desk.answer(asked)
+    assert estimate.sampled
+    assert estimate.training.examples == pytest.approx(n_training, rel=0.1)
+    found = estimate.validation and estimate.validation.examples
+    assert found == (n_validation and pytest.approx(n_validation, rel=0.15))

@@ -327,6 +327,8 @@ def small_desk(desk: Api, **options: Any) -> EstimateDesk:
         blobs=services.blobs,
         planning=services.planning,
         root=services.settings.estimates,
+        tokens=services.tokens,
+        locks=services.locks,
         **options,
     )
 
@@ -398,8 +400,8 @@ def test_what_a_killed_process_left_is_deleted_at_the_next_start(desk: Api, tmp_
     left.parent.mkdir(parents=True)
     left.write_bytes(GOOD_LINE)
     tidy_up(services)
-    assert not services.settings.estimates.exists()
-    delete_leftovers(services.settings.estimates)
+    assert not list(services.settings.estimates.iterdir())
+    delete_leftovers(services.settings.estimates / "none", services.locks)
 
 
 def test_a_job_keeps_its_estimate_and_what_it_took_beside_it(make_rig: MakeRig) -> None:
@@ -515,7 +517,13 @@ def test_the_real_trainer_says_what_the_estimate_needs(make_rig: MakeRig) -> Non
     base = services.base_models.find("tunesmith-demo")
     assert base is not None
     desk = EstimateDesk(
-        services.database, services.blobs, services.launcher, services.planning, services.settings.estimates
+        services.database,
+        services.blobs,
+        services.launcher,
+        services.planning,
+        services.settings.estimates,
+        services.tokens,
+        services.locks,
     )
     files = [make_file(services, rig.project_id, content) for content in (GOOD_LINE * 20, None)]
     estimate = desk.answer(Question(base, files[0], files[1], requested={}, pii="warn", lora={}))

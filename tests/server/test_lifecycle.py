@@ -93,7 +93,8 @@ MEANINGS: dict[str, tuple[TrainerEvent, Effects]] = {
     "progress": (
         progress_of(4),
         Effects(
-            changes={"last_step": 4, "estimated_finish": 1015, "crashes": 0}, events=(metrics_event(progress_of(4)),)
+            changes={"last_step": 4, "estimated_finish": 1015, "training_tokens_per_s": 8.0, "crashes": 0},
+            events=(metrics_event(progress_of(4)),),
         ),
     ),
     "the step reported last": (progress_of(3), Effects()),

@@ -1,23 +1,28 @@
 """What a file tokenises to is kept until the file goes: the next job on it tokenises nothing."""
 
+import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from server.db.project_session import project_session
+from server.db.tables import FileRow
 from server.files.service import delete_file
+from server.fine_tuning.dry_runs.estimating import EstimateDesk, Question
+from server.fine_tuning.dry_runs.sampling import Portion
 from server.storage.blob_store import BlobKey
 from server.storage.token_cache import TokenCache
 from server.vocabulary import JobStatus
-from tests.factories import make_file
+from tests.factories import EXAMPLE, make_file
 from tests.job_rig import MakeRig, Rig, playing
 from tests.played_runs import report_of
 from tests.real_checks import Check, make_real_check
 from trainer.contract.checkpoint import is_complete, seal
 from trainer.contract.report import CheckReport
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.tokens import TokensKey, TokensSummary, write_summary
+from trainer.contract.tokens import TokensKey, TokensSummary, read_summary, write_summary
 
 NAMES = {"ids", "mask", "offsets", "lines", "first_trained", "tokens.json", "manifest.json"}
 
@@ -91,6 +96,32 @@ def test_a_sweep_takes_what_is_half_done_and_what_no_file_stands_for(tmp_path: P
     assert names_of(tmp_path / "cache") == {"file-1"}
 
 
+def test_a_sweep_lets_go_what_was_used_least_recently_until_the_rest_is_small_enough(tmp_path: Path) -> None:
+    for number in range(4):
+        tokens = make_tokens(tmp_path / str(number), number)
+        TokenCache(tmp_path / "cache").keep(f"file-{number % 2}", tokens)
+        size_bytes = sum(path.stat().st_size for path in tokens.iterdir())
+        shutil.rmtree(tokens)  # its job has ended
+    kept = {read_key(path): path for path in (tmp_path / "cache").glob("*/*")}
+    for age, key in enumerate("2031"):  # as they were used, the last one first
+        os.utime(kept[key], (1000.0 - age, 1000.0 - age))
+    TokenCache(tmp_path / "cache").offer("file-1", tmp_path / "of a job")  # it has 1 and 3
+
+    def after_a_sweep(limit: int) -> str:
+        TokenCache(tmp_path / "cache", limit_bytes=limit * size_bytes).sweep(is_known=lambda _: True)
+        return "".join(sorted(read_key(path) for path in (tmp_path / "cache").glob("*/*")))
+
+    assert [after_a_sweep(4), after_a_sweep(3)] == ["0123", "123"]
+    shutil.rmtree(tmp_path / "of a job")
+    assert [after_a_sweep(3), after_a_sweep(2), after_a_sweep(1), after_a_sweep(0)] == ["123", "23", "2", ""]
+
+
+def read_key(directory: Path) -> str:
+    summary = read_summary(directory)
+    assert summary is not None
+    return summary.key.data_sha256
+
+
 @pytest.fixture(scope="module")
 def real_check(tmp_path_factory: pytest.TempPathFactory) -> Check:
     return make_real_check(tmp_path_factory.mktemp("base"))
@@ -138,6 +169,34 @@ def test_the_second_job_on_a_file_tokenises_nothing(recorded: Recorded) -> None:
     (kept,) = recorded.cache(file.id).iterdir()
     assert names_of(kept) == NAMES
     assert inodes == [(kept / "ids").stat().st_ino] * 2
+
+
+def test_an_estimate_and_a_job_use_each_others_tokens(recorded: Recorded) -> None:
+    services, project_id = recorded.rig.services, recorded.rig.project_id
+    base = services.base_models.find("tunesmith-demo")
+    assert base is not None
+    desk = EstimateDesk(
+        services.database,
+        services.blobs,
+        recorded.rig.worker.launcher,
+        services.planning,
+        services.settings.estimates,
+        services.tokens,
+        portion=Portion(whole_up_to_bytes=3000, head_bytes=500, spread_bytes=500),
+    )
+
+    def estimate(file: FileRow) -> None:
+        desk.answer(Question(base, file, None, requested={}, pii="warn", lora={}))
+
+    asked_first, queued_first = (make_file(services, project_id) for _ in range(2))
+    estimate(asked_first)
+    recorded.queue(asked_first.id)
+    recorded.queue(queued_first.id)
+    estimate(queued_first)
+    assert recorded.n_tokenised == [10, 0, 10, 0]
+    large = make_file(services, project_id, (json.dumps(EXAMPLE).encode() + b"\n") * 60)
+    estimate(large)
+    assert not recorded.cache(large.id).exists()  # a part of it was looked at
 
 
 def test_a_flipped_byte_in_the_cache_is_noticed_and_put_right(recorded: Recorded) -> None:

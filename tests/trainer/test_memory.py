@@ -15,7 +15,7 @@ from trainer_runs import (
     finish,
     make_run,
     make_spec,
-    make_tokenizer,
+    make_wide_base,
     progress,
     user,
     write_lines,
@@ -194,18 +194,6 @@ def test_a_run_that_is_refused_memory_says_so_and_a_leaner_plan_gets_through(tmp
     assert len(ends) > 1
     assert ends[-1] == 0
     assert isinstance(last, Succeeded)
-
-
-def make_wide_base(directory: Path) -> Path:
-    """6 million parameters; a token of a micro-batch takes 210 kB."""
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    sizes = {"vocab_size": 320, "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 8, "head_dim": 64}
-    torch.manual_seed(0)
-    config = Qwen3Config(**sizes, num_attention_heads=4, num_key_value_heads=2, bos_token_id=0, eos_token_id=2)
-    Qwen3ForCausalLM(config).save_pretrained(directory)
-    return make_tokenizer(directory)
 
 
 def _resting_bytes() -> int:

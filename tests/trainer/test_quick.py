@@ -162,6 +162,38 @@ def test_the_quick_look_knows_what_most_files_hold(held: FileFormat) -> None:
         assert is_quickly_valid(orjson.dumps(row), held), row
 
 
+def test_tools_that_were_seen_before_change_no_verdict() -> None:
+    """Each line by a judge that has seen the others, and by one that has seen nothing."""
+    good = json.loads(json.dumps(GOOD_ROWS[FileFormat.CHAT][4]))
+    tools = [good["tools"], [], None, "x", [{"type": "function"}], [*good["tools"], {}], good["tools"] * 128]
+    lines = [orjson.dumps(good | {"tools": offered}) for offered in [*tools, *tools]]
+    lines += [orjson.dumps(good).replace(b'"properties":{', b'"properties":{"\xff":1,')] * 2
+    deep = b"[" * 98 + b"]" * 98
+    lines += [orjson.dumps(good).replace(b'"properties":{', b'"properties":{"a":' + deep + b",")] * 2
+    one_for_all = judge_of(FileFormat.CHAT)
+
+    def verdict(line: bytes) -> bool:
+        try:
+            return one_for_all(line)
+        except REFUSALS:
+            return False
+
+    verdicts = [verdict(line) for line in lines]
+    assert verdicts == [is_quickly_valid(line, FileFormat.CHAT) for line in lines]
+    assert verdicts.count(True) >= 4
+    assert all(is_carefully_valid(line, FileFormat.CHAT) for line, valid in zip(lines, verdicts, strict=True) if valid)
+
+
+@pytest.mark.parametrize("arguments", ["[]", "1", "{", '"x"', "NaN", "null", "{}x"])
+def test_arguments_that_are_no_object_are_not_quickly_valid(arguments: str) -> None:
+    row = json.loads(json.dumps(GOOD_ROWS[FileFormat.CHAT][4]))
+    for message in row["messages"]:
+        for call in message.get("tool_calls") or []:
+            call["function"]["arguments"] = arguments
+    assert arguments in [call["function"]["arguments"] for m in row["messages"] for call in m.get("tool_calls") or []]
+    assert not is_quickly_valid(orjson.dumps(row), FileFormat.CHAT)
+
+
 @pytest.mark.parametrize("depth", [50, 90, 100, 150, 3000])
 @pytest.mark.parametrize("held", [FileFormat.CHAT, FileFormat.ANTHROPIC])
 def test_depth_is_judged_alike(held: FileFormat, depth: int) -> None:

@@ -9,12 +9,12 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer_runs import assistant, events, make_run, make_spec, progress, user, write_lines
+from trainer_runs import FAULTS, assistant, damage, events, make_run, make_spec, progress, user, write_lines
 
 from server.fine_tuning.lifecycle import JobProgress, apply
 from server.fine_tuning.publishing.outcome import is_for_clients, result_events
@@ -152,26 +152,6 @@ def test_twenty_runs_each_ended_at_another_step(
     steps = random_steps(whole, 20, seed=how)
     assert sweep(whole, base, tmp_path, steps, how) == [code] * 20
     print(f"{how.name} at steps {sorted(steps)} of {len(progress(whole))}")  # noqa: T201
-
-
-def cut(data: bytes) -> bytes:
-    return data[: len(data) // 2]
-
-
-def flip(data: bytes) -> bytes:
-    middle = len(data) // 2
-    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
-
-
-FAULTS: dict[str, Callable[[bytes], bytes] | None] = {"cut": cut, "flip": flip, "delete": None}
-
-
-def damage(path: Path, fault: str) -> None:
-    change = FAULTS[fault]
-    if change is None:
-        path.unlink()
-    else:
-        path.write_bytes(change(path.read_bytes()))
 
 
 def test_a_checkpoint_with_any_file_damaged_is_passed_over(whole: RunDirectory, tmp_path: Path) -> None:

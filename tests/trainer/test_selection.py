@@ -1,6 +1,7 @@
 """What is trained on and what is held out: groups stay whole, ratios are right, the seed decides."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,25 @@ import numpy as np
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
-from trainer_runs import assistant, example, finish, make_run, make_spec, make_tokenizer, progress, user, write_lines
+from trainer_runs import (
+    FAULTS,
+    assistant,
+    damage,
+    example,
+    finish,
+    make_run,
+    make_spec,
+    make_tokenizer,
+    progress,
+    user,
+    write_lines,
+)
 
 from trainer.check import look_through
+from trainer.choosing_again import ensure_chosen
 from trainer.contract.report import CheckReport, SelectionReport
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import BaseModelSource, CheckSpec, MixIn, WantedSelection
+from trainer.contract.spec import BaseModelSource, CheckSpec, MixIn, TrainingSpec, WantedSelection
 from trainer.dataset import TokenizedExamples, tokenize_files
 from trainer.failures import FileUnusable, TrainerError
 from trainer.gate.clusters import join_groups
@@ -252,15 +266,100 @@ def test_the_same_texts_without_words_are_one_group(tokenizer: ChatTokenizer, tm
         check(run, tokenizer, wanted)
 
 
+@pytest.fixture
+def chosen_run(tokenizer: ChatTokenizer, tmp_path: Path) -> tuple[RunDirectory, TrainingSpec]:
+    """A run directory as its check leaves it, with everything that can be asked of a choice."""
+    run, wanted = RunDirectory(tmp_path), wish(pilot=20, holdout=0.25, mix_in=mix(1.0))
+    write_lines(run.training_file, map(row, range(40)))
+    write_lines(run.mixed_in_file(0), map(row, range(100, 120)))
+    report, _ = check(run, tokenizer, wanted)
+    source = Path("unread")
+    spec = make_spec(source, selection=wanted, context_length_tokens=2000, selection_sha256=report.selection_sha256)
+    return run, spec
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_whatever_is_damaged_of_choice_and_tokens_is_made_again_as_it_was(
+    chosen_run: tuple[RunDirectory, TrainingSpec], tokenizer: ChatTokenizer
+) -> None:
+    run, spec = chosen_run
+    directories = [run.selection, *map(run.tokens, (run.training_file, run.mixed_in_file(0)))]
+    whole = [contents(directory) for directory in directories]
+    assert [len(files) for files in whole] == [4, 7, 7]
+    for directory in directories:
+        for name in sorted(contents(directory)):
+            for fault in FAULTS:
+                damage(directory / name, fault)
+                ensure_chosen(run, spec, tokenizer)
+                opened(run, tokenizer, spec.selection)
+                assert [contents(made) for made in directories] == whole, (directory.name, name, fault)
+
+
+def test_what_was_lost_as_a_whole_is_made_again(
+    chosen_run: tuple[RunDirectory, TrainingSpec], tokenizer: ChatTokenizer
+) -> None:
+    run, spec = chosen_run
+    whole = contents(run.selection)
+    for directory in (run.selection, run.tokens(run.training_file)):
+        directory.rename(run.root / "gone")
+        ensure_chosen(run, spec, tokenizer)
+        (run.root / "gone").rename(run.root / f"gone-{directory.name}")
+    assert contents(run.selection) == whole
+
+
+def forget_the_hash(_run: RunDirectory, spec: TrainingSpec) -> TrainingSpec:
+    (_run.selection / "training").unlink()
+    return spec.model_copy(update={"selection_sha256": None})
+
+
+def change_a_file(run: RunDirectory, spec: TrainingSpec) -> TrainingSpec:
+    (run.selection / "training").unlink()
+    write_lines(run.training_file, map(row, range(41)))
+    return spec
+
+
+def put_another_choice(run: RunDirectory, spec: TrainingSpec) -> TrainingSpec:
+    """A whole one, of files that are no more."""
+    write_selection(run.selection, Selection(np.array([[0, 1]], dtype=np.uint32)))
+    write_lines(run.training_file, map(row, range(41)))
+    return spec
+
+
+@pytest.mark.parametrize("change", [forget_the_hash, change_a_file, put_another_choice])
+def test_a_run_never_trains_on_other_examples_than_were_chosen(
+    chosen_run: tuple[RunDirectory, TrainingSpec],
+    tokenizer: ChatTokenizer,
+    change: Callable[[RunDirectory, TrainingSpec], TrainingSpec],
+) -> None:
+    run, spec = chosen_run
+    with pytest.raises(TrainerError, match="So as not to train on other examples, the job ends here"):
+        ensure_chosen(run, change(run, spec), tokenizer)
+
+
+def test_a_manifest_that_leaves_files_out_does_not_make_a_choice_whole(tmp_path: Path) -> None:
+    directory = tmp_path / "selection"
+    write_selection(directory, Selection(np.array([[0, 1], [1, 2]], dtype=np.uint32)))
+    (directory / "manifest.json").write_text('{"files": {}}')
+    (directory / "training").write_bytes(b"\0" * 12)
+    with pytest.raises(TrainerError, match="damaged or lost"):
+        read_selection(directory)
+
+
 @pytest.mark.trainer
 @pytest.mark.timeout(300)
 def test_a_run_trains_on_what_was_chosen_and_a_resumed_one_on_the_same(base: Path, tmp_path: Path) -> None:
-    """It ends with the same bytes, because the choice is written down and not made again."""
+    """It ends with the same bytes, even where the choice and the tokens are damaged between the attempts."""
     wanted = wish(pilot=20, holdout=0.2, mix_in=mix(0.5))
     spec = make_spec(base, selection=wanted, method={"n_epochs": 2})
     whole = make_run(tmp_path / "whole", spec, n_examples=40)
     write_lines(whole.mixed_in_file(0), (example(500 + index) for index in range(30)))
-    check(whole, load_chat_tokenizer(spec.base_model), wanted)
+    tokenizer = load_chat_tokenizer(spec.base_model)
+    whole_check = whole.read_check_spec().model_copy(update={"selection": wanted})
+    spec = spec.model_copy(update={"selection_sha256": look_through(whole, whole_check, tokenizer).selection_sha256})
+    whole.write_spec(spec)
     assert finish(whole) == 0, whole.log.read_text()
     steps = progress(whole)
     assert len(steps) == 2 * 6  # of 16 own examples and 8 mixed in, four a step
@@ -271,6 +370,8 @@ def test_a_run_trains_on_what_was_chosen_and_a_resumed_one_on_the_same(base: Pat
     resumed = make_run(tmp_path / "resumed", attempt, n_examples=40)
     for name in ("selection", "mix_in_0.jsonl", "training.tokens", "mix_in_0.tokens"):
         (whole.root / name).rename(resumed.root / name)
+    damage(resumed.selection / "training", "flip")
+    damage(resumed.tokens(resumed.training_file) / "ids", "cut")
     assert finish(resumed) == 0, resumed.log.read_text()
     assert [(step.step, step.metrics) for step in progress(resumed)] == [(s.step, s.metrics) for s in steps[6:]]
     weights = "adapter_model.safetensors"

@@ -5,24 +5,9 @@ Unknown keys are forbidden everywhere, so that nothing is passed over unread: by
 
 from typing import Annotated, Any, Literal
 
-import orjson
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Raw, Struct, field
 
 Schema = dict[str, Any]  # how deep it is nested is for the caller to see
-
-
-class Arguments:
-    """Marks a string that holds a JSON object."""
-
-
-def check_arguments(_: type, value: Any) -> Arguments:
-    """msgspec's `dec_hook`. Raises ValueError, which msgspec turns into its own error."""
-    if isinstance(value, str) and isinstance(orjson.loads(value or "{}"), dict):
-        return _ARGUMENTS
-    raise ValueError
-
-
-_ARGUMENTS = Arguments()
 
 
 class _Shape(Struct, forbid_unknown_fields=True, gc=False):
@@ -52,7 +37,7 @@ class Tool(_Shape):
 
 class Called(_Shape):
     name: str
-    arguments: Arguments
+    arguments: str  # whether it holds an object is for the caller to see
 
 
 class Call(_Shape):
@@ -94,7 +79,7 @@ Tools = Annotated[list[Tool], Meta(min_length=1, max_length=128)]
 
 class ChatRow(_Shape):
     messages: Annotated[list[Answer | Asking | SystemPrompt | DeveloperPrompt | Result], Meta(min_length=1)]
-    tools: Tools | None = None
+    tools: Raw = Raw(b"null")  # for the caller to see, who has mostly seen the very same in the line before
     parallel_tool_calls: bool | None = None
 
 

@@ -123,6 +123,7 @@ class CheckReport(Frozen):
     training: FileReport | None = None
     validation: FileReport | None = None
     selection: SelectionReport | None = None
+    selection_sha256: str | None = None  # by which a choice that is made again is known to be the same
     findings: tuple[Finding, ...] = ()  # most severe first
     base_parameters: int | None = None  # number of parameters of the base model
     base_shape: ModelShape | None = None  # None: of a family whose layers are not known here

@@ -84,6 +84,7 @@ class TrainingSpec(Frozen):
     context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end
     pii: PiiPolicy = "off"  # "redact": markers are trained on in their place; the others change nothing here
     selection: WantedSelection | None = None  # what it came to lies in `selection/`; None: all of the files
+    selection_sha256: str | None = None  # of that; None: not known, and a damaged one cannot be made again
     checkpoint_every_steps: int = Field(ge=0)  # besides the one per epoch; 0: none besides
     packing: bool = False  # several examples in one row, each attending to itself alone; the losses are the same
     threads: int = Field(ge=1)  # CPU threads; part of what makes a run reproducible

@@ -1,10 +1,9 @@
 """Estimates for clients: their files are tokenised by the trainer in a directory of the request's own."""
 
 import shutil
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,17 +17,19 @@ from server.fine_tuning.dry_runs.dry_run import DryRun
 from server.fine_tuning.dry_runs.sampling import Portion, write_sample
 from server.fine_tuning.estimates.estimate import Planning, Sampling, build_estimate, judge
 from server.fine_tuning.hyperparameters import Requested
-from server.fine_tuning.leases import measured_runs
+from server.fine_tuning.leases import existing_files, measured_runs
 from server.fine_tuning.lifecycle import Fail, job_error_code
 from server.fine_tuning.running.training_spec import source_of
 from server.fine_tuning.validating.findings import failure_of, named
 from server.fine_tuning.validating.stage import find_fault, resolve_report
 from server.ids import random_base62
 from server.launchers.launcher import Launcher, LaunchRequest, Running
+from server.name_locks import HeldName, NameLocks
 from server.storage.blob_store import BlobKey, BlobMissing, BlobStore
+from server.storage.token_cache import TokenCache
 from server.vocabulary import JobErrorCode
 from trainer.contract.invalid import ExampleInvalid
-from trainer.contract.report import MIXED_IN, CheckReport, FileKind, param_of
+from trainer.contract.report import CheckReport, param_of
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, PiiPolicy, WantedSelection
 
@@ -60,10 +61,10 @@ class EstimateDesk:
     launcher: Launcher
     planning: Planning
     root: Path  # of the directories in which files are tokenised
+    tokens: TokenCache
+    locks: NameLocks  # by which all processes together answer no more at once
     portion: Portion = field(default_factory=Portion)
     time_limit_s: float = _TIME_LIMIT_S
-    asking: set[str] = field(default_factory=set)  # the projects whose questions are being answered
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, question: Question) -> DryRun:
         """Blocks for as long as it takes to tokenise the files.
@@ -77,15 +78,11 @@ class EstimateDesk:
 
     @contextmanager
     def _turn(self, project_id: str) -> Iterator[None]:
-        with self.lock:
-            if project_id in self.asking or len(self.asking) >= _AT_ONCE:
-                raise Busy("As many estimates as are made at once are being made. Ask again in a moment.")
-            self.asking.add(project_id)
-        try:
+        with (
+            _or_busy(self.locks.take("estimate of project", project_id)),
+            _or_busy(self.locks.take_one(_AT_ONCE, "estimate")),
+        ):
             yield
-        finally:
-            with self.lock:
-                self.asking.remove(project_id)
 
     def _answer(self, question: Question, run: RunDirectory) -> DryRun:
         base = question.base
@@ -96,6 +93,7 @@ class EstimateDesk:
         if report.failure is not None:
             failure = report.failure
             _refuse(Fail(job_error_code(failure.code), failure.message, failure.param), mixed_in)
+        self._keep_tokens(question, run)
         _refuse(failure_of(report.findings, mixed_in))
         planning = replace(self.planning, measured=measured_runs(self.database, base.name))
         # What "auto" comes to depends on the whole file, not on the part that was looked at.
@@ -112,25 +110,26 @@ class EstimateDesk:
 
     def _stage_files(self, question: Question, run: RunDirectory) -> tuple[Sampling, Sampling]:
         """How what is trained on, and what is validated with, grows from what is looked at."""
-        sampling, of_validation = self._stage(question.training, run.training_file, "training"), Sampling()
+        sampling, of_validation = self._stage(run, question.training, run.training_file), Sampling()
         if question.validation is not None:
-            of_validation = self._stage(question.validation, run.validation_file, "validation")
+            of_validation = self._stage(run, question.validation, run.validation_file)
         for place, row in enumerate(question.mixed_in):
-            self._stage(row, run.mixed_in_file(place), MIXED_IN[place])
+            self._stage(run, row, run.mixed_in_file(place))
         wanted = question.selection
         if wanted is not None and wanted.pilot is not None:
-            sampling = replace(sampling, scale=1.0)  # so many examples, whatever the file has
+            sampling = sampling.of_pilot(wanted.pilot)
         if wanted is not None and wanted.holdout is not None:
             of_validation = sampling
         return sampling, of_validation
 
-    def _stage(self, row: FileRow, destination: Path, kind: FileKind) -> Sampling:
-        key = BlobKey(row.id)
+    def _stage(self, run: RunDirectory, row: FileRow, destination: Path) -> Sampling:
+        key, kind = BlobKey(row.id), run.kind_of(destination)
         try:
             if row.bytes > self.portion.whole_up_to_bytes:
                 chunks = self.blobs.open(key)
                 return write_sample(chunks, destination, file_bytes=row.bytes, portion=self.portion)
             self.blobs.stage(key, destination)
+            self.tokens.offer(row.id, run.offered_tokens(destination))
         except BlobMissing as error:
             raise InvalidRequest(f"invalid {param_of(kind)}: {row.id}", param=param_of(kind)) from error
         except ExampleInvalid as error:
@@ -162,20 +161,48 @@ class EstimateDesk:
             raise Busy("The files could not be tokenised: the process ended without a report. Try again later.")
         return report
 
+    def _keep_tokens(self, question: Question, run: RunDirectory) -> None:
+        """For the job that is asked about; those of a file that was deleted meanwhile go."""
+        files = [(question.training, run.training_file)]
+        if question.validation is not None:
+            files.append((question.validation, run.validation_file))
+        files += [(row, run.mixed_in_file(place)) for place, row in enumerate(question.mixed_in)]
+        whole = [(row, path) for row, path in files if row.bytes <= self.portion.whole_up_to_bytes]
+        for row, path in whole:
+            self.tokens.keep(row.id, run.tokens(path))
+        known = existing_files(self.database, [row.id for row, _ in whole])
+        for row, _ in whole:
+            if row.id not in known:
+                self.tokens.delete(row.id)
+
     @contextmanager
     def _directory(self) -> Iterator[RunDirectory]:
         root = self.root / random_base62(16)
-        root.mkdir(parents=True, mode=0o700)
-        try:
-            yield RunDirectory(root)
-        finally:
-            shutil.rmtree(root, ignore_errors=True)
+        with _hold_directory(self.locks, root) or nullcontext():  # nobody holds a name that was just drawn
+            root.mkdir(parents=True, mode=0o700)
+            try:
+                yield RunDirectory(root)
+            finally:
+                shutil.rmtree(root, ignore_errors=True)
 
 
-def delete_leftovers(root: Path) -> None:
+def delete_leftovers(root: Path, locks: NameLocks) -> None:
     """Delete what estimates left whose process was killed. A check that still runs there ends without its report."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(root)
+    for directory in root.iterdir() if root.exists() else ():
+        if (held := _hold_directory(locks, directory)) is not None:
+            with held:
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+def _hold_directory(locks: NameLocks, directory: Path) -> HeldName | None:
+    """Keep others from deleting the directory of an estimate that is being made."""
+    return locks.take("directory of an estimate", directory.name)
+
+
+def _or_busy(held: HeldName | None) -> HeldName:
+    if held is None:
+        raise Busy("As many estimates as are made at once are being made. Ask again in a moment.")
+    return held
 
 
 def _refuse(failure: Fail | None, mixed_in: Sequence[str] = ()) -> None:

@@ -42,4 +42,5 @@ def write_sample(chunks: Iterable[bytes], destination: Path, *, file_bytes: int,
             next_number = number + 1
             taken += 1
             bytes_taken += len(line)
-    return Sampling(rows_looked_at=taken, rows=rows, scale=bytes_seen / max(1, bytes_taken))
+    growth, scale = rows / max(1, taken), bytes_seen / max(1, bytes_taken)
+    return Sampling(rows_looked_at=taken, rows=rows, growth=growth, scale=scale)

@@ -47,7 +47,15 @@ class Sampling:
 
     rows_looked_at: int | None = None  # None: all
     rows: int = 0  # of the whole file
-    scale: float = 1.0  # bytes of the whole file to those looked at
+    growth: float = 1.0  # examples of the whole file to those looked at
+    scale: float = 1.0  # bytes, likewise
+
+    def of_pilot(self, n_examples: int) -> "Sampling":
+        """Where only so many of its examples are trained on, all of which were looked at if there were enough."""
+        if self.rows_looked_at is None:
+            return self
+        growth = min(self.rows, max(n_examples, self.rows_looked_at)) / max(1, self.rows_looked_at)
+        return replace(self, growth=growth, scale=growth)
 
     def scaled(self, file: FileReport) -> FileReport:
         """The figures of the whole file."""
@@ -55,7 +63,7 @@ class Sampling:
             return file
         return file.model_copy(
             update={
-                "n_examples": round(file.n_examples * self.rows / max(1, self.rows_looked_at)),
+                "n_examples": round(file.n_examples * self.growth),
                 "n_tokens": round(file.n_tokens * self.scale),
                 "n_trained_tokens": round(file.n_trained_tokens * self.scale),
             }

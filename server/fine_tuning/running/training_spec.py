@@ -34,6 +34,7 @@ def build(
     settings.pop("learning_rate_multiplier")  # is in the learning rate
     pii = settings.pop("pii", "off")
     selection = settings.pop("selection", None)
+    selection_sha256 = settings.pop("selection_sha256", None)
     return TrainingSpec(
         job_id=job.id,
         attempt=job.attempt,
@@ -44,6 +45,7 @@ def build(
         context_length_tokens=base.context_length,
         pii=pii,
         selection=None if selection is None else WantedSelection.model_validate(selection),
+        selection_sha256=selection_sha256,
         checkpoint_every_steps=math.ceil(job.total_steps / _CHECKPOINTS_PER_RUN),
         packing=packing,
         threads=threads,

@@ -197,7 +197,7 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
         if failure is not None or outlook is None:
             fail(session, current, failure or base_not_offered(job), now=now)
             return
-        _settle(current, outlook, pii)
+        _settle(current, outlook, pii, report.selection_sha256)
         if outlook.planned.memory.quantization is not None:
             add_event(session, current, NewEvent(_IN_4_BITS), now=now)
         foretell(session, current, report, now=now)
@@ -232,10 +232,10 @@ def _look_ahead(services: WorkerServices, job: JobRow, report: CheckReport) -> _
     return _Outlook(resolved, judgement, planned, build_estimate(report, resolved, judgement, planning))
 
 
-def _settle(job: JobRow, outlook: _Outlook, pii: PiiPolicy) -> None:
+def _settle(job: JobRow, outlook: _Outlook, pii: PiiPolicy, selection_sha256: str | None) -> None:
     """Write what the job will come to into its row."""
     job.hyperparameters = outlook.resolved.wire()
-    job.training_settings = asdict(outlook.resolved) | {"pii": pii} | _selection_setting(job)
+    job.training_settings = asdict(outlook.resolved) | {"pii": pii} | _selection_setting(job, selection_sha256)
     keep_planned(job, outlook.planned)
     job.n_examples = outlook.estimate.training.examples
     job.total_steps = outlook.estimate.total_steps
@@ -244,9 +244,9 @@ def _settle(job: JobRow, outlook: _Outlook, pii: PiiPolicy) -> None:
     job.run_handle = None
 
 
-def _selection_setting(job: JobRow) -> dict[str, Any]:
+def _selection_setting(job: JobRow, sha256: str | None) -> dict[str, Any]:
     wanted = wanted_selection(job)
-    return {} if wanted is None else {"selection": wanted.model_dump(mode="json")}
+    return {} if wanted is None else {"selection": wanted.model_dump(mode="json"), "selection_sha256": sha256}
 
 
 def _pii_policy(services: WorkerServices, job: JobRow) -> PiiPolicy:

@@ -1,0 +1,89 @@
+"""Lets chat requests in, one by one and in turn, and counts what becomes of each: the relay's `Admission`."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from server.chat.accounts import Caller, Header
+from server.chat.open_account import OpenAccount, Span
+from server.chat.request import ChatRequest
+from server.errors import Busy
+from server.fair_queue.gate import Gate
+from server.metering.meter import TICK_S, Meter
+from server.observing.chat_metrics import ChatMetrics
+from server.rate_limits.admission import Asked
+from server.rate_limits.limiter import RateLimiter
+from server.rate_limits.limits import Overrides
+from server.rate_limits.shared_buckets import BucketsFull
+
+
+class Tracing(Protocol):
+    def begin(self, headers: Iterable[Header], asked: Mapping[str, str | int | bool]) -> Span: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class FrontDesk:
+    """For one event loop."""
+
+    limits: Overrides  # of the settings
+    meter: Meter
+    limiter: RateLimiter
+    gates: Mapping[str, Gate]  # by base model
+    metrics: ChatMetrics
+    tracing: Tracing | None = None
+    clock: Callable[[], float] = field(default=time.perf_counter, repr=False)
+
+    async def admit(
+        self, caller: Caller, request: ChatRequest, base_model: str, headers: Iterable[Header]
+    ) -> OpenAccount:
+        """Raises: RateLimitExceeded, TooManyAnswers, Busy."""
+        account = OpenAccount(self, caller, request, base_model)
+        if self.tracing is not None:
+            account.span = self.tracing.begin(headers, _described(request))
+        try:
+            account.headers = self._within_limits(account, caller, request)
+            await account.enter(self.gates[base_model])
+        except BaseException as error:
+            account.turn_away(error)
+            raise
+        account.metered = self.meter.begin(
+            project_id=caller.project_id, key_id=caller.key_id, model=request.model, base_model=base_model
+        )
+        return account
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Write down each second what answers under way have come to; at the end, all that is left."""
+        ticking = asyncio.create_task(self._tick())
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            self.meter.close()
+            self.limiter.close()
+            if self.tracing is not None:
+                await asyncio.to_thread(self.tracing.close)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.meter.tick()
+            for base_model, gate in self.gates.items():
+                self.metrics.of(base_model).show(under_way=gate.answering, waiting=gate.waiting)
+
+    def _within_limits(self, account: OpenAccount, caller: Caller, request: ChatRequest) -> Sequence[Header]:
+        asked = Asked(request.model, caller.organization_id, account.estimate)
+        try:
+            headers = self.limiter.admit(account.bucket, account.limits, asked)
+        except BucketsFull:
+            raise Busy("The server has as many projects to limit as it can. Please try again later.") from None
+        account.is_charged = True
+        return headers
+
+
+def _described(request: ChatRequest) -> dict[str, str | int | bool]:
+    return {"gen_ai.request.model": request.model, "gen_ai.request.stream": request.stream}

@@ -1,0 +1,86 @@
+"""The gate in front of an engine: requests wait here in turn, and not in the engine, where all projects are one."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from server.errors import Busy, TooManyRequests
+from server.fair_queue.turns import Turns
+
+
+class TooManyAnswers(TooManyRequests):
+    """The project has as many answers under way as it may."""
+
+    retry_after_s = 1
+
+
+class Gate:
+    """For one event loop. `enter` and `leave` come in pairs."""
+
+    def __init__(
+        self,
+        places: int,
+        *,
+        max_wait_s: float,
+        beside_light: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._turns = Turns(places, beside_light=beside_light, clock=clock)
+        self._max_wait_s = max_wait_s
+        self._clock = clock
+
+    @property
+    def answering(self) -> int:
+        return self._turns.answering
+
+    @property
+    def waiting(self) -> int:
+        return self._turns.waiting
+
+    async def enter(self, project: str, *, at_most: int | None) -> float:
+        """Wait for a place; gives for how many seconds that was. `at_most`: answers of the project at once.
+
+        Raises:
+            TooManyAnswers: it has that many already.
+            Busy: no place became free in time.
+        """
+        if at_most is not None and self._turns.under_way(project) >= at_most:
+            raise TooManyAnswers(
+                f"Too many answers under way: at most {at_most} at once. Please wait for one to end.",
+                code="rate_limit_exceeded",
+            )
+        if self._turns.enter(project):
+            return 0.0
+        return await self._wait(project)
+
+    def leave(self, project: str) -> None:
+        self._turns.leave(project)
+        self._let_in()
+
+    async def _wait(self, project: str) -> float:
+        ticket: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        began = self._clock()
+        self._turns.wait(project, ticket)
+        try:
+            async with asyncio.timeout(self._max_wait_s):
+                await ticket
+        except BaseException as error:
+            self._give_back(project, ticket)
+            if isinstance(error, TimeoutError):
+                raise Busy("The model is busy with other requests. Please try again later.") from error
+            raise
+        return self._clock() - began
+
+    def _give_back(self, project: str, ticket: asyncio.Future[None]) -> None:
+        """Leave the line, or the place, which may have come in the same moment as the end of the wait."""
+        if ticket.done() and not ticket.cancelled():
+            self._turns.leave(project)
+        else:
+            self._turns.give_up(project, ticket)
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while (ticket := self._turns.next()) is not None:
+            assert isinstance(ticket, asyncio.Future)
+            if not ticket.done():
+                ticket.set_result(None)

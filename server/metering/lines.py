@@ -1,0 +1,48 @@
+"""The lines of a journal (pure): a JSON array of an account and an increment."""
+
+import logging
+from collections.abc import Mapping
+
+import orjson
+
+from server.metering.account import Account, Amount
+
+_LOG = logging.getLogger("tunesmith.metering")
+_N_ACCOUNT = len(Account._fields)
+_N_FIELDS = _N_ACCOUNT + len(Amount._fields)
+
+
+def render_line(account: Account, amount: Amount) -> bytes:
+    return orjson.dumps((*account, *amount)) + b"\n"
+
+
+def whole_lines(raw: bytes) -> bytes:
+    """What was read, without a line at its end whose writer is not done with it, or was killed."""
+    return raw[: raw.rfind(b"\n") + 1]
+
+
+def sum_lines(raw: bytes) -> Mapping[Account, Amount]:
+    """Add up whole lines by account. One that is damaged is left out: nothing else depends on it."""
+    sums: dict[Account, Amount] = {}
+    for line in raw.splitlines():
+        try:
+            account, amount = _read(line)
+        except (ValueError, TypeError):
+            _LOG.error("a line of a journal of usage is damaged and was left out")
+            continue
+        sums[account] = sums.get(account, Amount()) + amount
+    return sums
+
+
+def _read(line: bytes) -> tuple[Account, Amount]:
+    fields = orjson.loads(line)
+    if not isinstance(fields, list) or len(fields) != _N_FIELDS:
+        raise ValueError("not a line of this journal")
+    account, amount = Account(*fields[:_N_ACCOUNT]), Amount(*fields[_N_ACCOUNT:])
+    if not all(isinstance(name, str) for name in account[:-1]) or not _are_whole([account.minute, *amount]):
+        raise TypeError("a field has another type")
+    return account, amount
+
+
+def _are_whole(numbers: list[int]) -> bool:
+    return all(type(number) is int for number in numbers)
