@@ -64,6 +64,8 @@ class FakeVllm:
     async def stop(self) -> None:
         await self._runner.cleanup()
         self.socket.unlink(missing_ok=True)
+        for _ in range(3):
+            await asyncio.sleep(0)  # who was connected reads the end, and is told of it
 
     async def restart(self) -> None:
         """Become a new process that knows nothing."""

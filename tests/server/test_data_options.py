@@ -394,6 +394,7 @@ def test_an_estimate_of_a_part_of_a_large_file_is_one_of_what_would_be_chosen_of
         rig.services.planning,
         rig.services.settings.estimates,
         rig.services.tokens,
+        rig.services.locks,
         portion=Portion(whole_up_to_bytes=1000, head_bytes=4000, spread_bytes=4000),
     )
     selection = build_selection(wanted, seed=1)

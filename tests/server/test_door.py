@@ -54,7 +54,7 @@ _ROUTES = """
     /adapters/verify /adapters/forget /engines
 """
 ROUTES = _ROUTES.split()
-OURS = {"/health", "/v1/models"}  # of the same name, and answered without an engine
+OURS = {"/health": 200, "/v1/models": 200, "/metrics": 403}  # of the same name, and answered without an engine
 
 
 def test_the_lists_are_long_enough_to_mean_something() -> None:
@@ -211,7 +211,7 @@ def test_no_other_route_of_the_engine_is_reached_however_it_is_spelt(door: Door,
     for method in ("GET", "POST"):
         for target in spellings(route):
             status = door.request(method, target)
-            assert status in (400, 401, 404, 405) or (status == 200 and route in OURS), (method, target, status)
+            assert status in (400, 401, 404, 405) or status == OURS.get(route), (method, target, status)
     assert not door.was_passed()
 
 

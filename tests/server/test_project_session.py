@@ -169,4 +169,11 @@ def test_every_table_that_names_a_project_is_confined() -> None:
     named = {name for name, table in tables.items() if "project_id" in table.columns}
     confined = {str(row.__tablename__) for row in (*ProjectOwned.__subclasses__(), ApiKeyRow)}
     assert named == confined
-    assert set(tables) - named == {"project", "access_version", "engine", "engine_demand", "device_turn"}
+    assert set(tables) - named == {
+        "project",
+        "access_version",
+        "engine",
+        "engine_demand",
+        "device_turn",
+        "usage_journal",
+    }

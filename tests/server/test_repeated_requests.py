@@ -64,7 +64,7 @@ class Made(BaseModel):
 
 def once(api: Api, key: str) -> Once:
     database = ProjectDatabase(api.database, api.project_id)
-    return Once(database, Sending("key_x", key), RunningKeys())
+    return Once(database, Sending("key_x", key), RunningKeys(api.services.locks))
 
 
 def make(_session: ProjectSession) -> Made:
@@ -94,13 +94,13 @@ def test_a_fault_after_the_beginning_is_the_answer_to_its_key(api: Api) -> None:
 def test_a_fault_before_the_beginning_or_without_a_key_is_not_kept(api: Api) -> None:
     assert not once(api, random_base62(20)).remember_fault(server_fault("req_x"))
 
-    without_key = Once(ProjectDatabase(api.database, api.project_id), Sending("key_x"), RunningKeys())
+    without_key = Once(ProjectDatabase(api.database, api.project_id), Sending("key_x"), RunningKeys(api.services.locks))
     without_key.create(Asked("o", {}), make=make, find=find)
     assert not without_key.remember_fault(server_fault("req_x"))
 
 
-def test_a_key_is_held_until_its_owner_lets_it_go() -> None:
-    keys, owner, other = RunningKeys(), object(), object()
+def test_a_key_is_held_until_its_owner_lets_it_go(api: Api) -> None:
+    keys, owner, other = RunningKeys(api.services.locks), object(), object()
 
     with keys.hold("p", "k", owner):
         with keys.hold("p", "k", owner), keys.hold("p", "k2", other), keys.hold("q", "k", other):

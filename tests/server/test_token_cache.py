@@ -182,6 +182,7 @@ def test_an_estimate_and_a_job_use_each_others_tokens(recorded: Recorded) -> Non
         services.planning,
         services.settings.estimates,
         services.tokens,
+        services.locks,
         portion=Portion(whole_up_to_bytes=3000, head_bytes=500, spread_bytes=500),
     )
 

@@ -92,7 +92,7 @@ def test_a_changed_limit_holds_from_the_next_request_on(api: Api) -> None:
 
 def test_a_connection_has_the_time_after_which_a_client_that_takes_nothing_is_hung_up_on(tmp_path: Path) -> None:
     with (
-        listen(make_settings(tmp_path, port=0, stalled_client_s=12.5)) as listener,
+        listen(make_settings(tmp_path, port=0, stalled_client_s=12.5)) as (listener,),
         socket.create_connection(listener.getsockname()[:2]),
         listener.accept()[0] as connection,
     ):
