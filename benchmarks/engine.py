@@ -12,9 +12,8 @@ from pathlib import Path
 from benchmarks.load import Target, load
 from benchmarks.served import KEY, serve
 from inference.vllm.process import free_socket, wait_until_ready
-from server.base_models import load_base_models
-from server.bootstrap import build_engine_commands, build_services
-from server.settings import Settings, load_settings
+from server.bootstrap import Services, build_engine_commands, build_services
+from server.settings import load_settings
 
 _PAIRS = 9
 _REQUESTS, _AT_ONCE = 96, 32
@@ -26,8 +25,7 @@ def main(pairs: int = _PAIRS) -> None:
     with tempfile.TemporaryDirectory(prefix="ts-") as directory:
         home = Path(directory)
         settings = load_settings({"TUNESMITH_HOME": directory})
-        build_services(settings)
-        with _engine(settings) as (engine, model), serve(home, "server", "api") as served:
+        with _engine(build_services(settings)) as (engine, model), serve(home, "server", "api") as served:
             through = Target(served.port, model, KEY)
             for stream in (False, True):
                 ratios = [_compare(engine, through, stream=stream, first=i % 2) for i in range(pairs + 1)][
@@ -43,10 +41,10 @@ def main(pairs: int = _PAIRS) -> None:
 
 
 @contextmanager
-def _engine(settings: Settings) -> Iterator[tuple[Path, str]]:
+def _engine(services: Services) -> Iterator[tuple[Path, str]]:
     """Start the engine as the service does. Gives its socket, and the base model's name."""
-    base_models = load_base_models(settings.base_models_file)
-    command = build_engine_commands(settings, base_models)[0]
+    settings, base_models = services.settings, services.base_models
+    command = build_engine_commands(settings, base_models, services.placement)[0]
     free_socket(command.socket)
     with (settings.home / "engine.log").open("ab") as log:
         process = subprocess.Popen(

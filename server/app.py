@@ -61,12 +61,12 @@ def create_app(services: Services, *, tidies_up: bool = True) -> ASGIApp:
     `tidies_up`: whether it deletes at its start what was left over, which one process of several does.
     """
     desk = build_front_desk(services)
-    version = AccessVersion(services.settings.database)
     chat = ChatRelay(
         authenticate=services.authenticator.authenticate,
         find_model=partial(find_servable, services.database, services.base_models, services.settings.adapters),
-        callers=Remembered(version.read, most=_MOST_CALLERS),
-        models=Remembered(version.read, most=_MOST_MODELS),
+        version=AccessVersion(services.settings.database).read,
+        callers=Remembered(most=_MOST_CALLERS),
+        models=Remembered(most=_MOST_MODELS),
         engines=services.engines,
         base_models=services.base_models,
         salts=CacheSalts(load_salt_key(services.settings.salt_key)),

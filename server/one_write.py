@@ -1,4 +1,4 @@
-"""uvicorn's protocol, but what is written of an answer in one turn of the event loop goes out at once.
+"""uvicorn's protocol, but the head of an answer goes out with what follows it.
 
 uvicorn writes an answer's head and its body apart, and each write wakes the client: for a short answer the second
 waking costs as much as all that is done to answer (docs/decisions/0021).
@@ -9,6 +9,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+_HEAD = b"HTTP/1.1 "
+
 
 class OneWriteProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
@@ -16,23 +18,34 @@ class OneWriteProtocol(HttpToolsProtocol):
 
 
 class OneWriteTransport:
-    """A transport that writes at the end of the turn, and before anything else is asked of it."""
+    """A transport that keeps a head back until what follows it is written, or the turn is over."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
-        self._waiting: list[bytes] = []
+        self._head = b""
+        self._flushing: asyncio.Handle | None = None
 
     def write(self, data: bytes) -> None:
-        if not self._waiting:
-            self._loop.call_soon(self._flush)
-        self._waiting.append(data)
+        if self._flushing is not None:
+            data = self._take() + data
+        elif data.startswith(_HEAD):
+            self._head = data
+            self._flushing = self._loop.call_soon(self._flush)
+            return
+        self._transport.write(data)
 
     def __getattr__(self, name: str) -> Any:
         self._flush()
         return getattr(self._transport, name)
 
     def _flush(self) -> None:
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            self._transport.write(b"".join(waiting))
+        if self._flushing is not None:
+            self._transport.write(self._take())
+
+    def _take(self) -> bytes:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        head, self._head = self._head, b""
+        return head

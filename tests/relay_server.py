@@ -68,8 +68,9 @@ class RelayServer:
         relay = ChatRelay(
             authenticate=_authenticate,
             find_model=self._find_model,
-            callers=Remembered(self._version, most=10),
-            models=Remembered(self._version, most=10),
+            version=self._version,
+            callers=Remembered(most=10),
+            models=Remembered(most=10),
             salts=CacheSalts(b"salt key"),
             admission=self.admission,
             engines={self.base.name: self.engine},

@@ -67,6 +67,7 @@ class ChatRelay:
 
     authenticate: Callable[[Iterable[tuple[bytes, bytes]]], Caller]  # of the request's headers; raises ApiError
     find_model: Callable[[str, str], Servable | None]  # (project id, name); None: nothing the project may use
+    version: Callable[[], int]  # of all that the two look at
     callers: Remembered[bytes, Caller]
     models: Remembered[tuple[str, str], Servable]
     engines: Mapping[str, InferenceEngine]  # by the base model's own name
@@ -81,10 +82,11 @@ class ChatRelay:
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed("Only POST requests are accepted.", code="method_not_supported")
-            caller = await self._find_caller(scope["headers"])
+            version = self.version()
+            caller = await self._find_caller(scope["headers"], version)
             scope.setdefault("state", {})["organization"] = caller.slug
             request = read_request(await self._read_body(receive))
-            target = await self._resolve(request, caller.project_id)
+            target = await self._resolve(request, caller.project_id, version)
             with self.hang_ups.until(receive):
                 account = await self.admission.admit(caller, request, target.base.name, scope["headers"])
                 headers = account.headers
@@ -100,14 +102,14 @@ class ChatRelay:
         except _ClientGone:
             return
 
-    async def _find_caller(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
-        caller = await self.callers.find(credentials_digest(headers), lambda: self.authenticate(headers))
+    async def _find_caller(self, headers: Iterable[tuple[bytes, bytes]], version: int) -> Caller:
+        caller = await self.callers.find(credentials_digest(headers), version, lambda: self.authenticate(headers))
         if caller is None:
             raise Unauthenticated("No caller was found.")
         return caller
 
-    async def _find_model(self, project_id: str, name: str) -> Servable | None:
-        return await self.models.find((project_id, name), lambda: self.find_model(project_id, name))
+    async def _find_model(self, project_id: str, name: str, version: int) -> Servable | None:
+        return await self.models.find((project_id, name), version, lambda: self.find_model(project_id, name))
 
     async def _read_body(self, receive: Receive) -> bytes:
         chunks, size = [], 0
@@ -122,10 +124,10 @@ class ChatRelay:
             if not message.get("more_body", False):
                 return b"".join(chunks)
 
-    async def _resolve(self, request: ChatRequest, project_id: str) -> _Target:
+    async def _resolve(self, request: ChatRequest, project_id: str, version: int) -> _Target:
         adapter: AdapterRef | None = None
         base = self.base_models.find(request.model)
-        if base is None and (found := await self._find_model(project_id, request.model)):
+        if base is None and (found := await self._find_model(project_id, request.model, version)):
             base, adapter = self.base_models.find(found.base_model), found.adapter
         if base is None:
             raise unknown_model(request.model)

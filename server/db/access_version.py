@@ -53,7 +53,7 @@ class AccessVersion:
         self._known: int | None = None  # in this turn of the event loop
 
     def read(self) -> int:
-        """Ask; once in a turn of the loop, whose requests came before anything that is not seen."""
+        """Ask, once for all the requests of a turn: none of them came later than what it does not see."""
         if self._known is None:
             self._known = self._ask()
             asyncio.get_running_loop().call_soon(self._forget)

@@ -9,21 +9,19 @@ V = TypeVar("V")
 
 
 class Remembered(Generic[K, V]):
-    """Finds by a key. Exact, not for a time: every look asks for the version first. Belongs to one event loop."""
+    """Finds by a key, as of a version of all that is looked up. Belongs to one event loop."""
 
-    def __init__(self, version: Callable[[], int], *, most: int) -> None:
-        self._version = version
+    def __init__(self, *, most: int) -> None:
         self._most = most
         self._known: dict[K, V] = {}
         self._of = -1  # the version that all of it was looked up in
 
-    async def find(self, key: K, look_up: Callable[[], V | None]) -> V | None:
-        """Give what is known, or what `look_up` finds, in a thread.
+    async def find(self, key: K, version: int, look_up: Callable[[], V | None]) -> V | None:
+        """Give what is known since `version`, the present one or a later one, or what `look_up` finds, in a thread.
 
         Only what was found is remembered: nobody displaces it by asking for what there is not.
         """
-        version = self._version()
-        if version != self._of:
+        if version > self._of:
             self._known.clear()
             self._of = version
         found = self._known.get(key)

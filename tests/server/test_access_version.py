@@ -45,6 +45,17 @@ def counting(look_up: Callable[[], Any], asked: list[int]) -> Callable[[], Any]:
     return look
 
 
+class Callers(Remembered[bytes, Any]):
+    """Asks for the version as it is now."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(most=10)
+        self._version = AccessVersion(path).read
+
+    async def now(self, key: bytes, look_up: Callable[[], Any]) -> Any:
+        return await self.find(key, self._version(), look_up)
+
+
 async def turn() -> None:
     """Let one turn of the loop pass, as between two requests."""
     await asyncio.sleep(0)
@@ -52,47 +63,47 @@ async def turn() -> None:
 
 async def test_a_caller_is_looked_up_once_while_nothing_changes(path: Path, database: Engine) -> None:
     key = create_key(database).plaintext.encode()
-    callers: Remembered[bytes, Any] = Remembered(AccessVersion(path).read, most=10)
+    callers = Callers(path)
     asked: list[int] = []
-    found = [await callers.find(key, counting(lambda: find_caller(database, key), asked)) for _ in range(3)]
+    found = [await callers.now(key, counting(lambda: find_caller(database, key), asked)) for _ in range(3)]
     assert found[0] is found[1] is found[2] is not None
     assert len(asked) == 1
 
 
 async def test_a_key_revoked_over_another_connection_is_unknown_at_once(path: Path, database: Engine) -> None:
     key = create_key(database)
-    callers: Remembered[bytes, Any] = Remembered(AccessVersion(path).read, most=10)
-    assert await callers.find(b"k", lambda: find_caller(database, key.plaintext.encode())) is not None
+    callers = Callers(path)
+    assert await callers.now(b"k", lambda: find_caller(database, key.plaintext.encode())) is not None
     revoke_key(open_database(path), key.id)
     await turn()
-    assert await callers.find(b"k", lambda: find_caller(database, key.plaintext.encode())) is None
+    assert await callers.now(b"k", lambda: find_caller(database, key.plaintext.encode())) is None
 
 
 async def test_a_key_revoked_by_another_process_is_unknown_at_once(path: Path, database: Engine) -> None:
     key = create_key(database)
-    callers: Remembered[bytes, Any] = Remembered(AccessVersion(path).read, most=10)
-    assert await callers.find(b"k", lambda: find_caller(database, key.plaintext.encode())) is not None
+    callers = Callers(path)
+    assert await callers.now(b"k", lambda: find_caller(database, key.plaintext.encode())) is not None
     program = (
         "import sys; from pathlib import Path; from server.db.engine import open_database; "
         "from server.auth.api_keys import revoke_key; revoke_key(open_database(Path(sys.argv[1])), sys.argv[2])"
     )
     subprocess.run([sys.executable, "-c", program, str(path), key.id], check=True, cwd=ROOT)
     await turn()
-    assert await callers.find(b"k", lambda: find_caller(database, key.plaintext.encode())) is None
+    assert await callers.now(b"k", lambda: find_caller(database, key.plaintext.encode())) is None
 
 
 async def test_what_changes_while_it_is_looked_up_is_not_remembered(path: Path, database: Engine) -> None:
     key = create_key(database)
-    callers: Remembered[bytes, Any] = Remembered(AccessVersion(path).read, most=10)
+    callers = Callers(path)
 
     def look_up_and_lose() -> Any:
         found = find_caller(database, key.plaintext.encode())
         revoke_key(database, key.id)
         return found
 
-    assert await callers.find(b"k", look_up_and_lose) is not None  # the look came before the change
+    assert await callers.now(b"k", look_up_and_lose) is not None  # the look came before the change
     await turn()
-    assert await callers.find(b"k", lambda: find_caller(database, key.plaintext.encode())) is None
+    assert await callers.now(b"k", lambda: find_caller(database, key.plaintext.encode())) is None
 
 
 @pytest.mark.parametrize("table", WATCHED, ids=lambda table: str(table.__tablename__))
@@ -126,18 +137,26 @@ async def test_a_change_of_something_else_forgets_nothing(path: Path, database: 
 
 
 async def test_what_was_not_found_is_asked_again_and_displaces_nothing() -> None:
-    known: Remembered[int, str] = Remembered(lambda: 1, most=2)
+    known: Remembered[int, str] = Remembered(most=2)
     asked: list[int] = []
-    assert await known.find(0, lambda: "good") == "good"
+    assert await known.find(0, 1, lambda: "good") == "good"
     for wrong in range(1, 100):
-        assert await known.find(wrong, counting(lambda: None, asked)) is None
-    assert await known.find(1, counting(lambda: None, asked)) is None
+        assert await known.find(wrong, 1, counting(lambda: None, asked)) is None
+    assert await known.find(1, 1, counting(lambda: None, asked)) is None
     assert len(asked) == 100
-    assert await known.find(0, counting(lambda: "again", asked)) == "good"
+    assert await known.find(0, 1, counting(lambda: "again", asked)) == "good"
 
 
 async def test_the_oldest_makes_room() -> None:
-    known: Remembered[int, str] = Remembered(lambda: 1, most=2)
+    known: Remembered[int, str] = Remembered(most=2)
     for key in (1, 2, 3):
-        await known.find(key, lambda: "first")
-    assert [await known.find(key, lambda: "second") for key in (2, 3, 1)] == ["first", "first", "second"]
+        await known.find(key, 1, lambda: "first")
+    assert [await known.find(key, 1, lambda: "second") for key in (2, 3, 1)] == ["first", "first", "second"]
+
+
+async def test_a_request_that_came_before_a_change_neither_gives_nor_keeps_what_came_after_it() -> None:
+    known: Remembered[int, str] = Remembered(most=2)
+    assert await known.find(1, 8, lambda: "new") == "new"
+    assert await known.find(2, 7, lambda: "seen by an old request") == "seen by an old request"
+    assert await known.find(2, 8, lambda: "new") == "new"
+    assert await known.find(1, 8, lambda: "again") == "new"
