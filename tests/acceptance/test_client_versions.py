@@ -20,7 +20,7 @@ def test_the_quick_start_runs_unmodified(service: Service, version: str) -> None
     assert_it_runs(service, version, ROOT / "examples" / "quickstart.py")
 
 
-@pytest.mark.parametrize("version", OLDER)
+@pytest.mark.parametrize("version", [OLDER[0], pytest.param(OLDER[1], marks=pytest.mark.torture)])
 def test_every_call_of_the_quick_start_works_with_older_clients(service: Service, version: str) -> None:
     assert_it_runs(service, version, ROOT / "tests" / "clients" / "short_quickstart.py")
 
