@@ -86,7 +86,9 @@ class ChatRelay:
             caller = await self._find_caller(scope["headers"], version)
             scope.setdefault("state", {})["organization"] = caller.slug
             request = read_request(await self._read_body(receive))
-            target = await self._resolve(request, caller.project_id, version)
+            if (now := self.version()) != version:  # a body may take its time, and a key be revoked meanwhile
+                caller = await self._find_caller(scope["headers"], now)
+            target = await self._resolve(request, caller.project_id, now)
             with self.hang_ups.until(receive):
                 account = await self.admission.admit(caller, request, target.base.name, scope["headers"])
                 headers = account.headers

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 import pytest
+from sqlalchemy import Engine
 
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
-from server.auth.api_keys import create_key
+from server.auth.api_keys import create_key, revoke_key
 from server.bootstrap import build_services
 from server.chat.request import read_request
 from server.chat.request_fields import KNOWN
@@ -144,6 +145,7 @@ class Door:
     url: str
     key: str
     listener: socket.socket  # in the engine's place
+    database: Engine
 
     def request(self, method: str, target: str, host: str = "127.0.0.1") -> int:
         """Send a request line as it is given. Gives the status."""
@@ -180,7 +182,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         services = build_services(make_settings(home), {"tunesmith-demo": engine})
         key = create_key(services.database, "mine").plaintext
         with serving(services) as url:
-            yield Door(url, key, listener)
+            yield Door(url, key, listener, services.database)
         services.database.dispose()
 
 
@@ -231,4 +233,21 @@ def test_the_one_route_that_is_spoken_to_is_reached(door: Door) -> None:
 
 def test_without_a_key_not_even_that_one_is(door: Door) -> None:
     assert httpx.post(f"{door.url}/chat/completions", content=BODY).status_code == 401
+    assert not door.was_passed()
+
+
+def test_a_key_revoked_while_its_request_is_still_coming_is_refused(door: Door) -> None:
+    key = create_key(door.database, "mine")
+    where = urlsplit(door.url)
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key.plaintext}\r\n"
+        f"expect: 100-continue\r\nconnection: close\r\ncontent-length: {len(BODY)}\r\n\r\n"
+    )
+    with socket.create_connection((where.hostname or "", where.port or 0), timeout=30) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 100 ")  # the key was found, and the body is asked for
+        revoke_key(door.database, key.id)
+        connection.sendall(BODY)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 401 ")
     assert not door.was_passed()
