@@ -1,6 +1,7 @@
 """The port to what answers inference requests, and the words it uses."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -65,6 +66,10 @@ class EngineRefusal(EngineError):
 Score = Callable[[Sequence[Sequence[int]]], Awaitable[list[list[float]]]]
 
 
+# Is given an answer's bytes. It gives None, or a future to wait for before it is given more.
+Take = Callable[[bytes], "asyncio.Future[None] | None"]
+
+
 class Examiner(Protocol):
     """Judges adapters that were loaded, each before anybody uses it."""
 
@@ -92,14 +97,15 @@ class InferenceEngine(Protocol):
         """Close the door to an adapter and unload it; afterwards its files may be deleted. Idempotent."""
         ...
 
-    def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
-        """Answer a request: one chunk with the whole body, or the stream's bytes as they come.
+    async def chat(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
+        """Answer a request, and return at the answer's end. `take` is given the whole body, once, or a stream's bytes
+        as they come; what it raises ends the answer and is raised.
 
-        An adapter is made resident first and stays so until the answer ends. Closing the generator
+        An adapter is made resident first and stays so until the answer ends. Whoever is cancelled meanwhile
         cancels the work in the engine.
 
         Raises:
-            EngineRefusal: the engine answered with an error status, before the first chunk.
+            EngineRefusal: the engine answered with an error status; nothing was given.
             EngineUnavailable: nothing answered, or the answer broke off before its end.
         """
         ...

@@ -5,7 +5,7 @@ It answers in the engine's own form, private fields included, so that what relay
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from inference.engine import (
     EngineRefusal,
     EngineRequest,
     EngineUnavailable,
+    Take,
 )
 from inference.examination import Proof
 from inference.report import AdapterReport, EngineReport
@@ -43,7 +44,7 @@ class FakeEngine:
     resident: dict[str, AdapterRef] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)  # of the chat requests, as received
     running: int = 0  # answers under way
-    cancelled: int = 0  # answers whose iterator was closed before their end
+    cancelled: int = 0  # answers that were cancelled, or broke off, before their end
 
     async def ensure_adapter(self, adapter: AdapterRef) -> None:
         self._check_available()
@@ -59,7 +60,7 @@ class FakeEngine:
     async def forget_adapter(self, name: str) -> None:
         self.resident.pop(name, None)
 
-    async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
+    async def chat(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
         self._check_available()
         if adapter is not None:
             await self.ensure_adapter(adapter)
@@ -71,7 +72,8 @@ class FakeEngine:
         finished = False
         try:
             async for chunk in self._answer(body, stream=request.stream):
-                yield chunk
+                if (until_taken := take(chunk)) is not None:
+                    await until_taken
             finished = True
         finally:
             self.running -= 1

@@ -7,14 +7,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import uvicorn
 import uvloop
 
 from inference.lending.borrower import Borrower
 from inference.lending.lender import Lender
-from server.app import create_app
+from server.app import Api, create_app
 from server.bootstrap import build_api_services
 from server.chat.control import ControlApp
 from server.one_write import OneWriteProtocol
@@ -36,7 +36,7 @@ def run(settings: Settings, listen_fd: int, place: int) -> None:
 async def _serve_first(settings: Settings, public: socket.socket) -> None:
     services = build_api_services(settings)
     api = _Server(_config(create_app(services), lifespan="on"))
-    control = _Server(_config(ControlApp(services.engines), lifespan="off"))
+    control = _Server(_config(Api(ControlApp(services.engines), OneWriteProtocol), lifespan="off"))
     told = _stopping(api, control)
     with _unix_listener(settings.control_socket) as private:
         async with asyncio.TaskGroup() as beside:
@@ -86,10 +86,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(app: Any, *, lifespan: Literal["on", "off"]) -> uvicorn.Config:
+def _config(api: Api, *, lifespan: Literal["on", "off"]) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
-        http=OneWriteProtocol,  # on httptools: h11 does not let an early refusal reach a client that is still uploading
+        api.app,
+        http=api.http,  # on httptools: h11 does not let an early refusal reach a client that is still uploading
         ws="none",
         lifespan=lifespan,
         log_config=None,

@@ -1,20 +1,22 @@
-"""The API as one ASGI application: routers, layers, error handlers — wiring only."""
+"""The API: chat's relay, routers, layers, error handlers — wiring only."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from server import health
 from server.auth.authenticator import Authenticator
 from server.bootstrap import Services, build_front_desk, tidy_up
 from server.chat.cache_salt import CacheSalts, load_salt_key
 from server.chat.front_desk import FrontDesk
-from server.chat.relay import PATH as CHAT_PATH
+from server.chat.protocol import chat_protocol
 from server.chat.relay import ChatRelay
 from server.checkpoint_permissions import routes as checkpoint_permissions
 from server.db.access_version import AccessVersion
@@ -55,12 +57,21 @@ _MOST_CALLERS, _MOST_MODELS = 10_000, 10_000  # that are remembered between requ
 _STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts)")
 
 
-def create_app(services: Services, *, tidies_up: bool = True) -> ASGIApp:
-    """Build the public API: chat as a raw ASGI app before FastAPI's router, everything else behind it.
+@dataclass(frozen=True)
+class Api:
+    """The public API, in two parts, as uvicorn's `Config` has it."""
+
+    app: ASGIApp  # all but chat
+    http: type[asyncio.Protocol]  # which answers chat itself
+
+
+def create_app(services: Services, *, tidies_up: bool = True) -> Api:
+    """Build the public API: chat on the connection itself, everything else behind FastAPI's router.
 
     `tidies_up`: whether it deletes at its start what was left over, which one process of several does.
     """
     desk = build_front_desk(services)
+    organization = services.authenticator.default.slug
     chat = ChatRelay(
         authenticate=services.authenticator.authenticate,
         find_model=partial(find_servable, services.database, services.base_models, services.settings.adapters),
@@ -70,16 +81,14 @@ def create_app(services: Services, *, tidies_up: bool = True) -> ASGIApp:
         engines=services.engines,
         base_models=services.base_models,
         salts=CacheSalts(load_salt_key(services.settings.salt_key)),
-        max_body_bytes=services.settings.max_chat_body_bytes,
+        organization=organization,
         admission=desk,
     )
     rest = JsonBodies(create_rest_app(services, desk, tidies_up=tidies_up), streaming=_STREAMED_UPLOADS)
-
-    async def front(scope: Scope, receive: Receive, send: Send) -> None:
-        is_chat = scope["type"] == "http" and scope["path"] == CHAT_PATH
-        await (chat if is_chat else rest)(scope, receive, send)
-
-    return RequestIds(front, organization=services.authenticator.default.slug)
+    return Api(
+        app=RequestIds(rest, organization=organization),
+        http=chat_protocol(chat, services.settings.max_chat_body_bytes),
+    )
 
 
 def create_rest_app(services: Services, desk: FrontDesk | None = None, *, tidies_up: bool = True) -> FastAPI:

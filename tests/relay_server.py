@@ -9,18 +9,18 @@ from typing import Any, TypeVar
 
 import openai
 import uvicorn
+from starlette.types import Receive, Scope, Send
 
 from inference.engine import AdapterRef, InferenceEngine
 from server.auth.caller import ProjectLimits
 from server.base_models import BaseModelEntry, BaseModels
 from server.chat.accounts import Admission, OpenDoor
 from server.chat.cache_salt import CacheSalts
+from server.chat.protocol import chat_protocol
 from server.chat.relay import ChatRelay
 from server.db.remembered import Remembered
 from server.errors import Unauthenticated
 from server.models.resolving import Servable
-from server.one_write import OneWriteProtocol
-from server.request_ids import RequestIds
 
 T = TypeVar("T")
 KEYS = {"Bearer key-of-mine": "mine", "Bearer key-of-theirs": "theirs"}
@@ -75,11 +75,10 @@ class RelayServer:
             admission=self.admission,
             engines={self.base.name: self.engine},
             base_models=BaseModels((self.base,), dict.fromkeys(names, self.base)),
-            max_body_bytes=self.max_body_bytes,
+            organization="acme",
         )
-        config = uvicorn.Config(
-            RequestIds(relay, organization="acme"), http=OneWriteProtocol, log_config=None, lifespan="off"
-        )
+        http = chat_protocol(relay, self.max_body_bytes)
+        config = uvicorn.Config(_nothing_else, http=http, log_config=None, lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -105,6 +104,12 @@ class RelayServer:
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
+
+
+async def _nothing_else(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """The ASGI app beside the relay."""
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"no"})
 
 
 def _authenticate(headers: Iterable[tuple[bytes, bytes]]) -> TestCaller:

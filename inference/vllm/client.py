@@ -7,9 +7,10 @@ from typing import Any
 
 import orjson
 
-from inference.engine import EngineRefusal, EngineUnavailable
+from inference.engine import EngineRefusal, EngineUnavailable, Take
+from inference.lending.lease import Lease
 from inference.vllm.command import MAX_TOP_LOGPROBS
-from inference.vllm.http import Answer, Http
+from inference.vllm.http import Http
 
 _CONTROL_TIMEOUT_S = 120.0  # a large adapter takes its time; nothing else here does
 _MAX_ERROR_BYTES = 64 * 1024
@@ -77,23 +78,18 @@ class VllmClient:
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise EngineRefusal(500, answer[:_MAX_ERROR_BYTES]) from error
 
-    async def open_chat(self, body: bytes) -> Answer:
-        """Send a chat request. Close what it gives; before the answer's end that cancels it.
+    async def chat(self, body: bytes, take: Take | None, lease: Lease | None) -> bytes:
+        """Send a chat request; gives the body of its answer, but for what `take` was given of it.
 
         Raises: EngineRefusal, EngineUnavailable.
         """
         try:
-            answer = await self._http.ask(b"POST", b"/v1/chat/completions", body)
+            answer = await self._http.ask(b"POST", b"/v1/chat/completions", body, take=take, lease=lease)
         except OSError as error:  # a TimeoutError is one
             raise unavailable(error) from error
-        if answer.status == 200:
-            return answer
-        try:
-            raise EngineRefusal(answer.status, (await answer.read())[:_MAX_ERROR_BYTES])
-        except OSError as error:
-            raise unavailable(error) from error
-        finally:
-            answer.close()
+        if answer.status != 200:
+            raise EngineRefusal(answer.status, answer.body[:_MAX_ERROR_BYTES])
+        return answer.body
 
     async def _control(self, path: bytes, body: dict[str, Any]) -> bytes:
         return await self._ask(b"POST", path, orjson.dumps(body))
@@ -104,15 +100,11 @@ class VllmClient:
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await self._http.ask(method, path, body)
-                try:
-                    content = await answer.read()
-                finally:
-                    answer.close()
         except OSError as error:
             raise unavailable(error) from error
         if answer.status != 200:
-            raise EngineRefusal(answer.status, content[:_MAX_ERROR_BYTES])
-        return content
+            raise EngineRefusal(answer.status, answer.body[:_MAX_ERROR_BYTES])
+        return answer.body
 
 
 def unavailable(error: OSError) -> EngineUnavailable:

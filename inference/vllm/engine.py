@@ -1,21 +1,19 @@
 """The port, `InferenceEngine`, on whatever vLLM process listens on a unix socket; it may be replaced at any time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from inference.engine import AdapterRef, EngineHealth, EngineRefusal, EngineRequest, EngineUnavailable
+from inference.engine import AdapterRef, EngineHealth, EngineRefusal, EngineRequest, EngineUnavailable, Take
 from inference.lending.borrowed import BorrowedAdapters
 from inference.lending.borrower import Borrower
 from inference.lending.lease import Lease
 from inference.report import EngineReport
 from inference.sse import EndWatch
 from inference.vllm.adapters import AdapterLimits, LoadedAdapters
-from inference.vllm.client import VllmClient, unavailable
-from inference.vllm.http import Answer
+from inference.vllm.client import VllmClient
 from inference.vllm.loading import AdapterChecks, AdapterLoader
 from inference.vllm.restoring import Restoring
 
@@ -91,31 +89,21 @@ class VllmEngine:
         finally:
             self._restoring.forget(name)
 
-    async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
+    async def chat(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
         process = self._process()
-        for may_be_lost in (adapter is not None, False):
-            async with nullcontext() if adapter is None else process.adapters.use(adapter) as lease:
+        if adapter is None:
+            await _answer(process.client, request, take, None)
+            return
+        for may_be_lost in (True, False):
+            async with process.adapters.use(adapter) as lease:
                 try:
-                    answer = await _open(process.client, request, lease)
+                    await _answer(process.client, request, take, lease)
+                    return
                 except EngineRefusal as refusal:
-                    if refusal.status != 404 or adapter is None or not may_be_lost:
+                    if refusal.status != 404 or not may_be_lost:
                         raise
                     # The engine does not know what we believed resident. Nothing was answered yet: load it again.
                     process.adapters.lost(adapter.name)
-                    continue
-                end = EndWatch()
-                try:
-                    while chunk := await (answer.read_some() if request.stream else answer.read()):
-                        if lease is not None:
-                            lease.note_answer()
-                        end.feed(chunk)
-                        yield chunk
-                except OSError as error:
-                    raise unavailable(error) from error
-                finally:
-                    answer.close()
-                _check_end(request, end)
-                return
 
     async def health(self) -> EngineHealth:
         if self._borrower is not None and not self._borrower.is_connected:
@@ -196,18 +184,32 @@ class VllmEngine:
         task.add_done_callback(self._closing.discard)
 
 
-async def _open(client: VllmClient, request: EngineRequest, lease: Lease | None) -> Answer:
-    """Send a request, whose adapter may be taken away, before anything is answered too."""
-    if lease is None:
-        return await client.open_chat(request.body)
-    try:
-        async with asyncio.timeout(None) as until_aborted:
-            lease.abort = partial(until_aborted.reschedule, 0.0)
-            answer = await client.open_chat(request.body)
-    except TimeoutError as error:
-        raise EngineUnavailable("the adapter was taken away") from error
-    lease.abort = answer.abort
-    return answer
+async def _answer(client: VllmClient, request: EngineRequest, take: Take, lease: Lease | None) -> None:
+    if not request.stream:
+        take(await client.chat(request.body, None, lease))
+        if lease is not None:
+            lease.note_answer()
+        return
+    stream = _Stream(take, lease)
+    await client.chat(request.body, stream, lease)
+    if not stream.end.is_complete:
+        raise EngineUnavailable("the answer broke off before its end")
+
+
+class _Stream:
+    """What takes a stream on its way."""
+
+    def __init__(self, take: Take, lease: Lease | None) -> None:
+        self._take = take
+        self._lease = lease  # None: there is nothing to be noted, or it was
+        self.end = EndWatch()
+
+    def __call__(self, some: bytes) -> "asyncio.Future[None] | None":
+        if self._lease is not None:
+            self._lease.note_answer()
+            self._lease = None
+        self.end.feed(some)
+        return self._take(some)
 
 
 async def _somebody_listens(socket: Path) -> bool:
@@ -218,8 +220,3 @@ async def _somebody_listens(socket: Path) -> bool:
         return False
     writer.close()
     return True
-
-
-def _check_end(request: EngineRequest, end: EndWatch) -> None:
-    if request.stream and not end.is_complete:
-        raise EngineUnavailable("the answer broke off before its end")

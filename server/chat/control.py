@@ -1,7 +1,6 @@
 """The private door to the engines, on a unix socket: the worker asks here for adapters to be verified and forgotten."""
 
 from collections.abc import Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,9 +70,9 @@ class ControlApp:
         await engine.ensure_adapter(adapter)
         body = orjson.dumps({"model": adapter.name, "messages": _QUESTION, "max_tokens": 1})
         try:
-            async with aclosing(engine.chat(EngineRequest(body, stream=False), adapter)) as chunks:
-                raw = b"".join([chunk async for chunk in chunks])
-            rewrite_answer(raw, Naming(adapter.name, adapter.name))
+            given: list[bytes] = []
+            await engine.chat(EngineRequest(body, stream=False), adapter, given.append)
+            rewrite_answer(b"".join(given), Naming(adapter.name, adapter.name))
         except EngineRefusal as refusal:
             if refusal.status >= 500:
                 raise EngineUnavailable("the engine failed to answer with the adapter") from refusal

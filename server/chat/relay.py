@@ -1,13 +1,12 @@
-"""POST /v1/chat/completions as a raw ASGI app: authenticate, resolve, forward, give the answer in OpenAI's form.
+"""POST /v1/chat/completions: authenticate, resolve, forward, give the answer in OpenAI's form.
 
-It stands before FastAPI's router: what a framework does for each request costs more than all that is done here.
+It stands before ASGI: what a server and a framework do for each request costs more than all that is done here.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-from starlette.types import Receive, Scope, Send
 
 from inference.engine import (
     AdapterRef,
@@ -23,16 +22,18 @@ from server.chat.accounts import Account, Admission, Caller, Header, OpenDoor
 from server.chat.answer import AnswerRefused, AnswerUnusable, Naming
 from server.chat.cache_salt import CacheSalts
 from server.chat.engine_errors import broken_off, describe_refusal, not_ready, not_servable, unknown_model
-from server.chat.hang_up import HangUps
+from server.chat.exchange import Exchange
+from server.chat.protocol import PATH
 from server.chat.request import ChatRequest, read_request
-from server.chat.sending import send_error, send_stream, send_whole
+from server.chat.sending import SentStream, send_error, send_whole
 from server.chat.served_by import SERVED_BY, served_by
 from server.chat.stream import StreamRewriter
 from server.db.remembered import Remembered
-from server.errors import ApiError, InvalidRequest, PayloadTooLarge, Unauthenticated
+from server.errors import ApiError, InvalidRequest, Unauthenticated
 from server.models.resolving import Servable
+from server.request_ids import server_fault
 
-PATH = "/v1/chat/completions"
+_LOG = logging.getLogger("tunesmith.api")
 
 
 class MethodNotAllowed(ApiError):
@@ -40,10 +41,6 @@ class MethodNotAllowed(ApiError):
 
     def headers(self) -> dict[str, str]:
         return {"allow": "POST"}
-
-
-class _ClientGone(Exception):
-    """The client hung up before its request was whole."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class _Target:
 
 @dataclass(frozen=True)
 class ChatRelay:
-    """The ASGI app. `authenticate` and `find_model` may block: they run in threads, where their answer is not known."""
+    """`authenticate` and `find_model` may block: they run in threads, where their answer is not known."""
 
     authenticate: Callable[[Iterable[tuple[bytes, bytes]]], Caller]  # of the request's headers; raises ApiError
     find_model: Callable[[str, str], Servable | None]  # (project id, name); None: nothing the project may use
@@ -73,36 +70,43 @@ class ChatRelay:
     engines: Mapping[str, InferenceEngine]  # by the base model's own name
     base_models: BaseModels
     salts: CacheSalts
-    max_body_bytes: int
+    organization: str  # of answers to nobody known
     admission: Admission = field(default_factory=OpenDoor)
-    hang_ups: HangUps = field(default_factory=HangUps)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers: Sequence[Header] = ()
+    async def __call__(self, exchange: Exchange) -> None:
         try:
-            if scope["method"] != "POST":
+            await self._exchange(exchange)
+        except Exception:
+            _LOG.exception("request %s failed: POST %s", exchange.request_id, PATH)
+            if exchange.response_started:
+                exchange.cut()
+            else:
+                send_error(exchange, server_fault(exchange.request_id))
+
+    async def _exchange(self, exchange: Exchange) -> None:
+        headers: Sequence[Header] = ()
+        exchange.organization = self.organization
+        try:
+            if exchange.method != b"POST":
                 raise MethodNotAllowed("Only POST requests are accepted.", code="method_not_supported")
             version = self.version()
-            caller = await self._find_caller(scope["headers"], version)
-            scope.setdefault("state", {})["organization"] = caller.slug
-            request = read_request(await self._read_body(receive))
+            caller = await self._find_caller(exchange.headers, version)
+            exchange.organization = caller.slug
+            request = read_request(await exchange.body())
             if (now := self.version()) != version:  # a body may take its time, and a key be revoked meanwhile
-                caller = await self._find_caller(scope["headers"], now)
+                caller = await self._find_caller(exchange.headers, now)
             target = await self._resolve(request, caller.project_id, now)
-            with self.hang_ups.until(receive):
-                account = await self.admission.admit(caller, request, target.base.name, scope["headers"])
-                headers = account.headers
-                try:
-                    await self._answer(request, target, caller, account, send)
-                except ApiError as error:
-                    account.refused(error.status)
-                    raise
-                finally:
-                    account.close()
+            account = await self.admission.admit(caller, request, target.base.name, exchange.headers)
+            headers = account.headers
+            try:
+                await self._answer(request, target, caller, account, exchange)
+            except ApiError as error:
+                account.refused(error.status)
+                raise
+            finally:
+                account.close()
         except ApiError as error:
-            await send_error(send, error, headers)
-        except _ClientGone:
-            return
+            send_error(exchange, error, headers)
 
     async def _find_caller(self, headers: Iterable[tuple[bytes, bytes]], version: int) -> Caller:
         caller = await self.callers.find(credentials_digest(headers), version, lambda: self.authenticate(headers))
@@ -112,19 +116,6 @@ class ChatRelay:
 
     async def _find_model(self, project_id: str, name: str, version: int) -> Servable | None:
         return await self.models.find((project_id, name), version, lambda: self.find_model(project_id, name))
-
-    async def _read_body(self, receive: Receive) -> bytes:
-        chunks, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientGone
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > self.max_body_bytes:
-                raise PayloadTooLarge(f"The request is too large: at most {self.max_body_bytes} bytes are taken.")
-            if not message.get("more_body", False):
-                return b"".join(chunks)
 
     async def _resolve(self, request: ChatRequest, project_id: str, version: int) -> _Target:
         adapter: AdapterRef | None = None
@@ -147,16 +138,16 @@ class ChatRelay:
         return _Target(engine, base, adapter, Naming(asked=request.model, engine=engine_name))
 
     async def _answer(
-        self, request: ChatRequest, target: _Target, caller: Caller, account: Account, send: Send
+        self, request: ChatRequest, target: _Target, caller: Caller, account: Account, exchange: Exchange
     ) -> None:
-        body = request.body_for(target.naming.engine, self.salts.of(caller.project_id))
-        chunks = target.engine.chat(EngineRequest(body, stream=request.stream), target.adapter)
+        body = EngineRequest(request.body_for(target.naming.engine, self.salts.of(caller.project_id)), request.stream)
         try:
             if request.stream:
-                rewriter = StreamRewriter(target.naming, wants_usage=request.wants_usage)
-                await send_stream(send, chunks, rewriter, account, target.headers)
+                await self._stream(body, request, target, account, exchange)
             else:
-                await send_whole(send, chunks, target.naming, account, target.headers)
+                given: list[bytes] = []
+                await target.engine.chat(body, target.adapter, given.append)
+                send_whole(exchange, b"".join(given), target.naming, account, target.headers)
         except EngineRefusal as refusal:
             raise describe_refusal(refusal, target.base) from refusal
         except AnswerRefused as refused:
@@ -167,6 +158,19 @@ class ChatRelay:
             raise broken_off() from error
         except AdapterRejected as error:
             raise await self._gone_or_broken(request.model, caller.project_id, error) from error
+
+    async def _stream(
+        self, body: EngineRequest, request: ChatRequest, target: _Target, account: Account, exchange: Exchange
+    ) -> None:
+        rewriter = StreamRewriter(target.naming, wants_usage=request.wants_usage)
+        stream = SentStream(exchange, rewriter, account, target.headers)
+        try:
+            await target.engine.chat(body, target.adapter, stream.take)
+            stream.end()
+        except (EngineUnavailable, AnswerUnusable):
+            if not stream.has_begun:
+                raise
+            stream.break_off()
 
     async def _gone_or_broken(self, name: str, project_id: str, rejected: AdapterRejected) -> ApiError:
         """A model may be deleted while it is being loaded."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from server.placement.facts import EngineState
 from server.placement.repository import Demand, placing, read_engines, report_demand
 from server.placement.standing import Standing
 
@@ -32,6 +33,19 @@ class _Asked:
     is_reported: bool = True
 
 
+class _Answering:
+    def __init__(self, asked: _Asked) -> None:
+        self._asked = asked
+
+    def __enter__(self) -> None:
+        self._asked.active += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._asked.active -= 1
+        self._asked.asked_at = time.time()
+        self._asked.is_reported = False
+
+
 class EngineBoard:
     """Belongs to one event loop. While nobody asks, it does nothing."""
 
@@ -52,6 +66,12 @@ class EngineBoard:
                 await asyncio.wait_for(asyncio.shield(self._read()), _READ_TIMEOUT_S)
         return self._standings.get(base_model)
 
+    def says_ready(self, base_model: str) -> bool:
+        """Whether it is known without asking that the engine can be asked."""
+        standing = self._standings.get(base_model)
+        is_ready = standing is not None and standing.state is EngineState.READY
+        return is_ready and time.monotonic() - self._read_at <= _STALE_S
+
     @contextmanager
     def waiting(self, base_model: str) -> Iterator[None]:
         """A request waits for the engine."""
@@ -66,17 +86,9 @@ class EngineBoard:
             asked.waiting -= 1
             asked.is_reported = False
 
-    @contextmanager
-    def answering(self, base_model: str) -> Iterator[None]:
-        """A request is with the engine."""
-        asked = self._note(base_model)
-        asked.active += 1
-        try:
-            yield
-        finally:
-            asked.active -= 1
-            asked.asked_at = time.time()
-            asked.is_reported = False
+    def answering(self, base_model: str) -> "_Answering":
+        """A context: a request is with the engine."""
+        return _Answering(self._note(base_model))
 
     async def close(self) -> None:
         tasks = [task for task in (self._keeping, self._reading) if task is not None]

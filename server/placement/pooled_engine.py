@@ -2,10 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
-from inference.engine import AdapterRef, EngineHealth, EngineRequest, EngineUnavailable, InferenceEngine
+from inference.engine import AdapterRef, EngineHealth, EngineRequest, EngineUnavailable, InferenceEngine, Take
 from inference.report import EngineReport
 from server.placement.board import EngineBoard
 from server.placement.facts import EngineState
@@ -34,13 +32,12 @@ class PooledEngine:
     async def forget_adapter(self, name: str) -> None:
         await self._engine.forget_adapter(name)  # one that is away holds nothing
 
-    async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
-        await self._until_ready()
+    async def chat(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
+        if not self._board.says_ready(self._base_model):
+            await self._until_ready()
         with self._board.answering(self._base_model):
             try:
-                async with aclosing(self._engine.chat(request, adapter)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
+                await self._engine.chat(request, adapter, take)
             except EngineUnavailable as error:
                 if error.retry_after_s is None:
                     error.retry_after_s = await self._restart_s()

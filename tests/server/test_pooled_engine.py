@@ -16,6 +16,7 @@ from server.placement.facts import EngineState, Why
 from server.placement.pooled_engine import PooledEngine
 from server.placement.repository import Demand
 from server.placement.standing import Refusal, Standing, over_limit, refusal_of
+from tests.chunks import answer_of
 
 BODY = b'{"model": "base", "messages": [{"role": "user", "content": "Hello"}]}'
 NOW = 1000.0
@@ -41,7 +42,7 @@ def standing(state: EngineState, *, why: Why | None = None, deaths: int = 0, sta
 
 
 async def ask(engine: PooledEngine) -> bytes:
-    return b"".join([chunk async for chunk in engine.chat(EngineRequest(BODY, stream=False), None)])
+    return await answer_of(engine, EngineRequest(BODY, stream=False), None)
 
 
 def pooled(book: Book, *, wait_s: float = 5.0, inner: FakeEngine | None = None) -> PooledEngine:
