@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from inference.examination import Examination
 from inference.report import EngineReport
@@ -21,8 +21,7 @@ class AdapterRef:
     sha256: str  # of adapter_model.safetensors, hexadecimal; what lies there is served only if it has this hash
 
 
-@dataclass(frozen=True)
-class EngineRequest:
+class EngineRequest(NamedTuple):
     """A chat request as the engine is to see it."""
 
     body: bytes  # a JSON object whose `model` is the base's name or a resident adapter's

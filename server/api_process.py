@@ -1,6 +1,7 @@
 """An API process: the public API on a socket it inherits, in one event loop; the first also keeps the adapters."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -20,6 +21,7 @@ from server.chat.control import ControlApp
 from server.one_write import OneWriteProtocol
 from server.settings import Settings
 
+_COLLECT_AFTER = 50_000  # objects more than were let go
 _GRACE_S = 5  # for answers under way when the process is told to stop
 
 
@@ -29,8 +31,16 @@ def run(settings: Settings, listen_fd: int, place: int) -> None:
     `place`: among the API processes. The one at 0 keeps the books of resident adapters and has the private doors.
     """
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    _collect_seldom()
     with socket.socket(fileno=listen_fd) as public, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve_first(settings, public) if place == 0 else _serve_further(settings, public))
+
+
+def _collect_seldom() -> None:
+    """A request leaves no cycles behind, and of what was imported nothing ever goes: it need not be looked through."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
 
 
 async def _serve_first(settings: Settings, public: socket.socket) -> None:

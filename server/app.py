@@ -77,11 +77,11 @@ def create_app(services: Services, *, tidies_up: bool = True) -> Api:
         find_model=partial(find_servable, services.database, services.base_models, services.settings.adapters),
         version=AccessVersion(services.settings.database).read,
         callers=Remembered(most=_MOST_CALLERS),
-        models=Remembered(most=_MOST_MODELS),
+        targets=Remembered(most=_MOST_MODELS),
         engines=services.engines,
         base_models=services.base_models,
         salts=CacheSalts(load_salt_key(services.settings.salt_key)),
-        organization=organization,
+        organization=organization.encode("latin-1", errors="replace"),
         admission=desk,
     )
     rest = JsonBodies(create_rest_app(services, desk, tidies_up=tidies_up), streaming=_STREAMED_UPLOADS)

@@ -1,5 +1,6 @@
 """Identifiers in OpenAI's shapes: a prefix and random base62."""
 
+import os
 import re
 import secrets
 import string
@@ -60,7 +61,7 @@ def new_key_id() -> str:
 
 
 def new_request_id() -> str:
-    return "req_" + secrets.token_hex(16)
+    return "req_" + os.urandom(16).hex()
 
 
 def slugify(text: str) -> str:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.errors import ServerFault
 from server.ids import new_request_id
 
+OPENAI_VERSION = b"2020-10-01"
 _LOG = logging.getLogger("tunesmith.api")
 
 
@@ -66,17 +67,12 @@ class _Answer:
 
     def _headers(self) -> list[tuple[bytes, bytes]]:
         elapsed_ms = round((time.monotonic() - self._began) * 1000)
-        return answer_headers(self._state["request_id"], elapsed_ms, self._state["organization"])
-
-
-def answer_headers(request_id: str, elapsed_ms: int, organization: str) -> list[tuple[bytes, bytes]]:
-    """OpenAI's headers of every answer."""
-    return [
-        (b"x-request-id", request_id.encode()),
-        (b"openai-processing-ms", str(elapsed_ms).encode()),
-        (b"openai-version", b"2020-10-01"),
-        (b"openai-organization", organization.encode("latin-1", errors="replace")),
-    ]
+        return [
+            (b"x-request-id", self._state["request_id"].encode()),
+            (b"openai-processing-ms", str(elapsed_ms).encode()),
+            (b"openai-version", OPENAI_VERSION),
+            (b"openai-organization", self._state["organization"].encode("latin-1", errors="replace")),
+        ]
 
 
 def server_fault(request_id: str) -> ServerFault:

@@ -70,12 +70,12 @@ class RelayServer:
             find_model=self._find_model,
             version=self._version,
             callers=Remembered(most=10),
-            models=Remembered(most=10),
+            targets=Remembered(most=10),
             salts=CacheSalts(b"salt key"),
             admission=self.admission,
             engines={self.base.name: self.engine},
             base_models=BaseModels((self.base,), dict.fromkeys(names, self.base)),
-            organization="acme",
+            organization=b"acme",
         )
         http = chat_protocol(relay, self.max_body_bytes)
         config = uvicorn.Config(_nothing_else, http=http, log_config=None, lifespan="off")

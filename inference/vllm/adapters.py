@@ -59,17 +59,20 @@ class LoadedAdapters:
         """
         return _Use(self, adapter, makes_room=makes_room)
 
-    async def begin_use(self, adapter: AdapterRef, *, makes_room: bool) -> Lease:
-        asked_at, name = time.monotonic(), adapter.name
+    def pin(self, adapter: AdapterRef) -> Resident | None:
+        """Pin an adapter that is resident."""
+        name = adapter.name
         if self._is_retired:
             raise EngineUnavailable("the engine was restarted")
         if name in self._closing:
             raise AdapterRejected("the adapter is being removed")
-        if self._residency.is_resident(name):
-            resident = self._residents[name]
+        resident = self._residents.get(name)
+        if resident is not None:
             self._residency.pin(name)
-        else:
-            resident = await self._wait_for_load(adapter, makes_room=makes_room)
+        return resident
+
+    def begin_use(self, resident: Resident, adapter: AdapterRef, asked_at: float) -> Lease:
+        """Begin to use an adapter that was pinned for it."""
         lease = Lease(resident, asked_at)
         self._leases.add(lease)
         if resident.adapter.sha256 != adapter.sha256:
@@ -134,7 +137,7 @@ class LoadedAdapters:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _wait_for_load(self, adapter: AdapterRef, *, makes_room: bool) -> Resident:
+    async def pin_loaded(self, adapter: AdapterRef, *, makes_room: bool) -> Resident:
         """Load it, or wait for the load under way; give it pinned.
 
         Whoever waits may give up; the load goes on for the others.
@@ -247,7 +250,11 @@ class _Use:
         self._makes_room = makes_room
 
     async def __aenter__(self) -> Lease:
-        self._lease = await self._adapters.begin_use(self._adapter, makes_room=self._makes_room)
+        asked_at = time.monotonic()
+        resident = self._adapters.pin(self._adapter)
+        if resident is None:
+            resident = await self._adapters.pin_loaded(self._adapter, makes_room=self._makes_room)
+        self._lease = self._adapters.begin_use(resident, self._adapter, asked_at)
         return self._lease
 
     async def __aexit__(self, *_: object) -> None:

@@ -11,7 +11,6 @@ from inference.lending.borrowed import BorrowedAdapters
 from inference.lending.borrower import Borrower
 from inference.lending.lease import Lease
 from inference.report import EngineReport
-from inference.sse import EndWatch
 from inference.vllm.adapters import AdapterLimits, LoadedAdapters
 from inference.vllm.client import VllmClient
 from inference.vllm.loading import AdapterChecks, AdapterLoader
@@ -92,12 +91,12 @@ class VllmEngine:
     async def chat(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
         process = self._process()
         if adapter is None:
-            await _answer(process.client, request, take, None)
+            await process.client.chat(request, take, None)
             return
         for may_be_lost in (True, False):
             async with process.adapters.use(adapter) as lease:
                 try:
-                    await _answer(process.client, request, take, lease)
+                    await process.client.chat(request, take, lease)
                     return
                 except EngineRefusal as refusal:
                     if refusal.status != 404 or not may_be_lost:
@@ -182,34 +181,6 @@ class VllmEngine:
         self._current = None
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-async def _answer(client: VllmClient, request: EngineRequest, take: Take, lease: Lease | None) -> None:
-    if not request.stream:
-        take(await client.chat(request.body, None, lease))
-        if lease is not None:
-            lease.note_answer()
-        return
-    stream = _Stream(take, lease)
-    await client.chat(request.body, stream, lease)
-    if not stream.end.is_complete:
-        raise EngineUnavailable("the answer broke off before its end")
-
-
-class _Stream:
-    """What takes a stream on its way."""
-
-    def __init__(self, take: Take, lease: Lease | None) -> None:
-        self._take = take
-        self._lease = lease  # None: there is nothing to be noted, or it was
-        self.end = EndWatch()
-
-    def __call__(self, some: bytes) -> "asyncio.Future[None] | None":
-        if self._lease is not None:
-            self._lease.note_answer()
-            self._lease = None
-        self.end.feed(some)
-        return self._take(some)
 
 
 async def _somebody_listens(socket: Path) -> bool:

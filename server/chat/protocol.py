@@ -11,23 +11,26 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from server.chat.exchange import Exchange, Header
-from server.one_write import OneWriteProtocol
+from server.chat.exchange import Exchange, write_fields
+from server.chat.request_head import Header, RequestHead
+from server.kept_connections import KeptConnection
 
 PATH = "/v1/chat/completions"
 _PATH = PATH.encode()
 
 
-class ChatProtocol(OneWriteProtocol):
+class ChatProtocol(KeptConnection):
     """A client's connection. Its first chat request starts a task, in which this and the later ones are answered."""
 
     relay: ClassVar[Callable[[Exchange], Awaitable[None]]]
     max_body_bytes: ClassVar[int]
+    _written: ClassVar[tuple[list[Header], bytes]] = ([], b"")  # uvicorn's own fields, which change every second
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.wire = transport
         self.until_writable: asyncio.Future[None] | None = None
+        self._is_within = False  # a message, by the parser's account
+        self._head: RequestHead | None = None  # of the last chat request, if it can be known again
         self._due: Exchange | None = None
         self._is_due: asyncio.Future[None] | None = None  # the task waits
         self._talking: asyncio.Task[None] | None = None
@@ -39,10 +42,28 @@ class ChatProtocol(OneWriteProtocol):
             self._talking.cancel()  # and with it what the engine does for it
 
     @property
-    def default_headers(self) -> list[Header]:
-        return self.server_state.default_headers
+    def default_fields(self) -> bytes:
+        headers = self.server_state.default_headers
+        if self._written[0] is not headers:
+            ChatProtocol._written = (headers, write_fields(headers))
+        return self._written[1]
+
+    def data_received(self, data: bytes) -> None:
+        is_new = not self._is_within and (self.cycle is None or self.cycle.response_complete)
+        if is_new and self._head is not None and (body := self._head.body_of(data)) is not None:
+            self.cycle = exchange = Exchange(self, self._head, self.max_body_bytes)  # type: ignore[assignment]
+            exchange.take(body)
+            exchange.is_whole = True
+            self._idle_since = None
+            self._begin(exchange)
+            return
+        before = self.cycle
+        super().data_received(data)
+        if is_new and self.cycle is not before and isinstance(self.cycle, Exchange) and self.cycle.is_whole:
+            self._head = self.cycle.head if self.cycle.head.remember(data) else None
 
     def on_message_begin(self) -> None:
+        self._is_within = True
         self.url = b""
         self.headers: list[Header] = []
         self.expect_100_continue = False
@@ -52,15 +73,11 @@ class ChatProtocol(OneWriteProtocol):
             self._leave_to_uvicorn()
             return
         before = self.cycle
-        exchange = Exchange(
-            self,
-            method=self.parser.get_method(),
-            headers=self.headers,
-            most_body_bytes=self.max_body_bytes,
-            keep_alive=self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive(),
-            expects_continue=self.expect_100_continue,
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        head = RequestHead(
+            self.parser.get_method(), self.headers, keep_alive=keep_alive, expects_continue=self.expect_100_continue
         )
-        self.cycle = exchange  # type: ignore[assignment]  # it acts as one
+        self.cycle = exchange = Exchange(self, head, self.max_body_bytes)  # type: ignore[assignment]  # it acts as one
         if before is None or before.response_complete:
             self._begin(exchange)
         else:
@@ -74,6 +91,7 @@ class ChatProtocol(OneWriteProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._is_within = False
         if isinstance(self.cycle, Exchange):
             self.cycle.end_body()
         else:
@@ -104,18 +122,16 @@ class ChatProtocol(OneWriteProtocol):
             self._is_due.set_result(None)
 
     async def _talk(self) -> None:
+        relay = type(self).relay
         try:
             while True:
-                await type(self).relay(await self._next())
+                while (exchange := self._due) is None:
+                    self._is_due = self.loop.create_future()
+                    await self._is_due
+                self._due = None
+                await relay(exchange)
         finally:
             self.wire.close()
-
-    async def _next(self) -> Exchange:
-        while (exchange := self._due) is None:
-            self._is_due = self.loop.create_future()
-            await self._is_due
-        self._due = None
-        return exchange
 
     def _leave_to_uvicorn(self) -> None:
         """Let it begin the message after all, which has a dictionary made that chat has no use for."""
@@ -127,7 +143,7 @@ class ChatProtocol(OneWriteProtocol):
 
     def _let_write(self) -> None:
         waiting, self.until_writable = self.until_writable, None
-        if waiting is not None:
+        if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
 

@@ -5,7 +5,7 @@ It stands before ASGI: what a server and a framework do for each request costs m
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from inference.engine import (
@@ -16,15 +16,15 @@ from inference.engine import (
     EngineUnavailable,
     InferenceEngine,
 )
-from server.auth.authenticator import credentials_digest
 from server.base_models import BaseModelEntry, BaseModels
-from server.chat.accounts import Account, Admission, Caller, Header, OpenDoor
+from server.chat.accounts import Account, Admission, Caller, OpenDoor
 from server.chat.answer import AnswerRefused, AnswerUnusable, Naming
 from server.chat.cache_salt import CacheSalts
 from server.chat.engine_errors import broken_off, describe_refusal, not_ready, not_servable, unknown_model
-from server.chat.exchange import Exchange
+from server.chat.exchange import Exchange, write_fields
 from server.chat.protocol import PATH
 from server.chat.request import ChatRequest, read_request
+from server.chat.request_head import RequestHead
 from server.chat.sending import SentStream, send_error, send_whole
 from server.chat.served_by import SERVED_BY, served_by
 from server.chat.stream import StreamRewriter
@@ -44,18 +44,16 @@ class MethodNotAllowed(ApiError):
 
 
 @dataclass(frozen=True)
-class _Target:
-    """Where a request goes."""
+class Target:
+    """Where a project's requests for a model go."""
 
+    project_id: str
     engine: InferenceEngine
     base: BaseModelEntry
     adapter: AdapterRef | None
     naming: Naming
-
-    @property
-    def headers(self) -> list[Header]:
-        """Of its answers."""
-        return [(SERVED_BY.encode(), served_by(self.adapter).encode())]
+    salt: str  # of the project
+    fields: bytes  # of its answers' heads
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,11 @@ class ChatRelay:
     find_model: Callable[[str, str], Servable | None]  # (project id, name); None: nothing the project may use
     version: Callable[[], int]  # of all that the two look at
     callers: Remembered[bytes, Caller]
-    models: Remembered[tuple[str, str], Servable]
+    targets: Remembered[tuple[str, str], Target]
     engines: Mapping[str, InferenceEngine]  # by the base model's own name
     base_models: BaseModels
     salts: CacheSalts
-    organization: str  # of answers to nobody known
+    organization: bytes  # of answers to nobody known
     admission: Admission = field(default_factory=OpenDoor)
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -78,76 +76,87 @@ class ChatRelay:
             await self._exchange(exchange)
         except Exception:
             _LOG.exception("request %s failed: POST %s", exchange.request_id, PATH)
-            if exchange.response_started:
+            if exchange.is_started:
                 exchange.cut()
             else:
                 send_error(exchange, server_fault(exchange.request_id))
 
     async def _exchange(self, exchange: Exchange) -> None:
-        headers: Sequence[Header] = ()
+        head, fields = exchange.head, b""
         exchange.organization = self.organization
         try:
-            if exchange.method != b"POST":
+            if head.method != b"POST":
                 raise MethodNotAllowed("Only POST requests are accepted.", code="method_not_supported")
             version = self.version()
-            caller = await self._find_caller(exchange.headers, version)
-            exchange.organization = caller.slug
-            request = read_request(await exchange.body())
-            if (now := self.version()) != version:  # a body may take its time, and a key be revoked meanwhile
-                caller = await self._find_caller(exchange.headers, now)
-            target = await self._resolve(request, caller.project_id, now)
-            account = await self.admission.admit(caller, request, target.base.name, exchange.headers)
-            headers = account.headers
+            caller = self.callers.known(head.digest, version) or await self._find_caller(head, version)
+            exchange.organization = _as_field(caller.slug)
+            if not exchange.is_whole:  # a body may take its time, and a key be revoked meanwhile
+                await exchange.until_whole()
+                version = self.version()
+                caller = await self._find_caller(head, version)
+            request = read_request(exchange.body())
+            asked = (caller.project_id, request.model)
+            target = self.targets.known(asked, version) or await self._find_target(asked, version)
+            if "tools" in request.fields and target.base.tool_call_parser is None:
+                raise _no_tools(request.model)
+            account = await self.admission.admit(caller, request, target.base.name, head.headers)
+            fields = write_fields(account.headers)
             try:
-                await self._answer(request, target, caller, account, exchange)
+                await self._answer(request, target, account, exchange, fields)
             except ApiError as error:
                 account.refused(error.status)
                 raise
             finally:
                 account.close()
         except ApiError as error:
-            send_error(exchange, error, headers)
+            send_error(exchange, error, fields)
 
-    async def _find_caller(self, headers: Iterable[tuple[bytes, bytes]], version: int) -> Caller:
-        caller = await self.callers.find(credentials_digest(headers), version, lambda: self.authenticate(headers))
+    async def _find_caller(self, head: RequestHead, version: int) -> Caller:
+        caller = await self.callers.find(head.digest, version, lambda: self.authenticate(head.headers))
         if caller is None:
             raise Unauthenticated("No caller was found.")
         return caller
 
-    async def _find_model(self, project_id: str, name: str, version: int) -> Servable | None:
-        return await self.models.find((project_id, name), version, lambda: self.find_model(project_id, name))
+    async def _find_target(self, asked: tuple[str, str], version: int) -> Target:
+        """`asked`: the project's id, and the model's name."""
+        found = await self.targets.find(asked, version, lambda: self._look_up(*asked))
+        if found is None:
+            raise unknown_model(asked[1])
+        return found
 
-    async def _resolve(self, request: ChatRequest, project_id: str, version: int) -> _Target:
+    def _look_up(self, project_id: str, name: str) -> Target | None:
         adapter: AdapterRef | None = None
-        base = self.base_models.find(request.model)
-        if base is None and (found := await self._find_model(project_id, request.model, version)):
+        base = self.base_models.find(name)
+        if base is None and (found := self.find_model(project_id, name)):
             base, adapter = self.base_models.find(found.base_model), found.adapter
         if base is None:
-            raise unknown_model(request.model)
-        if request.uses_tools and base.tool_call_parser is None:
-            raise InvalidRequest(
-                f"Invalid value for 'tools': the model '{request.model}' cannot call tools. Its base model has no "
-                "tool_call_parser in the server's settings.",
-                param="tools",
-                code="unsupported_value",
-            )
+            return None
         engine = self.engines.get(base.name)
         if engine is None:
             raise not_ready()
-        engine_name = base.name if adapter is None else adapter.name
-        return _Target(engine, base, adapter, Naming(asked=request.model, engine=engine_name))
+        return Target(
+            project_id,
+            engine,
+            base,
+            adapter,
+            naming=Naming(asked=name, engine=base.name if adapter is None else adapter.name),
+            salt=self.salts.of(project_id),
+            fields=write_fields([(SERVED_BY.encode(), served_by(adapter).encode())]),
+        )
 
     async def _answer(
-        self, request: ChatRequest, target: _Target, caller: Caller, account: Account, exchange: Exchange
+        self, request: ChatRequest, target: Target, account: Account, exchange: Exchange, fields: bytes
     ) -> None:
-        body = EngineRequest(request.body_for(target.naming.engine, self.salts.of(caller.project_id)), request.stream)
+        body = EngineRequest(request.body_for(target.naming.engine, target.salt), request.stream)
+        fields = target.fields + fields
         try:
             if request.stream:
-                await self._stream(body, request, target, account, exchange)
+                rewriter = StreamRewriter(target.naming, wants_usage=request.wants_usage)
+                await _stream(target, body, SentStream(exchange, rewriter, account, fields))
             else:
                 given: list[bytes] = []
                 await target.engine.chat(body, target.adapter, given.append)
-                send_whole(exchange, b"".join(given), target.naming, account, target.headers)
+                send_whole(exchange, b"".join(given), target.naming, account, fields)
         except EngineRefusal as refusal:
             raise describe_refusal(refusal, target.base) from refusal
         except AnswerRefused as refused:
@@ -157,22 +166,33 @@ class ChatRelay:
         except AnswerUnusable as error:
             raise broken_off() from error
         except AdapterRejected as error:
-            raise await self._gone_or_broken(request.model, caller.project_id, error) from error
+            raise await self._gone_or_broken(target, error) from error
 
-    async def _stream(
-        self, body: EngineRequest, request: ChatRequest, target: _Target, account: Account, exchange: Exchange
-    ) -> None:
-        rewriter = StreamRewriter(target.naming, wants_usage=request.wants_usage)
-        stream = SentStream(exchange, rewriter, account, target.headers)
-        try:
-            await target.engine.chat(body, target.adapter, stream.take)
-            stream.end()
-        except (EngineUnavailable, AnswerUnusable):
-            if not stream.has_begun:
-                raise
-            stream.break_off()
-
-    async def _gone_or_broken(self, name: str, project_id: str, rejected: AdapterRejected) -> ApiError:
+    async def _gone_or_broken(self, target: Target, rejected: AdapterRejected) -> ApiError:
         """A model may be deleted while it is being loaded."""
-        still_there = await asyncio.to_thread(self.find_model, project_id, name)
+        name = target.naming.asked
+        still_there = await asyncio.to_thread(self.find_model, target.project_id, name)
         return not_servable(name, rejected) if still_there is not None else unknown_model(name)
+
+
+async def _stream(target: Target, body: EngineRequest, stream: SentStream) -> None:
+    try:
+        await target.engine.chat(body, target.adapter, stream.take)
+        stream.end()
+    except (EngineUnavailable, AnswerUnusable):
+        if not stream.has_begun:
+            raise
+        stream.break_off()
+
+
+def _no_tools(model: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid value for 'tools': the model '{model}' cannot call tools. Its base model has no tool_call_parser in "
+        "the server's settings.",
+        param="tools",
+        code="unsupported_value",
+    )
+
+
+def _as_field(text: str) -> bytes:
+    return text.encode("latin-1", errors="replace")

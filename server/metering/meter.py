@@ -22,6 +22,9 @@ class Tokens(Protocol):
     def completion_tokens(self) -> int: ...
 
 
+_NOTHING = Amount()
+
+
 class MeteredAnswer:
     """One answer. Whoever relays it says how it ends, and lets it be asked what was relayed so far."""
 
@@ -30,7 +33,7 @@ class MeteredAnswer:
     def __init__(self, meter: "Meter", account: Account) -> None:
         self._meter = meter
         self._account = account
-        self._written = Amount()
+        self._written = _NOTHING
         self._tokens: Tokens | None = None
         self.so_far: Callable[[], Tokens | None] | None = None  # what the client was sent; None: not known yet
 
@@ -80,7 +83,7 @@ class Meter:
         self._clock = clock
         self._under_way: set[MeteredAnswer] = set()
 
-    def begin(self, *, project_id: str, key_id: str, model: str, base_model: str) -> MeteredAnswer:
+    def begin(self, project_id: str, key_id: str, model: str, base_model: str) -> MeteredAnswer:
         account = Account(project_id, key_id, model, base_model, minute_of(self._clock()))
         answer = MeteredAnswer(self, account)
         self._under_way.add(answer)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -32,18 +32,14 @@ class _Asked:
     active: int = 0
     is_reported: bool = True
 
-
-class _Answering:
-    def __init__(self, asked: _Asked) -> None:
-        self._asked = asked
-
     def __enter__(self) -> None:
-        self._asked.active += 1
+        """A request is with the engine."""
+        self.active += 1
 
     def __exit__(self, *_: object) -> None:
-        self._asked.active -= 1
-        self._asked.asked_at = time.time()
-        self._asked.is_reported = False
+        self.active -= 1
+        self.asked_at = time.time()
+        self.is_reported = False
 
 
 class EngineBoard:
@@ -86,9 +82,9 @@ class EngineBoard:
             asked.waiting -= 1
             asked.is_reported = False
 
-    def answering(self, base_model: str) -> "_Answering":
-        """A context: a request is with the engine."""
-        return _Answering(self._note(base_model))
+    def answering(self, base_model: str) -> AbstractContextManager[None]:
+        """A request is with the engine."""
+        return self._note(base_model)
 
     async def close(self) -> None:
         tasks = [task for task in (self._keeping, self._reading) if task is not None]
@@ -99,7 +95,9 @@ class EngineBoard:
             await asyncio.wait(tasks)
 
     def _note(self, base_model: str) -> _Asked:
-        asked = self._asked.setdefault(base_model, _Asked())
+        asked = self._asked.get(base_model)
+        if asked is None:
+            asked = self._asked[base_model] = _Asked()
         asked.asked_at = time.time()
         asked.is_reported = False
         self._asked_at = time.monotonic()
