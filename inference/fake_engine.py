@@ -160,11 +160,13 @@ def stream_chunks(body: dict[str, Any]) -> list[bytes]:
     words = [word + " " for word in answer_text(body).split()]
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, *({"content": word} for word in words)]
     options = body.get("stream_options") or {}
+    with_ids = body.get("return_token_ids")
     events = [
-        _chunk(body, [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, "token_ids": None}])
-        for delta in deltas
+        _chunk(body, [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, "token_ids": ids}])
+        for delta, ids in ((delta, [number] if with_ids else None) for number, delta in enumerate(deltas))
     ]
-    events[0]["prompt_token_ids"] = None
+    events[0]["prompt_token_ids"] = [1] * len(body["messages"]) if with_ids else None
+    events[0]["choices"][0].pop("token_ids")
     last = {"index": 0, "delta": {"content": ""}, "logprobs": None, "finish_reason": "stop", "stop_reason": None}
     events.append(_chunk(body, [last]))
     if options.get("continuous_usage_stats"):
