@@ -58,6 +58,13 @@ class RelayServer:
         """Run on the event loop of the engine."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
 
+    def call(self, work: Callable[[], object]) -> None:
+        self._loop.call_soon_threadsafe(work)
+
+    def stop(self) -> None:
+        """Tell it to end, and wait for nothing."""
+        self._server.should_exit = True
+
     def __enter__(self) -> "RelayServer":
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -85,7 +92,7 @@ class RelayServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
+        self.stop()
         self._thread.join(timeout=30)
         self._socket.close()
 
