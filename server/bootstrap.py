@@ -1,9 +1,10 @@
 """Settings → services: the only place that names an implementation of a port."""
 
+import asyncio
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -236,7 +237,7 @@ def build_front_desk(services: Services) -> FrontDesk:
     beside_light = settings.engine_answers_beside_light or _BESIDE_LIGHT[services.planning.device]
     return FrontDesk(
         limits=settings,
-        meter=Meter(Journal(settings.usage)),
+        meter=Meter(Journal(settings.usage), soon=_after_this_turn),
         limiter=RateLimiter(SharedBuckets(settings.rate_limits)),
         gates={
             name: Gate(
@@ -249,6 +250,10 @@ def build_front_desk(services: Services) -> FrontDesk:
         metrics=shared_chat_metrics(),
         tracing=_build_tracing(),
     )
+
+
+def _after_this_turn(work: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(work)
 
 
 def _part(places: int, settings: Settings) -> int:

@@ -75,8 +75,8 @@ class OpenAccount:
         if self.span is not None:
             self.span.first_byte()
 
-    def finished(self, usage: Usage) -> None:
-        self.metered.finish(usage)
+    def finished(self, usage: Usage, send: Callable[[], None]) -> None:
+        self.metered.finish(usage, send)
         self._usage, self._status = usage, "2xx"
 
     def refused(self, status: int) -> None:

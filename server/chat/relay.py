@@ -72,16 +72,6 @@ class ChatRelay:
     admission: Admission = field(default_factory=OpenDoor)
 
     async def __call__(self, exchange: Exchange) -> None:
-        try:
-            await self._exchange(exchange)
-        except Exception:
-            _LOG.exception("request %s failed: POST %s", exchange.request_id, PATH)
-            if exchange.is_started:
-                exchange.cut()
-            else:
-                send_error(exchange, server_fault(exchange.request_id))
-
-    async def _exchange(self, exchange: Exchange) -> None:
         head, fields = exchange.head, b""
         exchange.organization = self.organization
         try:
@@ -102,7 +92,7 @@ class ChatRelay:
             account = await self.admission.admit(caller, request, target.base.name, head.headers)
             fields = write_fields(account.headers)
             try:
-                await self._answer(request, target, account, exchange, fields)
+                await self._answer(request, target, account, exchange, target.fields + fields)
             except ApiError as error:
                 account.refused(error.status)
                 raise
@@ -110,6 +100,8 @@ class ChatRelay:
                 account.close()
         except ApiError as error:
             send_error(exchange, error, fields)
+        except Exception:
+            _fail(exchange)
 
     async def _find_caller(self, head: RequestHead, version: int) -> Caller:
         caller = await self.callers.find(head.digest, version, lambda: self.authenticate(head.headers))
@@ -148,7 +140,6 @@ class ChatRelay:
         self, request: ChatRequest, target: Target, account: Account, exchange: Exchange, fields: bytes
     ) -> None:
         body = EngineRequest(request.body_for(target.naming.engine, target.salt), request.stream)
-        fields = target.fields + fields
         try:
             if request.stream:
                 rewriter = StreamRewriter(target.naming, wants_usage=request.wants_usage)
@@ -178,11 +169,20 @@ class ChatRelay:
 async def _stream(target: Target, body: EngineRequest, stream: SentStream) -> None:
     try:
         await target.engine.chat(body, target.adapter, stream.take)
-        stream.end()
     except (EngineUnavailable, AnswerUnusable):
         if not stream.has_begun:
             raise
-        stream.break_off()
+        if not stream.is_whole:
+            stream.break_off()
+
+
+def _fail(exchange: Exchange) -> None:
+    """Answer after a fault of ours, or cut the answer off."""
+    _LOG.exception("request %s failed: %s %s", exchange.request_id, exchange.head.method.decode(), PATH)
+    if exchange.is_started:
+        exchange.cut()
+    else:
+        send_error(exchange, server_fault(exchange.request_id))
 
 
 def _no_tools(model: str) -> InvalidRequest:

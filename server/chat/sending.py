@@ -1,6 +1,7 @@
 """Answers on their way to a client: whole, as a stream, or an error; each ends so that it cannot be misread."""
 
 import asyncio
+from functools import partial
 
 import orjson
 
@@ -17,8 +18,7 @@ _STREAM = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-
 
 def send_whole(exchange: Exchange, raw: bytes, naming: Naming, account: Account, fields: bytes) -> None:
     body, usage = rewrite_answer(raw, naming)
-    account.finished(usage)
-    exchange.answer(200, _JSON + fields, body)
+    account.finished(usage, partial(exchange.answer, 200, _JSON + fields, body))
 
 
 class SentStream:
@@ -37,18 +37,27 @@ class SentStream:
         Raises: AnswerUnusable.
         """
         rewriter = self._rewriter
+        if rewriter.is_done:
+            return None  # nothing belongs behind an answer's end
         rewritten = rewriter.feed(some)
         if not self.has_begun:
             self._begin()
         if rewriter.is_done and rewriter.usage is not None:
-            self._account.finished(rewriter.usage)
+            self._account.finished(rewriter.usage, partial(self._end, rewritten))
+            return None
         return self._exchange.stream(rewritten) if rewritten else None
 
-    def end(self) -> None:
-        self._exchange.end_stream()
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is to come any more."""
+        return self._rewriter.is_done
 
     def break_off(self) -> None:
         self._exchange.stream(b"data: " + orjson.dumps(broken_off().body()) + b"\n\n")
+        self._exchange.end_stream()
+
+    def _end(self, last: bytes) -> None:
+        self._exchange.stream(last)
         self._exchange.end_stream()
 
     def _begin(self) -> None:

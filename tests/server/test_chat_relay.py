@@ -45,8 +45,9 @@ class Ledger:
         self.so_far = so_far
         self.told.append("relayed")
 
-    def finished(self, usage: Usage) -> None:
+    def finished(self, usage: Usage, send: Callable[[], None]) -> None:
         self.told.append(usage)
+        send()
 
     def refused(self, status: int) -> None:
         self.told.append(status)
