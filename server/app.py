@@ -18,6 +18,7 @@ from server.chat.cache_salt import CacheSalts, load_salt_key
 from server.chat.front_desk import FrontDesk
 from server.chat.protocol import chat_protocol
 from server.chat.relay import ChatRelay
+from server.chat.targets import Targets
 from server.checkpoint_permissions import routes as checkpoint_permissions
 from server.db.access_version import AccessVersion
 from server.db.remembered import Remembered
@@ -74,13 +75,15 @@ def create_app(services: Services, *, tidies_up: bool = True) -> Api:
     organization = services.authenticator.default.slug
     chat = ChatRelay(
         authenticate=services.authenticator.authenticate,
-        find_model=partial(find_servable, services.database, services.base_models, services.settings.adapters),
         version=AccessVersion(services.settings.database).read,
         callers=Remembered(most=_MOST_CALLERS),
-        targets=Remembered(most=_MOST_MODELS),
-        engines=services.engines,
-        base_models=services.base_models,
-        salts=CacheSalts(load_salt_key(services.settings.salt_key)),
+        targets=Targets(
+            find_model=partial(find_servable, services.database, services.base_models, services.settings.adapters),
+            engines=services.engines,
+            base_models=services.base_models,
+            salts=CacheSalts(load_salt_key(services.settings.salt_key)),
+            remembered=Remembered(most=_MOST_MODELS),
+        ),
         organization=organization.encode("latin-1", errors="replace"),
         admission=desk,
     )

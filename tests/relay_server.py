@@ -18,6 +18,7 @@ from server.chat.accounts import Admission, OpenDoor
 from server.chat.cache_salt import CacheSalts
 from server.chat.protocol import chat_protocol
 from server.chat.relay import ChatRelay
+from server.chat.targets import Targets
 from server.db.remembered import Remembered
 from server.errors import Unauthenticated
 from server.models.resolving import Servable
@@ -72,16 +73,19 @@ class RelayServer:
         self._versions = 0
         self.engine = self.make_engine()
         names = (self.base.name, *self.base.aliases)
-        relay = ChatRelay(
-            authenticate=_authenticate,
+        targets = Targets(
             find_model=self._find_model,
-            version=self._version,
-            callers=Remembered(most=10),
-            targets=Remembered(most=10),
-            salts=CacheSalts(b"salt key"),
-            admission=self.admission,
             engines={self.base.name: self.engine},
             base_models=BaseModels((self.base,), dict.fromkeys(names, self.base)),
+            salts=CacheSalts(b"salt key"),
+            remembered=Remembered(most=10),
+        )
+        relay = ChatRelay(
+            authenticate=_authenticate,
+            version=self._version,
+            callers=Remembered(most=10),
+            targets=targets,
+            admission=self.admission,
             organization=b"acme",
         )
         http = chat_protocol(relay, self.max_body_bytes)

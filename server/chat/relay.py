@@ -5,32 +5,27 @@ It stands before ASGI: what a server and a framework do for each request costs m
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from inference.engine import (
-    AdapterRef,
     AdapterRejected,
     EngineRefusal,
     EngineRequest,
     EngineUnavailable,
-    InferenceEngine,
 )
-from server.base_models import BaseModelEntry, BaseModels
 from server.chat.accounts import Account, Admission, Caller, OpenDoor
-from server.chat.answer import AnswerRefused, AnswerUnusable, Naming
-from server.chat.cache_salt import CacheSalts
+from server.chat.answer import AnswerRefused, AnswerUnusable
 from server.chat.engine_errors import broken_off, describe_refusal, not_ready, not_servable, unknown_model
 from server.chat.exchange import Exchange, write_fields
 from server.chat.protocol import PATH
 from server.chat.request import ChatRequest, read_request
 from server.chat.request_head import RequestHead
 from server.chat.sending import SentStream, send_error, send_whole
-from server.chat.served_by import SERVED_BY, served_by
 from server.chat.stream import StreamRewriter
+from server.chat.targets import Target, Targets
 from server.db.remembered import Remembered
 from server.errors import ApiError, InvalidRequest, Unauthenticated
-from server.models.resolving import Servable
 from server.request_ids import server_fault
 
 _LOG = logging.getLogger("tunesmith.api")
@@ -44,30 +39,15 @@ class MethodNotAllowed(ApiError):
 
 
 @dataclass(frozen=True)
-class Target:
-    """Where a project's requests for a model go."""
-
-    project_id: str
-    engine: InferenceEngine
-    base: BaseModelEntry
-    adapter: AdapterRef | None
-    naming: Naming
-    salt: str  # of the project
-    fields: bytes  # of its answers' heads
-
-
-@dataclass(frozen=True)
 class ChatRelay:
-    """`authenticate` and `find_model` may block: they run in threads, where their answer is not known."""
+    """Answers exchanges."""
 
-    authenticate: Callable[[Iterable[tuple[bytes, bytes]]], Caller]  # of the request's headers; raises ApiError
-    find_model: Callable[[str, str], Servable | None]  # (project id, name); None: nothing the project may use
+    authenticate: Callable[
+        [Iterable[tuple[bytes, bytes]]], Caller
+    ]  # of the request's headers; may block; raises ApiError
     version: Callable[[], int]  # of all that the two look at
     callers: Remembered[bytes, Caller]
-    targets: Remembered[tuple[str, str], Target]
-    engines: Mapping[str, InferenceEngine]  # by the base model's own name
-    base_models: BaseModels
-    salts: CacheSalts
+    targets: Targets
     organization: bytes  # of answers to nobody known
     admission: Admission = field(default_factory=OpenDoor)
 
@@ -86,7 +66,7 @@ class ChatRelay:
                 caller = await self._find_caller(head, version)
             request = read_request(exchange.body())
             asked = (caller.project_id, request.model)
-            target = self.targets.known(asked, version) or await self._find_target(asked, version)
+            target = self.targets.known(asked, version) or await self.targets.find(asked, version)
             if "tools" in request.fields and target.base.tool_call_parser is None:
                 raise _no_tools(request.model)
             account = await self.admission.admit(caller, request, target.base.name, head.headers)
@@ -108,33 +88,6 @@ class ChatRelay:
         if caller is None:
             raise Unauthenticated("No caller was found.")
         return caller
-
-    async def _find_target(self, asked: tuple[str, str], version: int) -> Target:
-        """`asked`: the project's id, and the model's name."""
-        found = await self.targets.find(asked, version, lambda: self._look_up(*asked))
-        if found is None:
-            raise unknown_model(asked[1])
-        return found
-
-    def _look_up(self, project_id: str, name: str) -> Target | None:
-        adapter: AdapterRef | None = None
-        base = self.base_models.find(name)
-        if base is None and (found := self.find_model(project_id, name)):
-            base, adapter = self.base_models.find(found.base_model), found.adapter
-        if base is None:
-            return None
-        engine = self.engines.get(base.name)
-        if engine is None:
-            raise not_ready()
-        return Target(
-            project_id,
-            engine,
-            base,
-            adapter,
-            naming=Naming(asked=name, engine=base.name if adapter is None else adapter.name),
-            salt=self.salts.of(project_id),
-            fields=write_fields([(SERVED_BY.encode(), served_by(adapter).encode())]),
-        )
 
     async def _answer(
         self, request: ChatRequest, target: Target, account: Account, exchange: Exchange, fields: bytes
@@ -161,8 +114,8 @@ class ChatRelay:
 
     async def _gone_or_broken(self, target: Target, rejected: AdapterRejected) -> ApiError:
         """A model may be deleted while it is being loaded."""
-        name = target.naming.asked
-        still_there = await asyncio.to_thread(self.find_model, target.project_id, name)
+        project_id, name = target.asked
+        still_there = await asyncio.to_thread(self.targets.find_model, project_id, name)
         return not_servable(name, rejected) if still_there is not None else unknown_model(name)
 
 
