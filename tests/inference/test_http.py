@@ -167,6 +167,17 @@ async def test_who_is_cancelled_before_an_answers_end_cancels_it_with_its_connec
         assert not http.is_connected
 
 
+@pytest.mark.parametrize("answer", [WHOLE, CHUNKED], ids=["by its length", "in chunks"])
+async def test_what_goes_wrong_with_a_taken_part_is_raised_to_who_asked(tmp_path: Path, answer: bytes) -> None:
+    def take(_some: bytes) -> None:
+        raise ValueError("of no use")
+
+    async with serving(tmp_path / "s", Server(lambda _n: [answer]).serve) as http:
+        with pytest.raises(ValueError, match="of no use"):
+            await http.ask(b"GET", b"/", take=take)
+        assert await ask(http) == b"hello"
+
+
 async def test_a_slow_reader_stops_the_server_and_gets_everything_in_the_end(tmp_path: Path) -> None:
     size, written = 8 * 1024**2, 0
 
