@@ -5,13 +5,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
+from server.fine_tuning.asked.hyperparameters import Auto, Hyperparameters, TunedHyperparameters
 from server.fine_tuning.data_options import DataOptions
 from server.fine_tuning.data_report import DataReport
 from server.integrations.schemas import MAX_INTEGRATIONS, IntegrationRequest
 from server.vocabulary import EventLevel, EventType, JobStatus, MethodType
-
-Auto = Literal["auto"]
-
 
 class _Request(BaseModel):
     """What clients send: no field but these, and no value taken for one of another type."""
@@ -19,25 +17,10 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Hyperparameters(_Request):
-    """OpenAI: FineTuneSupervisedHyperparameters."""
-
-    n_epochs: Annotated[int, Field(ge=1, le=50)] | Auto = "auto"
-    batch_size: Annotated[int, Field(ge=1, le=256)] | Auto = "auto"
-    learning_rate_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Auto = "auto"
-
-
-class SupervisedHyperparameters(Hyperparameters):
-    """OpenAI's, and one of ours."""
-
-    # evaluations of the validation file without improvement, after which training ends; "auto": never
-    early_stopping_patience: Annotated[int, Field(ge=1, le=50)] | Auto = "auto"
-
-
 class SupervisedRequest(_Request):
     """OpenAI: FineTuneSupervisedMethod."""
 
-    hyperparameters: SupervisedHyperparameters = Field(default_factory=SupervisedHyperparameters)
+    hyperparameters: TunedHyperparameters = Field(default_factory=TunedHyperparameters)
 
 
 class MethodRequest(_Request):
@@ -68,12 +51,12 @@ class CreateFineTuningJobRequest(_Request):
     metadata: Metadata | None = None
     data: DataOptions | None = None
 
-    def asked_hyperparameters(self) -> SupervisedHyperparameters:
+    def asked_hyperparameters(self) -> TunedHyperparameters:
         """Those of `method` where both are there."""
         if self.method is not None and self.method.supervised is not None:
             return self.method.supervised.hyperparameters
         asked = self.hyperparameters or Hyperparameters()
-        return SupervisedHyperparameters.model_validate(asked.model_dump())
+        return TunedHyperparameters.model_validate(asked.model_dump(exclude_unset=True))
 
 
 class JobError(BaseModel):

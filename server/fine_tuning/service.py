@@ -62,7 +62,7 @@ def create_job(
         user_provided_suffix=asked.suffix,
         seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
         method=MethodType.SUPERVISED,
-        requested_hyperparameters=asked.asked_hyperparameters().model_dump(),
+        requested_hyperparameters=asked.asked_hyperparameters().asked(),
         job_metadata=asked.metadata,
         data_options=None if asked.data is None else asked.data.model_dump(exclude_none=True),
     )
@@ -94,7 +94,7 @@ def build_question(
         base=base,
         training=training,
         validation=find_usable_file(session, "validation_file", asked.validation_file),
-        requested=asked.asked_hyperparameters().model_dump(),
+        requested=asked.asked_hyperparameters().asked(),
         pii=(asked.data and asked.data.pii) or settings.pii_policy,
         mixed_in=find_mixed_in_files(session, asked),
         selection=build_selection({} if asked.data is None else asked.data.model_dump(), seed=asked.seed or 0),

@@ -48,19 +48,32 @@ class LoraSettings(Frozen):
     target_modules: Literal["all-linear"]
 
 
-class SupervisedMethod(Frozen):
-    """Supervised fine-tuning on the assistant's tokens, every number resolved."""
+Scheduler = Literal["cosine", "cosine_with_min_lr", "linear", "constant", "constant_with_warmup", "inverse_sqrt"]
+Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"]
+Quantization = Literal["nf4", "int8"]  # 4 bits with double quantisation; LLM.int8
 
-    type: Literal["supervised"] = "supervised"
+
+class Steps(Frozen):
+    """How a run steps, whatever its method, every number resolved."""
+
     n_epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)  # examples per step (one optimiser update)
     learning_rate: float = Field(gt=0)  # peak, after warm-up
+    lr_scheduler: Scheduler = "cosine"  # after warm-up
     warmup_ratio: float = Field(ge=0, lt=1)  # of all steps
+    optimizer: Optimizer = "adamw"
     weight_decay: float = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
+    validation_interval_steps: int | None = Field(default=None, ge=1)  # None: a twentieth of the run
     # evaluations of the whole validation file without improvement, after which training ends; the result is then the
     # best checkpoint. None: train to the end, and the result is the last step
     early_stopping_patience: int | None = Field(default=None, ge=1)
+
+
+class SupervisedMethod(Steps):
+    """Supervised fine-tuning on the assistant's tokens."""
+
+    type: Literal["supervised"] = "supervised"
 
 
 class MemoryPlan(Frozen):
@@ -68,7 +81,7 @@ class MemoryPlan(Frozen):
 
     micro_batch_tokens: int = Field(ge=1)  # at most, padding included; a longer example is a micro-batch by itself
     gradient_checkpointing: bool  # the layers' activations are computed twice instead of kept
-    quantization: Literal["nf4"] | None  # of the frozen base
+    quantization: Quantization | None  # of the frozen base
 
 
 class TrainingSpec(Frozen):
