@@ -10,6 +10,7 @@ from server.fine_tuning.data_options import DataOptions
 from server.fine_tuning.data_report import DataReport
 from server.integrations.schemas import MAX_INTEGRATIONS, IntegrationRequest
 from server.vocabulary import EventLevel, EventType, JobStatus, MethodType
+from trainer.contract.spec import Optimizer, Scheduler
 
 class _Request(BaseModel):
     """What clients send: no field but these, and no value taken for one of another type."""
@@ -51,12 +52,20 @@ class CreateFineTuningJobRequest(_Request):
     metadata: Metadata | None = None
     data: DataOptions | None = None
 
+    def place_of_hyperparameters(self) -> str:
+        """Where those stand that count, for errors."""
+        is_in_method = self.method is not None and self.method.supervised is not None
+        return "method.supervised.hyperparameters" if is_in_method else "hyperparameters"
+
     def asked_hyperparameters(self) -> TunedHyperparameters:
         """Those of `method` where both are there."""
         if self.method is not None and self.method.supervised is not None:
             return self.method.supervised.hyperparameters
         asked = self.hyperparameters or Hyperparameters()
         return TunedHyperparameters.model_validate(asked.model_dump(exclude_unset=True))
+
+
+_LEFT_OUT: Any = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class JobError(BaseModel):
@@ -75,8 +84,24 @@ class JobHyperparameters(BaseModel):
     learning_rate_multiplier: float | Auto
 
 
+class JobTunedHyperparameters(JobHyperparameters):
+    """OpenAI's, and of ours those that were asked for or that "auto" has come to; the others are left out."""
+
+    learning_rate: float | Auto | None = _LEFT_OUT
+    warmup_ratio: float | Auto | None = _LEFT_OUT
+    lr_scheduler: Literal[Scheduler, Auto] | None = _LEFT_OUT
+    weight_decay: float | Auto | None = _LEFT_OUT
+    max_grad_norm: float | Auto | None = _LEFT_OUT
+    max_seq_length: int | Auto | None = _LEFT_OUT
+    packing: bool | Auto | None = _LEFT_OUT
+    validation_interval: int | Auto | None = _LEFT_OUT
+    early_stopping_patience: int | Auto | None = _LEFT_OUT
+    optimizer: Literal[Optimizer, Auto] | None = _LEFT_OUT
+    quantization: Literal["none", "int8", "nf4", Auto] | None = _LEFT_OUT
+
+
 class SupervisedMethod(BaseModel):
-    hyperparameters: JobHyperparameters
+    hyperparameters: JobTunedHyperparameters
 
 
 class Method(BaseModel):
@@ -123,7 +148,7 @@ class FineTuningJob(BaseModel):
 
     @classmethod
     def from_row(cls, row: JobRow, organization_id: str) -> Self:
-        hyperparameters = JobHyperparameters.model_validate(row.hyperparameters or row.requested_hyperparameters)
+        hyperparameters = row.hyperparameters or row.requested_hyperparameters
         imported = row.imported or {}
         return cls(
             id=row.id,
@@ -131,7 +156,7 @@ class FineTuningJob(BaseModel):
             error=_error(row),
             fine_tuned_model=row.fine_tuned_model,
             finished_at=row.finished_at,
-            hyperparameters=hyperparameters,
+            hyperparameters=JobHyperparameters.model_validate(hyperparameters),
             model=row.requested_model,
             organization_id=imported.get("organization_id", organization_id),
             result_files=imported.get("result_files", [row.result_file] if row.result_file else []),
@@ -234,9 +259,10 @@ class JobReport(BaseModel):
         )
 
 
-def _method(row: JobRow, hyperparameters: JobHyperparameters) -> Method | ImportedMethod:
+def _method(row: JobRow, hyperparameters: dict[str, Any]) -> Method | ImportedMethod:
     if row.method == MethodType.SUPERVISED:
-        return Method(type="supervised", supervised=SupervisedMethod(hyperparameters=hyperparameters))
+        shown = JobTunedHyperparameters.model_validate(hyperparameters)
+        return Method(type="supervised", supervised=SupervisedMethod(hyperparameters=shown))
     return ImportedMethod.model_validate((row.imported or {}).get("method", {"type": row.method}))
 
 
