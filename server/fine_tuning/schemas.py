@@ -5,32 +5,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
-from server.fine_tuning.asked.hyperparameters import Auto, Hyperparameters, TunedHyperparameters
+from server.fine_tuning.asked.hyperparameters import Hyperparameters, TunedHyperparameters
+from server.fine_tuning.asked.methods import Method, MethodRequest, hyperparameters_of
+from server.fine_tuning.asked.shown import JobHyperparameters
 from server.fine_tuning.data_options import DataOptions
 from server.fine_tuning.data_report import DataReport
 from server.integrations.schemas import MAX_INTEGRATIONS, IntegrationRequest
 from server.vocabulary import EventLevel, EventType, JobStatus, MethodType
-from trainer.contract.spec import Optimizer, Scheduler
+
 
 class _Request(BaseModel):
     """What clients send: no field but these, and no value taken for one of another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class SupervisedRequest(_Request):
-    """OpenAI: FineTuneSupervisedMethod."""
-
-    hyperparameters: TunedHyperparameters = Field(default_factory=TunedHyperparameters)
-
-
-class MethodRequest(_Request):
-    """OpenAI: FineTuneMethod. Only the part that `type` names is looked at."""
-
-    type: Literal["supervised", "dpo", "reinforcement"]
-    supervised: SupervisedRequest | None = None
-    dpo: Any = None
-    reinforcement: Any = None
 
 
 Metadata = Annotated[
@@ -54,18 +41,17 @@ class CreateFineTuningJobRequest(_Request):
 
     def place_of_hyperparameters(self) -> str:
         """Where those stand that count, for errors."""
-        is_in_method = self.method is not None and self.method.supervised is not None
-        return "method.supervised.hyperparameters" if is_in_method else "hyperparameters"
+        is_in_method = self.method is not None and self.method.hyperparameters() is not None
+        return f"method.{self.method.type}.hyperparameters" if self.method and is_in_method else "hyperparameters"
 
     def asked_hyperparameters(self) -> TunedHyperparameters:
         """Those of `method` where both are there."""
-        if self.method is not None and self.method.supervised is not None:
-            return self.method.supervised.hyperparameters
-        asked = self.hyperparameters or Hyperparameters()
-        return TunedHyperparameters.model_validate(asked.model_dump(exclude_unset=True))
-
-
-_LEFT_OUT: Any = Field(default=None, exclude_if=lambda value: value is None)
+        method = self.method or MethodRequest(type="supervised")
+        asked = method.hyperparameters()
+        if asked is not None:
+            return asked
+        deprecated = self.hyperparameters or Hyperparameters()
+        return hyperparameters_of(method.type).model_validate(deprecated.model_dump(exclude_unset=True))
 
 
 class JobError(BaseModel):
@@ -74,41 +60,6 @@ class JobError(BaseModel):
     code: str
     message: str
     param: str | None
-
-
-class JobHyperparameters(BaseModel):
-    """OpenAI: FineTuningJob.hyperparameters: "auto" until the files are validated."""
-
-    n_epochs: int | Auto
-    batch_size: int | Auto
-    learning_rate_multiplier: float | Auto
-
-
-class JobTunedHyperparameters(JobHyperparameters):
-    """OpenAI's, and of ours those that were asked for or that "auto" has come to; the others are left out."""
-
-    learning_rate: float | Auto | None = _LEFT_OUT
-    warmup_ratio: float | Auto | None = _LEFT_OUT
-    lr_scheduler: Literal[Scheduler, Auto] | None = _LEFT_OUT
-    weight_decay: float | Auto | None = _LEFT_OUT
-    max_grad_norm: float | Auto | None = _LEFT_OUT
-    max_seq_length: int | Auto | None = _LEFT_OUT
-    packing: bool | Auto | None = _LEFT_OUT
-    validation_interval: int | Auto | None = _LEFT_OUT
-    early_stopping_patience: int | Auto | None = _LEFT_OUT
-    optimizer: Literal[Optimizer, Auto] | None = _LEFT_OUT
-    quantization: Literal["none", "int8", "nf4", Auto] | None = _LEFT_OUT
-
-
-class SupervisedMethod(BaseModel):
-    hyperparameters: JobTunedHyperparameters
-
-
-class Method(BaseModel):
-    """OpenAI: FineTuneMethod."""
-
-    type: Literal["supervised"]
-    supervised: SupervisedMethod
 
 
 class ImportedMethod(BaseModel):
@@ -148,7 +99,6 @@ class FineTuningJob(BaseModel):
 
     @classmethod
     def from_row(cls, row: JobRow, organization_id: str) -> Self:
-        hyperparameters = row.hyperparameters or row.requested_hyperparameters
         imported = row.imported or {}
         return cls(
             id=row.id,
@@ -156,7 +106,7 @@ class FineTuningJob(BaseModel):
             error=_error(row),
             fine_tuned_model=row.fine_tuned_model,
             finished_at=row.finished_at,
-            hyperparameters=JobHyperparameters.model_validate(hyperparameters),
+            hyperparameters=JobHyperparameters.model_validate(row.hyperparameters or row.requested_hyperparameters),
             model=row.requested_model,
             organization_id=imported.get("organization_id", organization_id),
             result_files=imported.get("result_files", [row.result_file] if row.result_file else []),
@@ -167,7 +117,7 @@ class FineTuningJob(BaseModel):
             integrations=row.integrations or [],
             seed=row.seed,
             estimated_finish=row.estimated_finish,
-            method=_method(row, hyperparameters),
+            method=_method(row),
             metadata=row.job_metadata,
             user_provided_suffix=row.user_provided_suffix,
         )
@@ -259,11 +209,10 @@ class JobReport(BaseModel):
         )
 
 
-def _method(row: JobRow, hyperparameters: dict[str, Any]) -> Method | ImportedMethod:
-    if row.method == MethodType.SUPERVISED:
-        shown = JobTunedHyperparameters.model_validate(hyperparameters)
-        return Method(type="supervised", supervised=SupervisedMethod(hyperparameters=shown))
-    return ImportedMethod.model_validate((row.imported or {}).get("method", {"type": row.method}))
+def _method(row: JobRow) -> Method | ImportedMethod:
+    if row.imported is not None and row.method != MethodType.SUPERVISED:
+        return ImportedMethod.model_validate(row.imported.get("method", {"type": row.method}))
+    return Method.of(row.method, row.hyperparameters or row.requested_hyperparameters)
 
 
 def _error(row: JobRow) -> JobError | None:

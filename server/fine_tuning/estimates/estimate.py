@@ -19,8 +19,8 @@ from server.fine_tuning.estimates.schemas import (
     HostedCost,
     PlanOfRun,
 )
+from server.fine_tuning.asked.methods import Method
 from server.fine_tuning.hyperparameters import ResolvedHyperparameters, WantedQuantization
-from server.fine_tuning.schemas import JobTunedHyperparameters, Method, SupervisedMethod
 from trainer.contract.report import CheckReport, FileReport
 from trainer.contract.spec import MemoryPlan
 
@@ -159,8 +159,7 @@ def _file(file: FileReport, rows_looked_at: int | None = None) -> EstimatedFile:
 
 
 def _method(resolved: ResolvedHyperparameters, plan: MemoryPlan) -> Method:
-    hyperparameters = JobTunedHyperparameters.model_validate(resolved.shown(plan.quantization))
-    return Method(type="supervised", supervised=SupervisedMethod(hyperparameters=hyperparameters))
+    return Method.of("supervised", resolved.shown(plan.quantization))
 
 
 def _plan(plan: MemoryPlan, training: FileReport, batch_size: int) -> PlanOfRun:
