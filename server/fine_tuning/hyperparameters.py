@@ -3,10 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-Requested = Mapping[str, float | int | Literal["auto"]]
-"""`n_epochs`, `batch_size`, `learning_rate_multiplier`, `early_stopping_patience`; an absent one counts as "auto"."""
+from server.fine_tuning.adapter_options import asked_adapter, resolve_adapter
+from trainer.contract.spec import AdapterVariant
+
+Requested = Mapping[str, Any]
+"""What a client sent of `TunedHyperparameters`; an absent one counts as "auto"."""
 
 MAX_BATCH_SIZE = 256
 
@@ -38,6 +41,9 @@ class ResolvedHyperparameters:
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0
+    lora_variant: AdapterVariant = "lora"
+    lora_rslora: bool = False
+    lora_target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
     warmup_ratio: float = 0.05  # of all steps
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
@@ -73,6 +79,7 @@ def resolve(requested: Requested, dataset: DatasetStats, base: BaseModelInfo) ->
         learning_rate_multiplier=multiplier,
         learning_rate=reference_learning_rate(base.parameters, min(batch_size, dataset.n_examples)) * multiplier,
         early_stopping_patience=None if patience is None else int(patience),
+        **resolve_adapter(asked_adapter(requested)),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
 from server.fine_tuning.estimates.planned import planned_of
-from trainer.contract.spec import BaseModelSource, LoraSettings, SupervisedMethod, TrainingSpec, WantedSelection
+from trainer.contract.spec import ALL_LINEAR, BaseModelSource, LoraSettings, SupervisedMethod, TrainingSpec, WantedSelection
 
 _CHECKPOINTS_PER_RUN = 20  # besides those of the epochs: at most 5 % of a run is lost with its process
 
@@ -29,7 +29,9 @@ def build(
         rank=settings.pop("lora_rank"),
         alpha=settings.pop("lora_alpha"),
         dropout=settings.pop("lora_dropout"),
-        target_modules="all-linear",
+        variant=settings.pop("lora_variant", "lora"),
+        rslora=settings.pop("lora_rslora", False),
+        target_modules=settings.pop("lora_target_modules", ALL_LINEAR),
     )
     settings.pop("learning_rate_multiplier")  # is in the learning rate
     pii = settings.pop("pii", "off")
