@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainer.contract.spec import Optimizer, Quantization, Scheduler
+from server.fine_tuning.adapter_options import asked_adapter, resolve_adapter
+from trainer.contract.spec import AdapterVariant, Optimizer, Quantization, Scheduler
 
 Requested = Mapping[str, Any]
 """As `TunedHyperparameters` are dumped; an absent one counts as "auto"."""
@@ -46,6 +47,9 @@ class ResolvedHyperparameters:
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0
+    lora_variant: AdapterVariant = "lora"
+    lora_rslora: bool = False
+    lora_target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
     lr_scheduler: Scheduler = "cosine"
     warmup_ratio: float = 0.05  # of all steps
     optimizer: Optimizer = "adamw"
@@ -109,6 +113,7 @@ def resolve(
         packing=_or_auto(requested, "packing", on_gpu),
         validation_interval_steps=_or_auto(requested, "validation_interval", math.ceil(n_steps / _PARTIAL_VALIDATIONS)),
         early_stopping_patience=_or_auto(requested, "early_stopping_patience", None),
+        **resolve_adapter(asked_adapter(requested)),
     )
 
 

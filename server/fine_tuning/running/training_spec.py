@@ -7,7 +7,15 @@ from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
 from server.fine_tuning.estimates.planned import planned_of
 from server.fine_tuning.hyperparameters import sequence_limit
-from trainer.contract.spec import BaseModelSource, LoraSettings, Steps, SupervisedMethod, TrainingSpec, WantedSelection
+from trainer.contract.spec import (
+    ALL_LINEAR,
+    BaseModelSource,
+    LoraSettings,
+    Steps,
+    SupervisedMethod,
+    TrainingSpec,
+    WantedSelection,
+)
 
 _CHECKPOINTS_PER_RUN = 20  # besides those of the epochs: at most 5 % of a run is lost with its process
 
@@ -28,7 +36,9 @@ def build(
         rank=settings["lora_rank"],
         alpha=settings["lora_alpha"],
         dropout=settings["lora_dropout"],
-        target_modules="all-linear",
+        variant=settings.get("lora_variant", "lora"),
+        rslora=settings.get("lora_rslora", False),
+        target_modules=settings.get("lora_target_modules", ALL_LINEAR),
     )
     selection = settings.get("selection")
     return TrainingSpec(
