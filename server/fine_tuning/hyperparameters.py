@@ -62,7 +62,7 @@ class ResolvedHyperparameters:
 
     def shown(self, quantization: Quantization | None) -> dict[str, Any]:
         """All that a job shows once it is planned: OpenAI's three and ours; what was planned is given."""
-        return {
+        numbers = {
             "n_epochs": self.n_epochs,
             "batch_size": self.batch_size,
             "learning_rate_multiplier": self.learning_rate_multiplier,
@@ -78,6 +78,7 @@ class ResolvedHyperparameters:
             "optimizer": self.optimizer,
             "quantization": quantization or "none",
         }
+        return {name: value for name, value in numbers.items() if value is not None}
 
     def total_steps(self, n_examples: int) -> int:
         return self.n_epochs * math.ceil(n_examples / self.batch_size)

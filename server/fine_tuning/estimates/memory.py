@@ -148,7 +148,7 @@ def _head(load: Load, width: int) -> int:
 
 
 def _needed(memory: Memory, load: Load) -> int:
-    """On a CPU with the plain base beside a quantised one, for the golden samples; on a GPU that is left out if need be."""
+    """On a CPU with the plain base beside a quantised one, for golden samples; on a GPU that is left out if need be."""
     if load.device == "cuda":
         return memory.peak
     beside = 0 if load.plan.quantization is None else (load.parameters or base_parameters(load.shape)) * 4
