@@ -200,6 +200,12 @@ def test_8_bits_are_between_16_and_4_and_8_bit_moments_take_a_quarter() -> None:
     assert moments["paged_adamw_8bit"] == moments["adamw_8bit"] == pytest.approx(moments["adamw"] / 4, rel=0.02)
 
 
+def test_a_gpu_without_bfloat16_holds_weights_twice_as_wide() -> None:
+    bf16, fp32 = (memory_of(replace(LLAMA, bfloat16=has), "cuda", plan(2048)) for has in (True, False))
+    assert (fp32.weights, fp32.adapter) == (2 * bf16.weights, 2 * bf16.adapter)
+    assert fp32.activations == pytest.approx(2 * bf16.activations / 1.19, rel=1e-6)
+
+
 def test_each_step_is_said_and_the_last_word_is_advice() -> None:
     planned = Planned(memory=plan(4096), needed_bytes=2_100_000_000, longest_tokens=1000)
     said = []

@@ -30,6 +30,7 @@ class Work:
     has_dropout: bool = False
     parameters: int | None = None  # of the base model, where they were counted
     optimizer: Optimizer = "adamw"
+    bfloat16: bool = True  # whether a GPU has it
     quantization: WantedQuantization = "auto"  # other than "auto": the job's own word, whatever the operator allows
 
 
@@ -150,6 +151,7 @@ def memory_of(work: Work, device: Device, plan: MemoryPlan) -> Memory:
         has_dropout=work.has_dropout,
         parameters=work.parameters,
         optimizer=work.optimizer,
+        bfloat16=work.bfloat16,
     )
     return estimate_memory(load)
 
