@@ -355,6 +355,7 @@ def question(desk: Api, training: bytes, validation: bytes | None = None) -> Que
         base=base,
         training=make_file(desk.services, desk.project_id, training),
         validation=None if validation is None else make_file(desk.services, desk.project_id, validation),
+        method="supervised",
         requested={},
         pii="off",
         lora={},
@@ -608,7 +609,7 @@ def test_the_real_trainer_says_what_the_estimate_needs(make_rig: MakeRig) -> Non
         services.locks,
     )
     files = [make_file(services, rig.project_id, content) for content in (GOOD_LINE * 20, None)]
-    estimate = desk.answer(Question(base, files[0], files[1], requested={}, pii="warn", lora={}))
+    estimate = desk.answer(Question(base, files[0], files[1], "supervised", requested={}, pii="warn", lora={}))
     assert (estimate.training.examples, estimate.validation and estimate.validation.examples) == (20, 10)
     assert estimate.training.tokens > estimate.training.trained_tokens > 0
     assert estimate.base_parameters == 3_672_832
