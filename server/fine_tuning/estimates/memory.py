@@ -11,16 +11,25 @@ from server.fine_tuning.estimates.layers import (
     base_parameters,
     embedding_parameters,
     lora_parameters,
+    outputs,
     projection_parameters,
     projections,
 )
 from trainer.contract.shape import ModelShape
-from trainer.contract.spec import MemoryPlan
+from trainer.contract.spec import MemoryPlan, Optimizer
 
 Device = Literal["cpu", "cuda"]
 Trains = Literal["lora", "full"]
 
 NF4_BITS = 4.127  # a weight's 4, and with double quantisation 0.127 for the scales: 8 bits for 64 of them
+_MOMENTS_8BIT = 2 + 2 * 4 / 256  # a byte each, and a float32 scale for every 256
+# of the two moments of a parameter; what is paged is counted, as it is on the device while it is used
+_MOMENTS_BYTES: dict[Optimizer, float] = {
+    "adamw": 8,
+    "adamw_8bit": _MOMENTS_8BIT,
+    "paged_adamw_8bit": _MOMENTS_8BIT,
+    "paged_adamw_32bit": 8,
+}
 _MIXED = 1.19  # of bfloat16 activations: the norms keep float32 copies
 _CUDA_CONTEXT_BYTES = 1_000_000_000
 _FUSED_TOKENS, _FUSED_VOCABULARY = 4096, 32768  # of logits that the fused head holds at once
@@ -40,7 +49,10 @@ class Load:
     rank: int = 16
     trains: Trains = "lora"
     has_dropout: bool = False  # before the LoRA
+    is_fused: bool = False  # whether the output head is TRL's on a CPU, too
     parameters: int | None = None  # of the base model, where they were counted
+    optimizer: Optimizer = "adamw"
+    bfloat16: bool = True  # whether a GPU has it; an older one computes in float32
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class Memory:
 
 def estimate_memory(load: Load) -> Memory:
     """Add up what a run holds at its peak."""
-    width = _width(load.device)
+    width = number_bytes(load.device, bfloat16=load.bfloat16)
     trainable, adapter = 0, 0
     if load.trains == "lora":
         trainable = lora_parameters(load.shape, rank=load.rank)
@@ -78,7 +90,7 @@ def estimate_memory(load: Load) -> Memory:
         weights=_weights(load, width),
         adapter=adapter,
         gradients=gradients,
-        optimizer=trainable * 8,
+        optimizer=round(trainable * _MOMENTS_BYTES[load.optimizer]),
         activations=_activations(load, width),
         head=head,
         reserve=_CUDA_CONTEXT_BYTES if load.device == "cuda" else 0,
@@ -86,9 +98,9 @@ def estimate_memory(load: Load) -> Memory:
     return replace(memory, needed=_needed(memory, load))
 
 
-def _width(device: Device) -> int:
-    """Bytes a number: bfloat16 on a GPU, float32 on a CPU."""
-    return 2 if device == "cuda" else 4
+def number_bytes(device: Device, *, bfloat16: bool) -> int:
+    """Of one number in the type that trainers compute in: bfloat16 on a GPU that has it, else float32."""
+    return 2 if device == "cuda" and bfloat16 else 4
 
 
 def _weights(load: Load, width: int) -> int:
@@ -96,7 +108,8 @@ def _weights(load: Load, width: int) -> int:
     if load.plan.quantization is None:
         return parameters * width
     packed = projection_parameters(load.shape)
-    return round(packed * NF4_BITS / 8) + max(parameters - packed, embedding_parameters(load.shape)) * width
+    packed_bytes = packed * NF4_BITS / 8 if load.plan.quantization == "nf4" else packed + 4 * outputs(load.shape)
+    return round(packed_bytes) + max(parameters - packed, embedding_parameters(load.shape)) * width
 
 
 def _activations(load: Load, width: int) -> int:
@@ -116,7 +129,7 @@ def _beyond_a_layer(load: Load, head: int) -> int:
 
 def _layer_bytes(load: Load, width: int) -> int:
     """What one layer keeps of the micro-batch."""
-    factor = width * (_MIXED if load.device == "cuda" else 1.0)
+    factor = width * (_MIXED if width == 2 else 1.0)
     kept = _kept_of_a_layer(load.shape, load.rank)
     if load.has_dropout:
         kept += 2 * sum(inputs for inputs, _ in projections(load.shape).values())  # each input again, and its mask
@@ -133,11 +146,13 @@ def _head(load: Load, width: int) -> int:
     """Logits of the labelled tokens, their log-probabilities and a gradient; on a GPU the fused head's portion."""
     if load.device == "cuda":
         return min(load.micro_batch_tokens, _FUSED_TOKENS) * min(load.shape.vocabulary, _FUSED_VOCABULARY) * width
+    if load.is_fused:
+        return min(load.micro_batch_tokens, _FUSED_TOKENS) * _FUSED_VOCABULARY * width  # whatever the vocabulary is
     return load.labelled_tokens * load.shape.vocabulary * 3 * 4
 
 
 def _needed(memory: Memory, load: Load) -> int:
-    """On a CPU with the plain base beside a 4-bit one, for the golden samples; on a GPU that is left out if need be."""
+    """On a CPU with the plain base beside a quantised one, for the golden samples; a GPU does without if need be."""
     if load.device == "cuda":
         return memory.peak
     beside = 0 if load.plan.quantization is None else (load.parameters or base_parameters(load.shape)) * 4
