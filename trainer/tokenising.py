@@ -14,8 +14,9 @@ from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import FileKind, param_of
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.tokens import TokensKey
-from trainer.failures import FileUnusable
+from trainer.failures import BaseModelUnavailable, FileUnusable
 from trainer.pii.examples import redact
+from trainer.refusals import why_refused
 from trainer.rendering import Rendering, TemplateRefused
 from trainer.token_arrays import TokenArrays, Tokens, TokenWriter, open_tokens
 from trainer.tokenizer import ChatTokenizer
@@ -160,11 +161,10 @@ def _render(example: ChatExample, tokenizer: ChatTokenizer, kind: FileKind) -> R
     try:
         return tokenizer.renderer.render(example)
     except TemplateRefused as error:
-        raise FileUnusable(
-            f"The job failed due to an invalid {kind} file. The base model's chat template refuses line "
-            f"{example.line}; often user and assistant must take turns, or tools are not supported.",
-            param=param_of(kind),
-        ) from error
+        reason = f"The base model's chat template refuses line {example.line}. {why_refused(example, tokenizer.renderer)}"
+    except BaseModelUnavailable as error:  # the template does for others
+        reason = f"Line {example.line} cannot be trained on. {error} Or train on its last answer alone (weight 0)."
+    raise FileUnusable(f"The job failed due to an invalid {kind} file. {reason}", param=param_of(kind))
 
 
 def _batches(examples: Iterator[ChatExample]) -> Iterable[list[ChatExample]]:
