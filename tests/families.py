@@ -104,7 +104,7 @@ FAMILIES = {
         **_CHATML,  # type: ignore[arg-type]
         trained="attention only",
         has_shape=False,
-        config={"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
+        config={"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "mlp_only_layers": [0]},
     ),
 }
 

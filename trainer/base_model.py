@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from trainer.contract.spec import BaseModelSource, LoraSettings
 from trainer.environment import is_local
+from trainer.experts import has_experts, is_attention
 from trainer.failures import BaseModelUnavailable
 
 
@@ -93,16 +94,21 @@ def copy_adapter(model: Any) -> dict[str, Any]:
 
 
 def _linear_layers(model: Any) -> list[str]:
-    """The names of all linear layers but the output head; PEFT's own "all-linear" lists each with its place."""
+    """The names of all linear layers but the output head; PEFT's own "all-linear" lists each with its place.
+
+    Of a mixture of experts, those of its attention.
+    """
     import torch
 
     head = model.get_output_embeddings()
-    found = {
-        name.rpartition(".")[2]
+    found = [
+        name
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and module is not head
-    }
-    return sorted(found)
+    ]
+    if has_experts(model):
+        found = [name for name in found if is_attention(name)]
+    return sorted({name.rpartition(".")[2] for name in found})
 
 
 def count_parameters(source: BaseModelSource) -> int | None:
@@ -127,12 +133,18 @@ def count_parameters(source: BaseModelSource) -> int | None:
 
 def _count_local(directory: Path) -> int:
     try:
-        count = sum(_count_in(path) for path in directory.glob("*.safetensors"))
+        count = sum(_count_in(path) for path in _weight_files(directory))
     except (OSError, ValueError, KeyError, struct.error) as error:
         raise BaseModelUnavailable("The weights of the base model could not be read.") from error
     if count == 0:
         raise BaseModelUnavailable("The base model has no weights in safetensors form.")
     return count
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    """Without those in Mistral's own format, which hold the same weights once more."""
+    files = list(directory.glob("*.safetensors"))
+    return [file for file in files if not file.name.startswith("consolidated")] or files
 
 
 def _count_in(path: Path) -> int:

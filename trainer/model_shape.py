@@ -11,7 +11,8 @@ from trainer.contract.shape import ModelShape
 from trainer.contract.spec import BaseModelSource
 from trainer.environment import is_local
 
-_LLAMA_LIKE = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma", "olmo2"})
+_LLAMA_LIKE = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma", "gemma3_text", "olmo2"})
+_TIED = frozenset({"gemma", "gemma3_text"})  # where the configuration does not say
 
 
 def read_shape(source: BaseModelSource) -> ModelShape | None:
@@ -43,7 +44,7 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
         "head_dim": head_dim,
         "vocabulary": config.get("vocab_size"),
     }
-    tied = config.get("tie_word_embeddings", config["model_type"] == "gemma")
+    tied = config.get("tie_word_embeddings", config["model_type"] in _TIED)
     try:
         return ModelShape.model_validate({**sizes, "tied": tied})
     except ValidationError:
