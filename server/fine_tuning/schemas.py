@@ -5,48 +5,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
+from server.fine_tuning.asked.hyperparameters import Hyperparameters, TunedHyperparameters
+from server.fine_tuning.asked.methods import JobHyperparameters, Method, MethodRequest, hyperparameters_of
 from server.fine_tuning.data_options import DataOptions
 from server.fine_tuning.data_report import DataReport
 from server.integrations.schemas import MAX_INTEGRATIONS, IntegrationRequest
 from server.vocabulary import EventLevel, EventType, JobStatus, MethodType
-
-Auto = Literal["auto"]
 
 
 class _Request(BaseModel):
     """What clients send: no field but these, and no value taken for one of another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Hyperparameters(_Request):
-    """OpenAI: FineTuneSupervisedHyperparameters."""
-
-    n_epochs: Annotated[int, Field(ge=1, le=50)] | Auto = "auto"
-    batch_size: Annotated[int, Field(ge=1, le=256)] | Auto = "auto"
-    learning_rate_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Auto = "auto"
-
-
-class SupervisedHyperparameters(Hyperparameters):
-    """OpenAI's, and one of ours."""
-
-    # evaluations of the validation file without improvement, after which training ends; "auto": never
-    early_stopping_patience: Annotated[int, Field(ge=1, le=50)] | Auto = "auto"
-
-
-class SupervisedRequest(_Request):
-    """OpenAI: FineTuneSupervisedMethod."""
-
-    hyperparameters: SupervisedHyperparameters = Field(default_factory=SupervisedHyperparameters)
-
-
-class MethodRequest(_Request):
-    """OpenAI: FineTuneMethod. Only the part that `type` names is looked at."""
-
-    type: Literal["supervised", "dpo", "reinforcement"]
-    supervised: SupervisedRequest | None = None
-    dpo: Any = None
-    reinforcement: Any = None
 
 
 Metadata = Annotated[
@@ -68,12 +38,14 @@ class CreateFineTuningJobRequest(_Request):
     metadata: Metadata | None = None
     data: DataOptions | None = None
 
-    def asked_hyperparameters(self) -> SupervisedHyperparameters:
+    def asked_hyperparameters(self) -> TunedHyperparameters:
         """Those of `method` where both are there."""
-        if self.method is not None and self.method.supervised is not None:
-            return self.method.supervised.hyperparameters
-        asked = self.hyperparameters or Hyperparameters()
-        return SupervisedHyperparameters.model_validate(asked.model_dump())
+        method = self.method or MethodRequest(type="supervised")
+        asked = method.hyperparameters()
+        if asked is not None:
+            return asked
+        deprecated = self.hyperparameters or Hyperparameters()
+        return hyperparameters_of(method.type).model_validate(deprecated.model_dump(exclude_unset=True))
 
 
 class JobError(BaseModel):
@@ -82,25 +54,6 @@ class JobError(BaseModel):
     code: str
     message: str
     param: str | None
-
-
-class JobHyperparameters(BaseModel):
-    """OpenAI: FineTuningJob.hyperparameters: "auto" until the files are validated."""
-
-    n_epochs: int | Auto
-    batch_size: int | Auto
-    learning_rate_multiplier: float | Auto
-
-
-class SupervisedMethod(BaseModel):
-    hyperparameters: JobHyperparameters
-
-
-class Method(BaseModel):
-    """OpenAI: FineTuneMethod."""
-
-    type: Literal["supervised"]
-    supervised: SupervisedMethod
 
 
 class ImportedMethod(BaseModel):
@@ -159,7 +112,7 @@ class FineTuningJob(BaseModel):
             integrations=row.integrations or [],
             seed=row.seed,
             estimated_finish=row.estimated_finish,
-            method=_method(row, hyperparameters),
+            method=_method(row),
             metadata=row.job_metadata,
             user_provided_suffix=row.user_provided_suffix,
         )
@@ -251,10 +204,10 @@ class JobReport(BaseModel):
         )
 
 
-def _method(row: JobRow, hyperparameters: JobHyperparameters) -> Method | ImportedMethod:
-    if row.method == MethodType.SUPERVISED:
-        return Method(type="supervised", supervised=SupervisedMethod(hyperparameters=hyperparameters))
-    return ImportedMethod.model_validate((row.imported or {}).get("method", {"type": row.method}))
+def _method(row: JobRow) -> Method | ImportedMethod:
+    if row.imported is not None and row.method != MethodType.SUPERVISED:
+        return ImportedMethod.model_validate(row.imported.get("method", {"type": row.method}))
+    return Method.of(row.method, row.hyperparameters or row.requested_hyperparameters)
 
 
 def _error(row: JobRow) -> JobError | None:

@@ -61,8 +61,8 @@ def create_job(
         suffix=None if asked.suffix is None else normalise_suffix(asked.suffix),
         user_provided_suffix=asked.suffix,
         seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
-        method=MethodType.SUPERVISED,
-        requested_hyperparameters=asked.asked_hyperparameters().model_dump(),
+        method=MethodType.SUPERVISED if asked.method is None else asked.method.type,
+        requested_hyperparameters=asked.asked_hyperparameters().asked(),
         job_metadata=asked.metadata,
         data_options=None if asked.data is None else asked.data.model_dump(exclude_none=True),
     )
@@ -94,7 +94,7 @@ def build_question(
         base=base,
         training=training,
         validation=find_usable_file(session, "validation_file", asked.validation_file),
-        requested=asked.asked_hyperparameters().model_dump(),
+        requested=asked.asked_hyperparameters().asked(),
         pii=(asked.data and asked.data.pii) or settings.pii_policy,
         mixed_in=find_mixed_in_files(session, asked),
         selection=build_selection({} if asked.data is None else asked.data.model_dump(), seed=asked.seed or 0),
@@ -221,9 +221,9 @@ def list_checkpoints(session: ProjectSession, job_id: str, page: PageRequest) ->
 
 
 def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest) -> None:
-    if asked.method is not None and asked.method.type != "supervised":
+    if asked.method is not None and asked.method.type == "reinforcement":
         raise InvalidRequest(
-            f"The method '{asked.method.type}' is not offered yet. Use 'supervised'.",
+            "The method 'reinforcement' is not offered yet. Use 'supervised', 'dpo', 'orpo', 'kto' or 'simpo'.",
             param="method.type",
             code="unsupported_value",
         )

@@ -1,7 +1,7 @@
 """Everything a run needs to know, resolved; nothing is left to a default in the trainer."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -48,19 +48,69 @@ class LoraSettings(Frozen):
     target_modules: Literal["all-linear"]
 
 
-class SupervisedMethod(Frozen):
-    """Supervised fine-tuning on the assistant's tokens, every number resolved."""
+Scheduler = Literal["cosine", "cosine_with_min_lr", "linear", "constant", "constant_with_warmup", "inverse_sqrt"]
+Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"]
+Quantization = Literal["nf4", "int8"]  # 4 bits with double quantisation; LLM.int8
 
-    type: Literal["supervised"] = "supervised"
+
+class Steps(Frozen):
+    """How a run steps, whatever its method, every number resolved."""
+
     n_epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)  # examples per step (one optimiser update)
+    batch_size: int = Field(ge=1)  # examples per step (one optimiser update); pairs count once
     learning_rate: float = Field(gt=0)  # peak, after warm-up
+    lr_scheduler: Scheduler = "cosine"  # after warm-up
     warmup_ratio: float = Field(ge=0, lt=1)  # of all steps
+    optimizer: Optimizer = "adamw"
     weight_decay: float = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
+    validation_interval_steps: int | None = Field(default=None, ge=1)  # None: a twentieth of the run
     # evaluations of the whole validation file without improvement, after which training ends; the result is then the
     # best checkpoint. None: train to the end, and the result is the last step
     early_stopping_patience: int | None = Field(default=None, ge=1)
+
+
+class SupervisedMethod(Steps):
+    """Supervised fine-tuning on the assistant's tokens."""
+
+    type: Literal["supervised"] = "supervised"
+
+
+class DpoMethod(Steps):
+    """Direct preference optimisation (arXiv 2305.18290): prefer one answer more than the reference does."""
+
+    type: Literal["dpo"] = "dpo"
+    beta: float = Field(gt=0)  # higher: closer to the reference
+
+
+class OrpoMethod(Steps):
+    """Odds ratio preference optimisation (arXiv 2403.07691): learn the preferred answer and the choice at once."""
+
+    type: Literal["orpo"] = "orpo"
+    beta: float = Field(gt=0)  # the paper's lambda: the weight of the choice beside the answer
+
+
+class KtoMethod(Steps):
+    """Kahneman-Tversky optimisation (arXiv 2402.01306): single answers, each desirable or not."""
+
+    type: Literal["kto"] = "kto"
+    beta: float = Field(gt=0)  # higher: closer to the reference
+    desirable_weight: float = Field(gt=0)
+    undesirable_weight: float = Field(gt=0)
+
+
+class SimpoMethod(Steps):
+    """Simple preference optimisation (arXiv 2405.14734): a choice by mean log-probabilities, without a reference."""
+
+    type: Literal["simpo"] = "simpo"
+    beta: float = Field(gt=0)  # scales the difference of mean log-probabilities
+    gamma: float = Field(ge=0)  # the margin it is to reach, after scaling
+
+
+Method = Annotated[
+    SupervisedMethod | DpoMethod | OrpoMethod | KtoMethod | SimpoMethod,
+    Field(discriminator="type"),
+]
 
 
 class MemoryPlan(Frozen):
@@ -68,7 +118,7 @@ class MemoryPlan(Frozen):
 
     micro_batch_tokens: int = Field(ge=1)  # at most, padding included; a longer example is a micro-batch by itself
     gradient_checkpointing: bool  # the layers' activations are computed twice instead of kept
-    quantization: Literal["nf4"] | None  # of the frozen base
+    quantization: Quantization | None  # of the frozen base
 
 
 class TrainingSpec(Frozen):
@@ -78,7 +128,7 @@ class TrainingSpec(Frozen):
     job_id: str
     attempt: int = Field(ge=1)  # a retry gets a directory of its own
     base_model: BaseModelSource
-    method: SupervisedMethod
+    method: Method
     lora: LoraSettings
     seed: int = Field(ge=0)
     context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end

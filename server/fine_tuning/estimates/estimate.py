@@ -20,7 +20,7 @@ from server.fine_tuning.estimates.schemas import (
     PlanOfRun,
 )
 from server.fine_tuning.hyperparameters import ResolvedHyperparameters
-from server.fine_tuning.schemas import JobHyperparameters, Method, SupervisedMethod
+from server.fine_tuning.asked.methods import Method
 from trainer.contract.report import CheckReport, FileReport
 from trainer.contract.spec import MemoryPlan
 
@@ -155,8 +155,7 @@ def _file(file: FileReport, rows_looked_at: int | None = None) -> EstimatedFile:
 
 
 def _method(resolved: ResolvedHyperparameters) -> Method:
-    hyperparameters = JobHyperparameters.model_validate(resolved.wire())
-    return Method(type="supervised", supervised=SupervisedMethod(hyperparameters=hyperparameters))
+    return Method.of("supervised", resolved.wire())
 
 
 def _plan(plan: MemoryPlan, training: FileReport, batch_size: int) -> PlanOfRun:
