@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+SERVED_WITHIN = 0.001  # nats a token, of the log-probabilities when it was trained
 TEMPLATES = Path(__file__).parent / "chat_templates"
 _SIZES = {
     "hidden_size": 64,
@@ -181,3 +182,34 @@ def _sentence_pieces(family: Family) -> Tokenizer:
 def _padded(n_tokens: int) -> int:
     """Vocabularies are often larger than what the tokenizer fills."""
     return -(-n_tokens // 64) * 64
+
+
+def table() -> str:
+    """What docs/model-families.md shows: each column is asserted by the tests of the families."""
+    head = (
+        "family",
+        "tokenizer",
+        "system message",
+        "turns",
+        "a turn ends with",
+        "pad",
+        "trained",
+        "estimated",
+        "served",
+    )
+    rows = [head, ("---",) * len(head), *map(_row, FAMILIES.values())]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _row(family: Family) -> tuple[str, ...]:
+    return (
+        f"{family.title} (`{family.model_type}`)",
+        family.tokenizer,
+        family.system,
+        "must alternate" if family.alternates else "any order",
+        f"`{family.stop}`",
+        "the same" if family.pad == family.stop else f"`{family.pad}`",
+        family.trained,
+        "memory and time" if family.has_shape else "time",
+        f"within {SERVED_WITHIN:g}",
+    )

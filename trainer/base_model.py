@@ -102,9 +102,7 @@ def _linear_layers(model: Any) -> list[str]:
 
     head = model.get_output_embeddings()
     found = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
+        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
     ]
     if has_experts(model):
         found = [name for name in found if is_attention(name)]

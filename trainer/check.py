@@ -17,7 +17,7 @@ from trainer.gate.evenly import take_evenly
 from trainer.gate.gate import Gate
 from trainer.gate.signatures import common_shingles
 from trainer.gate.view import View, prompt_of
-from trainer.model_shape import read_shape
+from trainer.model_shape import read_config, read_shape, refuse_other_than_text
 from trainer.pii.examples import PiiTally, redact, scan
 from trainer.selection_files import write_selection
 from trainer.tokenising import DataFile, read_format
@@ -31,6 +31,7 @@ def check(run_directory: RunDirectory, spec: CheckSpec) -> CheckReport:
         TrainerError: a file or the base model cannot be used.
     """
     tokenizer = load_chat_tokenizer(spec.base_model)
+    refuse_other_than_text(read_config(spec.base_model) or {})
     n_parameters = count_parameters(spec.base_model)
     of_base = {"base_parameters": n_parameters, "base_shape": read_shape(spec.base_model)}
     return look_through(run_directory, spec, tokenizer).model_copy(update=of_base)

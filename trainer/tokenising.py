@@ -160,8 +160,10 @@ def _unusable(error: ExampleInvalid, kind: FileKind) -> FileUnusable:
 def _render(example: ChatExample, tokenizer: ChatTokenizer, kind: FileKind) -> Rendering:
     try:
         return tokenizer.renderer.render(example)
-    except TemplateRefused as error:
-        reason = f"The base model's chat template refuses line {example.line}. {why_refused(example, tokenizer.renderer)}"
+    except TemplateRefused:
+        reason = (
+            f"The base model's chat template refuses line {example.line}. {why_refused(example, tokenizer.renderer)}"
+        )
     except BaseModelUnavailable as error:  # the template does for others
         reason = f"Line {example.line} cannot be trained on. {error} Or train on its last answer alone (weight 0)."
     raise FileUnusable(f"The job failed due to an invalid {kind} file. {reason}", param=param_of(kind))

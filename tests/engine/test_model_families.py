@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from families import FAMILIES, Family, make_family
+from families import FAMILIES, SERVED_WITHIN, Family, make_family
 from trainer_runs import assistant, make_run, make_spec, train_here, user, write_lines
 
 from inference.base_shapes import read_base_shapes
@@ -74,13 +74,11 @@ def test_the_engine_says_with_the_adapter_what_the_trainer_says(served: Served) 
     entry = BaseModelEntry(name="base", source=str(served.base), context_length=256)
     with RelayServer(make_engine, entry) as relay:
         relay.run(relay.engine.ensure_adapter(adapter))
-        of_adapter, of_base = (
-            compare_in_engine(served.engine, name, golden) for name in (adapter.name, "base")
-        )
-    print(f"from the adapter {of_adapter.adapter_gap:.6f}, from the base {of_adapter.base_gap:.4f}")  # noqa: T201
+        of_adapter, of_base = (compare_in_engine(served.engine, name, golden) for name in (adapter.name, "base"))
+    print(f"from the adapter {of_adapter.adapter_gap:.1e}, from the base {of_adapter.base_gap:.4f}")  # noqa: T201
     assert golden.is_distinct
     assert of_adapter.verdict == Verdict.REPRODUCED
-    assert of_adapter.adapter_gap < 0.001
+    assert of_adapter.adapter_gap < SERVED_WITHIN
     assert of_base.verdict == Verdict.IS_BASE
 
 

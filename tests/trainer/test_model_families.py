@@ -3,20 +3,26 @@
 tests/engine/test_model_families.py serves them.
 """
 
+import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from families import FAMILIES, Family, make_family, write_tokenizer
-from trainer_runs import assistant, events, example, make_run, make_spec, progress, train_here, user, write_lines
+from families import FAMILIES, TEMPLATES, Family, make_family, table, write_tokenizer
+from safetensors.numpy import load_file, save_file
+from trainer_runs import ROOT, assistant, events, make_run, make_spec, progress, train_here, user, write_lines
 
+from trainer.base_model import count_parameters
+from trainer.check import check
 from trainer.contract.events import Note, Succeeded
 from trainer.contract.golden import GoldenSamples
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import BaseModelSource
 from trainer.dataset import TokenizedExamples, tokenize_files
-from trainer.failures import FileUnusable
+from trainer.failures import BaseModelUnavailable, FileUnusable
 from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -97,6 +103,73 @@ def test_turns_that_do_not_alternate_are_refused_where_the_family_has_them_do(
         assert len(tokenize(tokenizer, tmp_path, line)) == 1
 
 
+SHIPPED = {
+    "llama3": ("llama3", ""),
+    "llama3_1": ("llama3", ""),
+    "llama3_2": ("llama3", ""),
+    "qwen2_5": ("qwen2.5", ""),
+    "qwen3": ("qwen3", "<think>\n\n</think>\n\n"),  # it thinks nothing first
+    "qwen3_instruct_2507": ("qwen3-moe", ""),
+    "gemma3": ("gemma3", ""),
+}
+
+
+@pytest.mark.parametrize("template", SHIPPED)
+def test_the_template_that_a_family_ships_is_trained_with(template: str, tmp_path: Path) -> None:
+    """In TRL's copies, word by word; it has none of Mistral's."""
+    trl = find_spec("trl")
+    assert trl is not None
+    assert trl.origin is not None
+    name, before = SHIPPED[template]
+    family = FAMILIES[name]
+    write_tokenizer(family, tmp_path / "base")
+    shipped = (Path(trl.origin).parent / "chat_templates" / f"{template}.jinja").read_text()
+    (tmp_path / "base" / "chat_template.jinja").write_text(shipped)
+    tokenizer = load_chat_tokenizer(BaseModelSource(source=str(tmp_path / "base")))
+    ids = trained_ids(tokenize(tokenizer, tmp_path, {"messages": [SYSTEM, *TWO_TURNS]}))
+    said = tokenizer.tokenizer.decode(ids).split(family.stop)
+    assert said == [f"{before}bee", f"{before}dee", ""]
+
+
+def test_a_template_that_moves_the_system_message_on_trains_the_last_answer_alone(tmp_path: Path) -> None:
+    """Newer ones of Mistral put it before the last message of the user, wherever that is."""
+    family = FAMILIES["mistral"]
+    write_tokenizer(family, tmp_path / "base")
+    own = (TEMPLATES / "mistral.jinja").read_text()
+    moving = own.replace(
+        "{{- bos_token }}",
+        "{{- bos_token }}{%- set system = '' %}{%- if messages[0].role == 'system' %}"
+        "{%- set system = messages[0].content %}{%- set messages = messages[1:] %}{%- endif %}",
+    ).replace(
+        "'[INST] ' +",
+        "'[INST] ' + (system if messages[loop.index:] | selectattr('role', 'eq', 'user') "
+        "| list | length == 0 else '') +",
+    )
+    (tmp_path / "base" / "chat_template.jinja").write_text(moving)
+    tokenizer = load_chat_tokenizer(BaseModelSource(source=str(tmp_path / "base")))
+    both = {"messages": [SYSTEM, *TWO_TURNS]}
+    with pytest.raises(FileUnusable, match=r"Line 1 .* renders the beginning .* Or train on its last answer alone"):
+        tokenize(tokenizer, tmp_path, both)
+    last = {"messages": [SYSTEM, TWO_TURNS[0], assistant("bee", weight=0), *TWO_TURNS[2:]]}
+    ids = trained_ids(tokenize(tokenizer, tmp_path, last))
+    assert tokenizer.tokenizer.decode(ids) == f" dee{family.stop}"
+
+
+def test_a_base_that_takes_images_too_is_refused_by_name(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    write_tokenizer(FAMILIES["gemma3"], base)
+    (base / "config.json").write_text(json.dumps({"model_type": "gemma3", "vision_config": {"hidden_size": 8}}))
+    run = make_run(tmp_path / "run", make_spec(base))
+    with pytest.raises(BaseModelUnavailable, match="takes images or sound besides text"):
+        check(run, run.read_check_spec())
+
+
+def test_weights_that_come_in_two_formats_are_counted_once(tmp_path: Path) -> None:
+    for name in ("model.safetensors", "consolidated.safetensors"):
+        save_file({"weight": np.zeros((3, 5), np.float32)}, tmp_path / name)
+    assert count_parameters(BaseModelSource(source=str(tmp_path))) == 15
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Family], RunDirectory]:
     """A short run of each, done once."""
@@ -127,8 +200,6 @@ def test_it_learns(family: Family, trained: Train) -> None:
 
 @pytest.mark.trainer
 def test_the_adapter_changes_what_is_said_and_only_what_the_engine_serves(family: Family, trained: Train) -> None:
-    from safetensors.numpy import load_file
-
     from inference.adapter_files import check_adapter
     from inference.base_shapes import read_base_shapes
 
@@ -163,8 +234,6 @@ def test_the_adapter_loaded_again_says_what_was_trained(family: Family, trained:
 
 @pytest.mark.trainer
 def test_its_shape_is_known_or_said_to_be_not(family: Family, trained: Train) -> None:
-    from safetensors.numpy import load_file
-
     from server.fine_tuning.estimates.layers import lora_parameters
     from trainer.model_shape import read_shape
 
@@ -172,5 +241,12 @@ def test_its_shape_is_known_or_said_to_be_not(family: Family, trained: Train) ->
     shape = read_shape(run.read_spec().base_model)
     assert (shape is not None) == family.has_shape
     if shape is not None:
-        trained_parameters = sum(tensor.size for tensor in load_file(run.adapter / "adapter_model.safetensors").values())
+        trained_parameters = sum(
+            tensor.size for tensor in load_file(run.adapter / "adapter_model.safetensors").values()
+        )
         assert lora_parameters(shape, rank=4) == trained_parameters
+
+
+def test_the_page_of_the_families_says_what_these_tests_show() -> None:
+    page = (ROOT / "docs" / "model-families.md").read_text("utf-8")
+    assert table() in page
