@@ -19,14 +19,14 @@ from trainer.failures import is_out_of_memory
 from trainer.golden_samples import take_golden_samples
 from trainer.interruption import Interruption, StopRequested
 from trainer.measuring import Meter
-from trainer.methods import supervised
+from trainer.methods.choose import Data, Training, build, with_reference
+from trainer.methods.supervised import build_optimizer
 from trainer.ongoing import OngoingRun
 from trainer.order import StepOrder
 from trainer.packing import keeps_apart
 from trainer.reporter import Reporter
 from trainer.state import TrainingState
 from trainer.tokenizer import load_chat_tokenizer
-from trainer.validation import Validation
 
 
 def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interruption: Interruption) -> None:
@@ -42,6 +42,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     training, validating = tokenize_files(
         directory,
         chat,
+        method=spec.method.type,
         context_length_tokens=spec.context_length_tokens,
         redacts=spec.pii == "redact",
         selection=spec.selection,
@@ -51,26 +52,27 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base = load_base_model(spec.base_model, device, quantization=spec.memory.quantization)
     model = attach_lora(base, spec.lora, spec.seed)
-    state = TrainingState(model, *supervised.build_optimizer(model, spec.method, order.total_steps))
+    state = TrainingState(model, *build_optimizer(model, spec.method, order.total_steps))
     state.keeps_best = spec.method.early_stopping_patience is not None
-    packs = spec.packing and keeps_apart(model, training)
+    wants_packing = spec.packing and spec.method.type == "supervised"
+    packs = wants_packing and keeps_apart(model, training)
+    if spec.start_from is not None:
+        start_from(spec.start_from, model)
+    data = with_reference(Data(training, validating, order), directory, spec, model, interruption)
     if spec.resume_from is not None:
         resume(spec.resume_from, state)
-    elif spec.start_from is not None:
-        start_from(spec.start_from, model)
 
     ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, Meter(model), packs)
-    validation = Validation(validating, ongoing) if validating else None
     ongoing.meter.begin()
     reporter.report(Started, total_steps=order.total_steps, n_examples=len(training), first_step=state.step + 1)
     if has_experts(base) and spec.resume_from is None:
         reporter.report(Note, level="warn", message=ATTENTION_ONLY)
-    if spec.packing and not packs and spec.resume_from is None:
+    if wants_packing and not packs and spec.resume_from is None:
         message = "Examples are not packed into rows: a layer of this base model would mix them. It only takes longer."
         reporter.report(Note, level="info", message=message)
     with interruption.deferred():
         if ongoing.steps_left:
-            train(ongoing, supervised.build(ongoing, chat.tokenizer, training), validation)
+            train(ongoing, build(ongoing, chat.tokenizer, data))
         step = return_to_best(state)
         publish_adapter(directory, model, step=step, take=partial(_take_samples, ongoing, chat.tokenizer, step))
         reporter.report(
@@ -104,12 +106,12 @@ def _take_samples(ongoing: OngoingRun, tokenizer: Any, step: int) -> GoldenSampl
     return samples
 
 
-def train(ongoing: OngoingRun, trainer: supervised.StepwiseSFTTrainer, validation: Validation | None) -> None:
+def train(ongoing: OngoingRun, training: Training) -> None:
     """Do the steps that are left; if asked to stop, save the last one that is done."""
-    callback = StepCallback(ongoing, validation)
-    trainer.add_callback(callback)
+    callback = StepCallback(ongoing, training.validation)
+    training.trainer.add_callback(callback)
     try:
-        trainer.train()
+        training.trainer.train()
     except StopRequested:
         callback.save()
         raise StopRequested(ongoing.state.step) from None

@@ -12,6 +12,7 @@ from trainer import early_stopping
 from trainer.base_model import copy_adapter
 from trainer.contract.events import BestCheckpoint
 from trainer.scoring import TokenTally
+from trainer.tally import Tally
 
 
 @dataclass
@@ -23,7 +24,7 @@ class TrainingState:
     scheduler: LRScheduler
     step: int = 0  # the last one that is done
     trained_tokens: int = 0  # processed since step 1, padding excluded
-    tally: TokenTally = field(default_factory=TokenTally)  # of the step that is going on
+    tally: Tally = field(default_factory=TokenTally)  # of the step that is going on
     random_state: dict[str, Any] | None = None  # torch's, after the last step that is done
     best: BestCheckpoint | None = None  # of the evaluations of the whole validation file so far
     keeps_best: bool = False  # whether the best step, and not the last one, will be the result

@@ -4,12 +4,13 @@ from array import array
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from trainer.contract.examples import ChatExample
+from trainer.contract.examples import ChatExample, Example, KtoExample, PreferenceExample, TextExample
 from trainer.pii.finding import find_pii, redacted
 from trainer.pii.match import Kind
 
+AnyExample = TypeVar("AnyExample", bound=Example)
 _FIXED_KEYS = frozenset({"role", "type", "tool_call_id", "id"})  # of messages and calls: never free text
 
 
@@ -28,7 +29,7 @@ class PiiTally:
             self.lines.setdefault(kind, array("I")).append(line)
 
 
-def scan(example: ChatExample, tally: PiiTally) -> None:
+def scan(example: Example, tally: PiiTally) -> None:
     """Count what is in an example."""
     kinds: Counter[Kind] = Counter()
 
@@ -41,7 +42,7 @@ def scan(example: ChatExample, tally: PiiTally) -> None:
         tally.add(example.line, kinds)
 
 
-def redact(example: ChatExample, tally: PiiTally | None = None) -> ChatExample:
+def redact(example: AnyExample, tally: PiiTally | None = None) -> AnyExample:
     """Give the example with a marker in the place of each match. The same example always becomes the same."""
     kinds: Counter[Kind] = Counter()
 
@@ -58,10 +59,18 @@ def redact(example: ChatExample, tally: PiiTally | None = None) -> ChatExample:
     return marked
 
 
-def _map_texts(example: ChatExample, change: Callable[[str], str]) -> ChatExample:
-    messages = tuple(_map(message, change) for message in example.messages)
-    tools = None if example.tools is None else tuple(_map(tool, change) for tool in example.tools)
-    return replace(example, messages=messages, tools=tools)
+def _map_texts(example: AnyExample, change: Callable[[str], str]) -> AnyExample:
+    """What is said before the answers, which of a preference are two, is looked at once."""
+    match example:
+        case TextExample():
+            return replace(example, text=change(example.text))
+        case ChatExample():
+            parts = ("messages", "tools")
+        case PreferenceExample():
+            parts = ("messages", "tools", "preferred", "non_preferred")
+        case KtoExample():
+            parts = ("messages", "tools", "completion")
+    return replace(example, **{part: _map(getattr(example, part), change) for part in parts})
 
 
 def _map(value: Any, change: Callable[[str], str]) -> Any:
@@ -73,5 +82,7 @@ def _map(value: Any, change: Callable[[str], str]) -> Any:
             return {key: child if key in _FIXED_KEYS else _map(child, change) for key, child in value.items()}
         case list():
             return [_map(child, change) for child in value]
+        case tuple():
+            return tuple(_map(child, change) for child in value)
         case _:
             return value
