@@ -83,7 +83,7 @@ def _pass_through(gate: Gate, file: DataFile, spec: CheckSpec) -> FileReport:
     limit_tokens = spec.context_length_tokens
     prepare = _preparation(spec.pii, gate.tally(file.kind))
     for batch in file.read(prepare):
-        gate.add(file.kind, [view_of(whole, limit_tokens) for whole in batch])
+        gate.add(file.kind, [view_of(whole, gate.limit_tokens) for whole in batch])
     report = gate.report(file.kind, read_format(file.path, file.kind))
     if report.n_examples == 0:
         raise nothing_left(file.kind, len(report.dropped_lines), limit_tokens, report.longest_tokens)

@@ -54,7 +54,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     model = attach_lora(base, spec.lora, spec.seed)
     state = TrainingState(model, *build_optimizer(model, spec.method, order.total_steps))
     state.keeps_best = spec.method.early_stopping_patience is not None
-    wants_packing = spec.packing and spec.method.type == "supervised"
+    wants_packing = spec.packing and spec.method.type in ("supervised", "continued_pretraining")
     packs = wants_packing and keeps_apart(model, training)
     if spec.start_from is not None:
         start_from(spec.start_from, model)

@@ -104,6 +104,7 @@ class TokenArrays:
         self._per_example = summary.sequences_per_example
         self._n_examples = summary.n_examples
         self.longest_tokens = summary.longest_tokens
+        self.lengths_N: npt.NDArray[np.int64] = np.diff(self._offsets)[:: self._per_example]  # of the first sequences
 
     def __len__(self) -> int:
         return self._n_examples

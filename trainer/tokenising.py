@@ -8,7 +8,7 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
-from trainer.contract.examples import ChatExample, Example, format_of, read_file
+from trainer.contract.examples import ChatExample, Example, TextExample, format_of, read_file
 from trainer.contract.formats.names import FileFormat
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import FileKind, param_of
@@ -143,9 +143,17 @@ def tokenize_in_batches(
         FileUnusable: a line is wrong.
     """
     for batch in _read_batches(path, kind, method, prepare):
-        conversations = [conversations_of(example) for example in batch]
-        encoded = iter(tokenizer.encode([_render(one, tokenizer, kind) for each in conversations for one in each]))
+        encoded = iter(_encode(batch, tokenizer, kind))
         yield [WholeExample(example, _tokens(example, encoded)) for example in batch]
+
+
+def _encode(batch: list[Example], tokenizer: ChatTokenizer, kind: FileKind) -> list[Encoded]:
+    """The sequences of all examples of a batch, which are of one format."""
+    texts = [example.text for example in batch if isinstance(example, TextExample)]
+    if texts:
+        return tokenizer.encode_texts(texts)
+    conversations = [one for example in batch for one in conversations_of(example)]
+    return tokenizer.encode([_render(one, tokenizer, kind) for one in conversations])
 
 
 def _tokens(example: Example, encoded: Iterator[Encoded]) -> tuple[Tokens, ...]:
