@@ -104,8 +104,8 @@ def tokenize_files(
 ) -> tuple[TokenizedExamples, TokenizedExamples | None]:
     """What to train on and what to validate with, if anything; tokenise what was not tokenised before.
 
-    What is longer than the context is cut at its end, but plain text is split; what then has nothing to train on is dropped. Of what is left,
-    the check has chosen where a selection was wanted.
+    What is longer than the context is cut at its end, but plain text is split; what then has nothing to train on is
+    dropped. Of what is left, the check has chosen where a selection was wanted.
 
     Raises:
         FileUnusable: a line is wrong, or no example is left.

