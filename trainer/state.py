@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from trainer import early_stopping
 from trainer.base_model import copy_adapter
@@ -21,7 +21,7 @@ class TrainingState:
 
     model: Any
     optimizer: Optimizer
-    scheduler: LRScheduler
+    scheduler: LambdaLR
     step: int = 0  # the last one that is done
     trained_tokens: int = 0  # processed since step 1, padding excluded
     tally: Tally = field(default_factory=TokenTally)  # of the step that is going on

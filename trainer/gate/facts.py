@@ -90,16 +90,20 @@ class Facts:
 
     def within(self, limit_tokens: int) -> npt.NDArray[np.int64]:
         """The tokens of each example, after cutting; of a preference of both sequences."""
-        parts = [self.column(name).clip(max=limit_tokens).astype(np.int64) for name in ("tokens", "other_tokens")]
-        return parts[0] + parts[1]
+        within: npt.NDArray[np.int64] = np.zeros(self.n_examples, dtype=np.int64)
+        for name in ("tokens", "other_tokens"):
+            within += self.column(name).clip(max=limit_tokens)
+        return within
 
     def trained(self) -> npt.NDArray[np.int64]:
         """Those of them inside the loss mask."""
-        return self.column("kept_answer_tokens").astype(np.int64) + self.column("other_kept_answer_tokens")
+        trained: npt.NDArray[np.int64] = self.column("kept_answer_tokens").astype(np.int64)
+        return trained + self.column("other_kept_answer_tokens")
 
     def longest(self) -> npt.NDArray[np.uint32]:
         """The longest sequence of each example, before cutting."""
-        return np.maximum(self.column("tokens"), self.column("other_tokens"))
+        longest: npt.NDArray[np.uint32] = np.maximum(self.column("tokens"), self.column("other_tokens"))
+        return longest
 
     @cached_property
     def _records(self) -> npt.NDArray[Any]:

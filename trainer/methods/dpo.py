@@ -25,8 +25,8 @@ class StepwiseDPOTrainer(Preferring, DPOTrainer):
     def sum_losses(self, model: Any, micro_batch: dict[str, Tensor], tally: PreferenceTally) -> Tensor:
         inputs = {name: tensor for name, tensor in micro_batch.items() if name != "token_share"}
         n_pairs = len(inputs["ref_chosen_logps"])
-        loss: Tensor = DPOTrainer.compute_loss(self, model, inputs)
-        tally.add({"loss": loss.item(), **self.take_metrics()}, n_pairs)
+        loss: Tensor = DPOTrainer.compute_loss(self, model, inputs)  # type: ignore[no-untyped-call]
+        tally.add({"loss": loss.item(), **self.take_metrics(model)}, n_pairs)
         return loss * n_pairs
 
 

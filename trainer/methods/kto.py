@@ -57,8 +57,8 @@ class StepwiseKTOTrainer(Preferring, KTOTrainer):
 
     def sum_losses(self, model: Any, micro_batch: dict[str, Tensor], tally: PreferenceTally) -> Tensor:
         listening = _Listening(model)
-        loss: Tensor = KTOTrainer.compute_loss(self, listening, micro_batch)
-        is_good, means = micro_batch["label"], self.take_metrics()
+        loss: Tensor = KTOTrainer.compute_loss(self, listening, micro_batch)  # type: ignore[no-untyped-call]
+        is_good, means = micro_batch["label"], self.take_metrics(model)
         rewards = self.beta * (listening.outputs.log_probs.detach().sum(-1) - micro_batch["ref_logps"])
         is_right = torch.where(is_good, rewards > 0, rewards < 0)
         n_good, n_answers = int(is_good.sum()), len(is_good)
@@ -75,7 +75,7 @@ def build(run: OngoingRun, tokenizer: Any, method: KtoMethod, answers: Answers) 
         beta=method.beta,
         desirable_weight=method.desirable_weight,
         undesirable_weight=method.undesirable_weight,
-        loss_type="apo_zero_unpaired",  # until it is built: an item of KTO's own is refused, as it is one example to TRL
+        loss_type="apo_zero_unpaired",  # until it is built: with KTO's own, TRL refuses items of one
     )
     trainer = StepwiseKTOTrainer(
         model=run.state.model,

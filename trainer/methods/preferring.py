@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 from transformers import PrinterCallback
 
@@ -39,7 +38,8 @@ class Preferring(Stepwise):
         tally = self._run.state.tally
         if return_outputs or not isinstance(tally, PreferenceTally):
             raise NotImplementedError("only the loss of a step is computed")
-        return self.sum_losses(model, inputs, tally) / num_items_in_batch
+        share: Tensor = self.sum_losses(model, inputs, tally) / num_items_in_batch
+        return share
 
     def measure(self, preferences: Preferences, numbers: Sequence[int]) -> PreferenceTally:
         """What the model as it is makes of validation examples."""
@@ -51,9 +51,9 @@ class Preferring(Stepwise):
             self.sum_losses(model, {name: tensor.to(model.device) for name, tensor in micro_batch.items()}, tally)
         return tally
 
-    def take_metrics(self) -> dict[str, float]:
+    def take_metrics(self, model: Any) -> dict[str, float]:
         """What TRL has measured since it was last asked."""
-        kept = self._metrics["train" if self.model.training else "eval"]
+        kept: dict[str, list[float]] = self._metrics["train" if model.training else "eval"]  # type: ignore[attr-defined]
         means = {name: values[-1] for name, values in kept.items()}
         kept.clear()
         return means
@@ -68,7 +68,3 @@ def start(trainer: Preferring, run: OngoingRun) -> None:
 def step_of(items: list[dict[str, int]]) -> int:
     (item,) = items
     return item["step"]
-
-
-def tensor_of(values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32)

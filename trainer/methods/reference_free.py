@@ -19,8 +19,6 @@ from trainer.methods.stepwise import arguments, steps_left
 from trainer.ongoing import OngoingRun
 from trainer.scoring import IGNORED, log_probabilities
 
-_NOT_SAID = ("logits/chosen", "logits/rejected")  # no logits are kept
-
 
 class _ReferenceFree(Preferring):
     """TRL's loss of mean log-probabilities, which are ours: its own way holds the logits of all positions."""
@@ -32,8 +30,8 @@ class _ReferenceFree(Preferring):
 
     def sum_losses(self, model: Any, micro_batch: dict[str, Tensor], tally: PreferenceTally) -> Tensor:
         n_pairs = len(micro_batch["input_ids"]) // 2
-        loss, metrics = self.get_batch_loss_metrics(model, micro_batch)
-        means = {name: value for name, value in metrics.items() if name not in _NOT_SAID}
+        loss, metrics = self.get_batch_loss_metrics(model, micro_batch)  # type: ignore[attr-defined]
+        means = {name: value for name, value in metrics.items() if self.learns_answers or name != "nll_loss"}
         tally.add({"loss": loss.item(), **means}, n_pairs)
         summed: Tensor = loss * n_pairs
         return summed
@@ -54,11 +52,11 @@ class _ReferenceFree(Preferring):
         return chosen, rejected, nothing, nothing, nll
 
 
-class StepwiseORPOTrainer(_ReferenceFree, ORPOTrainer):
+class StepwiseORPOTrainer(_ReferenceFree, ORPOTrainer):  # type: ignore[misc]
     learns_answers = True
 
 
-class StepwiseSimPOTrainer(_ReferenceFree, CPOTrainer):
+class StepwiseSimPOTrainer(_ReferenceFree, CPOTrainer):  # type: ignore[misc]
     pass
 
 

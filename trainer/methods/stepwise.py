@@ -17,7 +17,7 @@ from trainer.ongoing import OngoingRun
 from trainer.tally import Tally
 
 
-class Stepwise(Trainer):  # type: ignore[misc]
+class Stepwise(Trainer):
     """Stands before a trainer of TRL, whose batches it makes lists of micro-batches.
 
     An item is a dict with `micro_batches`, `divisor`, what the sum of their losses is divided by, and `n_tokens`.

@@ -30,10 +30,11 @@ class StepwiseSFTTrainer(Stepwise, SFTTrainer):
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         """The part of this micro-batch in the mean loss of the step."""
-        if return_outputs:
-            raise NotImplementedError("only the loss is computed")
+        tally = self._run.state.tally
+        if return_outputs or not isinstance(tally, TokenTally):
+            raise NotImplementedError("only the loss of a step is computed")
         scores = score(model, inputs)
-        self._run.state.tally.add(scores)
+        tally.add(scores)
         share: Tensor = scores.loss_sum / num_items_in_batch
         return share
 

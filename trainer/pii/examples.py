@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -11,6 +11,12 @@ from trainer.pii.finding import find_pii, redacted
 from trainer.pii.match import Kind
 
 AnyExample = TypeVar("AnyExample", bound=Example)
+_PARTS: Mapping[type, tuple[str, ...]] = {
+    ChatExample: ("messages", "tools"),
+    TextExample: ("text",),
+    PreferenceExample: ("messages", "tools", "preferred", "non_preferred"),
+    KtoExample: ("messages", "tools", "completion"),
+}  # of an example, where texts are
 _FIXED_KEYS = frozenset({"role", "type", "tool_call_id", "id"})  # of messages and calls: never free text
 
 
@@ -61,16 +67,7 @@ def redact(example: AnyExample, tally: PiiTally | None = None) -> AnyExample:
 
 def _map_texts(example: AnyExample, change: Callable[[str], str]) -> AnyExample:
     """What is said before the answers, which of a preference are two, is looked at once."""
-    match example:
-        case TextExample():
-            return replace(example, text=change(example.text))
-        case ChatExample():
-            parts = ("messages", "tools")
-        case PreferenceExample():
-            parts = ("messages", "tools", "preferred", "non_preferred")
-        case KtoExample():
-            parts = ("messages", "tools", "completion")
-    return replace(example, **{part: _map(getattr(example, part), change) for part in parts})
+    return replace(example, **{part: _map(getattr(example, part), change) for part in _PARTS[type(example)]})
 
 
 def _map(value: Any, change: Callable[[str], str]) -> Any:
