@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trainer_runs import checkpoints_saved, events, make_run, make_spec, progress, train_here, write_lines
 
+from tests.method_rows import KeepRow
 from trainer.check import look_through
 from trainer.contract.events import Succeeded
-from trainer.contract.report import CheckReport
+from trainer.contract.report import CheckReport, Severity
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckSpec, ContinuedPretrainingMethod, TrainingSpec, WantedSelection
 from trainer.dataset import DocumentPieces, TokenizedExamples, tokenize_files
@@ -106,12 +107,25 @@ def test_the_check_counts_what_is_trained_on(tokenizer: ChatTokenizer, tmp_path:
 def test_the_gate_finds_what_texts_can_have_and_leaves_out_what_is_of_conversations(
     tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
-    rows = [text(1), text(1), *(text(index, n_words=20) for index in range(30)), {"text": "write to jane.doe@harbour-mail.com"}]
+    rows = [
+        text(1),
+        text(1),
+        *(text(index, n_words=20) for index in range(30)),
+        {"text": "write to jane.doe@harbour-mail.com"},
+    ]
     write_lines(tmp_path / "training.jsonl", rows)
     write_lines(tmp_path / "validation.jsonl", [rows[3]])
     checks = {finding.check for finding in look(tokenizer, tmp_path, 64, pii="warn").findings}
     assert {"duplicates", "personal_data", "overlap"} <= checks
     assert checks <= {"duplicates", "near_duplicates", "personal_data", "overlap", "near_overlap"}
+
+
+def test_one_document_will_do_if_it_is_long_enough(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
+    write_lines(tmp_path / "training.jsonl", [text(1, n_words=40)])
+    assert look(tokenizer, tmp_path, 12).findings == ()
+    (finding,) = look(tokenizer, tmp_path, 200).findings
+    assert (finding.check, finding.severity) == ("too_few_examples", Severity.ERROR)
+    assert "Training file has 2 example(s), but must have at least 10 examples" in finding.message
 
 
 def test_documents_are_held_out_whole(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
@@ -129,7 +143,7 @@ def test_documents_are_held_out_whole(tokenizer: ChatTokenizer, tmp_path: Path) 
 
 
 @pytest.mark.trainer
-def test_the_first_loss_is_the_librarys_own(base: Path, tmp_path: Path) -> None:
+def test_the_first_loss_is_the_librarys_own(base: Path, tmp_path: Path, keep_row: KeepRow) -> None:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl.trainer.sft_config import SFTConfig
@@ -155,12 +169,14 @@ def test_the_first_loss_is_the_librarys_own(base: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
     trl = SFTTrainer(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
     trl.train()
-    assert progress(run)[0].metrics.train_loss == pytest.approx(trl.state.log_history[0]["loss"], rel=1e-4)
+    losses = progress(run)[0].metrics.train_loss, trl.state.log_history[0]["loss"]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    keep_row("continued_pretraining", "lora", first_step_loss=f"{abs(losses[0] - losses[1]):.0e} apart")
 
 
 @pytest.mark.trainer
 @pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
-def test_it_learns_texts_it_has_not_seen(base: Path, tmp_path: Path, packing: bool) -> None:
+def test_it_learns_texts_it_has_not_seen(base: Path, tmp_path: Path, packing: bool, keep_row: KeepRow) -> None:
     rows = [text(5 * index, n_words=10 + index % 30) for index in range(24)]
     spec = spec_of(base, packing=packing, context_length_tokens=48, method={"early_stopping_patience": 3})
     run = train_here(run_of(tmp_path / "run", spec, rows, [text(5 * index + 2, n_words=20) for index in range(6)]))
@@ -170,3 +186,5 @@ def test_it_learns_texts_it_has_not_seen(base: Path, tmp_path: Path, packing: bo
     assert losses[-1] is not None
     assert losses[0] is not None
     assert losses[-1] < losses[0] - 0.1
+    steps = f"{len(progress(run))} steps"
+    keep_row("continued_pretraining", "lora", trains=steps, effect=f"loss {losses[0]:.2f}, then {losses[-1]:.2f}")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from trainer.contract.formats.names import FileFormat
 from trainer.contract.report import FileFigures, FileKind, FileReport, Finding, Task
 from trainer.contract.spec import MethodName, PiiPolicy
-from trainer.gate.checks.amount import find_too_few
+from trainer.gate.checks.amount import find_too_few, find_too_little_text
 from trainer.gate.checks.answers import (
     find_empty_answers,
     find_repeated_answers,
@@ -161,6 +161,8 @@ class Gate:
             yield from find_overlap(self._files["training"].facts, file.facts, likeness)
         if self._piece_tokens is None:
             yield from self._find_in_conversations(kind, likeness)
+        elif kind == "training":
+            yield from find_too_little_text(int(self.pieces(file.facts)[file.facts.used()].sum()))
 
     def _find_in_conversations(self, kind: FileKind, likeness: Likeness) -> Iterator[Found]:
         """What plain text cannot have."""
