@@ -125,7 +125,7 @@ def test_one_document_will_do_if_it_is_long_enough(tokenizer: ChatTokenizer, tmp
     assert look(tokenizer, tmp_path, 12).findings == ()
     (finding,) = look(tokenizer, tmp_path, 200).findings
     assert (finding.check, finding.severity) == ("too_few_examples", Severity.ERROR)
-    assert "Training file has 2 example(s), but must have at least 10 examples" in finding.message
+    assert "Training file has 1 example(s), but must have at least 10 examples" in finding.message
 
 
 def test_documents_are_held_out_whole(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
