@@ -6,7 +6,6 @@ Shapes: S samples, P prompt tokens, L prompt and sampled tokens, V vocabulary.
 import copy
 import math
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from peft import get_peft_model, set_peft_model_state_dict
 from torch import Tensor
 
 from trainer.base_model import copy_adapter, load_base_model
-from trainer.contract.golden import GoldenSample, GoldenSamples, build_golden_samples, gap
+from trainer.contract.golden import GoldenSample, GoldenSamples, Scores, build_golden_samples, measure_drift
 from trainer.contract.spec import TrainingSpec
 from trainer.failures import LossNotFinite
 
@@ -34,9 +33,7 @@ def take_golden_samples(model: Any, tokenizer: Any, spec: TrainingSpec, *, step:
     n_sampled = min(_SAMPLED_TOKENS, spec.context_length_tokens // 2)
     prompts_SP = build_prompts(tokenizer, n_tokens=min(_PROMPT_TOKENS, spec.context_length_tokens - n_sampled))
     tokens_SL = _sample(serving, torch.tensor(prompts_SP), n_sampled, n_words=len(tokenizer))
-    of_adapter = _score(serving, tokens_SL, n_sampled)
-    with serving.disable_adapter():
-        of_base = _score(serving, tokens_SL, n_sampled)
+    of_adapter, of_base = _score_both(serving, tokens_SL, n_sampled)
     if not all(math.isfinite(value) for row in (*of_adapter, *of_base) for value in row):
         raise LossNotFinite("output of the adapter", step)
     samples = [
@@ -48,9 +45,11 @@ def take_golden_samples(model: Any, tokenizer: Any, spec: TrainingSpec, *, step:
         )
         for tokens, adapter, base in zip(tokens_SL.tolist(), of_adapter, of_base, strict=True)
     ]
-    training_gap = gap(_score(model, tokens_SL, n_sampled), of_adapter) if is_quantised else None
+    drift = None
+    if is_quantised:
+        drift = measure_drift(_score_both(model, tokens_SL, n_sampled), (of_adapter, of_base))
     dtype = str(serving.get_base_model().dtype).removeprefix("torch.")
-    return build_golden_samples(samples, dtype=dtype, training_gap=training_gap)
+    return build_golden_samples(samples, dtype=dtype, drift=drift)
 
 
 def build_prompts(tokenizer: Any, *, n_tokens: int) -> list[list[int]]:
@@ -82,8 +81,15 @@ def _sample(model: Any, tokens_SL: Tensor, n_tokens: int, *, n_words: int) -> Te
     return tokens_SL
 
 
+def _score_both(model: Any, tokens_SL: Tensor, n_last: int) -> tuple[Scores, Scores]:
+    """With the adapter, and without it."""
+    of_adapter = _score(model, tokens_SL, n_last)
+    with model.disable_adapter():
+        return of_adapter, _score(model, tokens_SL, n_last)
+
+
 @torch.no_grad()
-def _score(model: Any, tokens_SL: Tensor, n_last: int) -> Sequence[list[float]]:
+def _score(model: Any, tokens_SL: Tensor, n_last: int) -> list[list[float]]:
     """The log-probabilities of the last tokens of each row."""
     logits_SLV = model(input_ids=tokens_SL.to(model.device), use_cache=False).logits[:, -n_last - 1 : -1]
     targets_SL1 = tokens_SL[:, -n_last:, None]

@@ -1,7 +1,7 @@
 """One run, from top to bottom."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -20,8 +20,8 @@ from trainer.golden_samples import take_golden_samples
 from trainer.interruption import Interruption, StopRequested
 from trainer.measuring import Meter
 from trainer.methods.choose import Data, Training, build, with_reference
-from trainer.methods.supervised import build_optimizer
 from trainer.ongoing import OngoingRun
+from trainer.optimizer import build_optimizer
 from trainer.order import StepOrder
 from trainer.packing import keeps_apart
 from trainer.reporter import Reporter
@@ -97,12 +97,9 @@ def _take_samples(ongoing: OngoingRun, tokenizer: Any, step: int) -> GoldenSampl
         message = "No golden samples were taken: memory does not hold the base that serves beside the one in training."
         ongoing.reporter.report(Note, level="warn", message=message)
         return None
-    if samples.training_gap is not None:
-        message = (
-            f"On the base that serves, the model's log-probabilities are {samples.training_gap:.3f} nats a token from "
-            f"those on the quantised base it was trained on; the base alone is {samples.base_gap:.3f} away"
-        )
-        ongoing.reporter.report(Note, level="info", message=message)
+    if samples.drift is not None:
+        level: Literal["info", "warn"] = "warn" if samples.drift.is_large else "info"
+        ongoing.reporter.report(Note, level=level, message=samples.drift.describe())
     return samples
 
 

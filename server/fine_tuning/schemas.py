@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
 from server.fine_tuning.asked.hyperparameters import Hyperparameters, TunedHyperparameters
-from server.fine_tuning.asked.methods import JobHyperparameters, Method, MethodRequest, hyperparameters_of
+from server.fine_tuning.asked.methods import Method, MethodRequest, hyperparameters_of
+from server.fine_tuning.asked.shown import JobHyperparameters
 from server.fine_tuning.data_options import DataOptions
 from server.fine_tuning.data_report import DataReport
 from server.integrations.schemas import MAX_INTEGRATIONS, IntegrationRequest
@@ -37,6 +38,11 @@ class CreateFineTuningJobRequest(_Request):
     method: MethodRequest | None = None
     metadata: Metadata | None = None
     data: DataOptions | None = None
+
+    def place_of_hyperparameters(self) -> str:
+        """Where those stand that count, for errors."""
+        is_in_method = self.method is not None and self.method.hyperparameters() is not None
+        return f"method.{self.method.type}.hyperparameters" if self.method and is_in_method else "hyperparameters"
 
     def asked_hyperparameters(self) -> TunedHyperparameters:
         """Those of `method` where both are there."""
@@ -93,7 +99,6 @@ class FineTuningJob(BaseModel):
 
     @classmethod
     def from_row(cls, row: JobRow, organization_id: str) -> Self:
-        hyperparameters = JobHyperparameters.model_validate(row.hyperparameters or row.requested_hyperparameters)
         imported = row.imported or {}
         return cls(
             id=row.id,
@@ -101,7 +106,7 @@ class FineTuningJob(BaseModel):
             error=_error(row),
             fine_tuned_model=row.fine_tuned_model,
             finished_at=row.finished_at,
-            hyperparameters=hyperparameters,
+            hyperparameters=JobHyperparameters.model_validate(row.hyperparameters or row.requested_hyperparameters),
             model=row.requested_model,
             organization_id=imported.get("organization_id", organization_id),
             result_files=imported.get("result_files", [row.result_file] if row.result_file else []),

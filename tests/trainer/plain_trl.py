@@ -17,7 +17,7 @@ def train_plainly(run: RunDirectory, output: Path) -> Logs:
     from trainer.base_model import attach_lora, load_base_model
     from trainer.checkpoints import start_from
     from trainer.dataset import tokenize_files
-    from trainer.methods.supervised import build_optimizer
+    from trainer.optimizer import build_optimizer
     from trainer.order import StepOrder
     from trainer.tokenizer import load_chat_tokenizer
 

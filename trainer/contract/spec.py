@@ -41,11 +41,28 @@ class BaseModelSource(Frozen):
     chat_template_file: Path | None = None  # used instead of the tokenizer's own template
 
 
+AdapterVariant = Literal["lora", "dora", "pissa"]
+ALL_LINEAR: Literal["all-linear"] = "all-linear"
+
+
 class LoraSettings(Frozen):
+    """How the adapter is trained; what is published of it is always a plain LoRA."""
+
+    variant: AdapterVariant = "lora"
     rank: int = Field(ge=1)
     alpha: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
-    target_modules: Literal["all-linear"]
+    rslora: bool = False  # scaled by alpha / sqrt(rank) instead of alpha / rank
+    # names of linear layers, as q_proj; or all of them but the output head
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all-linear"]
+
+
+class ServingLimits(Frozen):
+    """What a published adapter has to keep to."""
+
+    max_rank: int = Field(default=64, ge=1)  # the largest that the engine serves
+    # of the logits after reload, as a share of what the adapter changes in the base's
+    max_error: float = Field(default=0.05, gt=0)
 
 
 Scheduler = Literal["cosine", "cosine_with_min_lr", "linear", "constant", "constant_with_warmup", "inverse_sqrt"]
@@ -137,6 +154,7 @@ class TrainingSpec(Frozen):
     base_model: BaseModelSource
     method: Method
     lora: LoraSettings
+    serving: ServingLimits = ServingLimits()
     seed: int = Field(ge=0)
     context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end, plain text is split
     pii: PiiPolicy = "off"  # "redact": markers are trained on in their place; the others change nothing here

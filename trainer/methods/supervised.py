@@ -4,14 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from trainer import learning_rate
-from trainer.contract.spec import Steps
 from trainer.dataset import TokenizedExample
 from trainer.layout import ROW_TOKENS, fill_rows, lay_out, lay_out_long
 from trainer.methods.stepwise import Stepwise, arguments, steps_left
@@ -37,16 +34,6 @@ class StepwiseSFTTrainer(Stepwise, SFTTrainer):
         tally.add(scores)
         share: Tensor = scores.loss_sum / num_items_in_batch
         return share
-
-
-def build_optimizer(model: Any, method: Steps, total_steps: int) -> tuple[Any, Any]:
-    """AdamW over the adapter, and its learning rate over the run."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=method.learning_rate, weight_decay=method.weight_decay, fused=True)
-    factor = partial(learning_rate.factor, total_steps=total_steps, warmup_ratio=method.warmup_ratio)
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: factor(step) if step < total_steps else 0.0
-    )
 
 
 def build(run: OngoingRun, tokenizer: Any, examples: Sequence[TokenizedExample]) -> StepwiseSFTTrainer:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from server.fine_tuning.asked.hyperparameters import Auto, TunedHyperparameters
+from server.fine_tuning.asked.shown import TunedJobHyperparameters
 from server.vocabulary import MethodType
 
 
@@ -112,15 +113,7 @@ def hyperparameters_of(method: str) -> type[TunedHyperparameters]:
     return _HYPERPARAMETERS[method]
 
 
-class JobHyperparameters(BaseModel):
-    """OpenAI: FineTuningJob.hyperparameters: "auto" until the files are validated."""
-
-    n_epochs: int | Auto
-    batch_size: int | Auto
-    learning_rate_multiplier: float | Auto
-
-
-class PreferenceJobHyperparameters(JobHyperparameters):
+class PreferenceJobHyperparameters(TunedJobHyperparameters):
     beta: float | Auto = "auto"
 
 
@@ -134,7 +127,7 @@ class SimpoJobHyperparameters(PreferenceJobHyperparameters):
 
 
 class SupervisedMethod(BaseModel):
-    hyperparameters: JobHyperparameters
+    hyperparameters: TunedJobHyperparameters
 
 
 class PreferenceMethod(BaseModel):
