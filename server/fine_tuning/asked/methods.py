@@ -143,7 +143,7 @@ class SimpoMethod(BaseModel):
 
 
 class ContinuedPretrainingMethod(BaseModel):
-    hyperparameters: JobHyperparameters
+    hyperparameters: TunedJobHyperparameters
 
 
 def _is_absent(value: object) -> bool:
