@@ -207,9 +207,13 @@ def _row(family: Family) -> tuple[str, ...]:
         family.tokenizer,
         family.system,
         "must alternate" if family.alternates else "any order",
-        f"`{family.stop}`",
-        "the same" if family.pad == family.stop else f"`{family.pad}`",
+        _code(family.stop),
+        "the same" if family.pad == family.stop else _code(family.pad),
         family.trained,
         "memory and time" if family.has_shape else "time",
         f"within {SERVED_WITHIN:g}",
     )
+
+
+def _code(token: str) -> str:
+    return f"`{token}`".replace("|", "\\|")  # a bar would end the cell

@@ -86,7 +86,8 @@ class Facts:
         """As how many examples each is trained on: one, or so many as its text is split into."""
         if piece_tokens is None:
             return np.ones(self.n_examples, dtype=np.int64)
-        return count_pieces(self.column("tokens"), piece_tokens)
+        lengths: npt.NDArray[np.int64] = self.column("tokens").astype(np.int64)
+        return count_pieces(lengths, piece_tokens)
 
     def within(self, limit_tokens: int) -> npt.NDArray[np.int64]:
         """The tokens of each example, after cutting; of a preference of both sequences."""
