@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.contract.spec import BaseModelSource, LoraSettings, Quantization
 from trainer.environment import is_local
-from trainer.experts import has_experts, is_attention
+from trainer.experts import has_experts, is_attention, refuse_trained_experts
 from trainer.failures import BaseModelUnavailable
 
 
@@ -87,6 +87,9 @@ def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
     """Wrap every linear layer but the output head; the same seed gives the same adapter.
 
     The adapter keeps the base's type: PEFT's default, float32 beside bfloat16, stores 58 % more activations.
+
+    Raises:
+        BaseModelUnavailable: the adapter would change what no engine serves.
     """
     import torch
     from peft import LoraConfig, get_peft_model
@@ -100,6 +103,7 @@ def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
         task_type="CAUSAL_LM",
     )
     attached = get_peft_model(model, config, autocast_adapter_dtype=False)
+    refuse_trained_experts(attached)
     if getattr(model, "is_quantized", False):
         for parameter in attached.parameters():
             if parameter.requires_grad:

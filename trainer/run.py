@@ -14,7 +14,7 @@ from trainer.contract.golden import GoldenSamples
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
 from trainer.dataset import tokenize_files
-from trainer.experts import ATTENTION_ONLY, has_experts
+from trainer.experts import ATTENTION_ONLY, leaves_experts_alone
 from trainer.failures import is_out_of_memory
 from trainer.golden_samples import take_golden_samples
 from trainer.interruption import Interruption, StopRequested
@@ -65,7 +65,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, Meter(model), packs)
     ongoing.meter.begin()
     reporter.report(Started, total_steps=order.total_steps, n_examples=len(training), first_step=state.step + 1)
-    if has_experts(base) and spec.resume_from is None:
+    if leaves_experts_alone(model) and spec.resume_from is None:
         reporter.report(Note, level="warn", message=ATTENTION_ONLY)
     if wants_packing and not packs and spec.resume_from is None:
         message = "Examples are not packed into rows: a layer of this base model would mix them. It only takes longer."

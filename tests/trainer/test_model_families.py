@@ -22,6 +22,7 @@ from trainer.contract.golden import GoldenSamples
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import BaseModelSource
 from trainer.dataset import TokenizedExamples, tokenize_files
+from trainer.experts import refuse_trained_experts
 from trainer.failures import BaseModelUnavailable, FileUnusable
 from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
@@ -162,6 +163,22 @@ def test_a_base_that_takes_images_too_is_refused_by_name(tmp_path: Path) -> None
     run = make_run(tmp_path / "run", make_spec(base))
     with pytest.raises(BaseModelUnavailable, match="takes images or sound besides text"):
         check(run, run.read_check_spec())
+
+
+@pytest.mark.trainer
+def test_an_adapter_that_would_change_experts_is_refused_by_name(tmp_path: Path) -> None:
+    """PEFT takes the name of a dense layer's projection for the experts'."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = make_family(FAMILIES["qwen3-moe"], tmp_path / "base")
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    wanted = ["q_proj", "gate_proj", "up_proj", "down_proj"]
+    with pytest.warns(RuntimeWarning, match="gate_up_proj"):
+        attached = get_peft_model(model, LoraConfig(r=2, target_modules=wanted, task_type="CAUSAL_LM"))
+    with pytest.raises(BaseModelUnavailable, match="Name layers of its attention alone"):
+        refuse_trained_experts(attached)
 
 
 def test_weights_that_come_in_two_formats_are_counted_once(tmp_path: Path) -> None:
