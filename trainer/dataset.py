@@ -84,10 +84,12 @@ class DocumentPieces(TokenizedExamples):
     """Some documents, each split at the context into as many examples as it takes."""
 
     def __init__(self, files: Sequence[TokenArrays], chosen: Numbers, *, limit_tokens: int) -> None:
-        lengths = [int(files[file].lengths_N[number]) for file, number in chosen.tolist()]
-        counts = count_pieces(np.asarray(lengths, dtype=np.int64), limit_tokens)
-        super().__init__(files, np.repeat(chosen, counts, axis=0), limit_tokens=limit_tokens)
-        self._piece = np.concatenate([np.arange(count) for count in counts])
+        counts_N = np.ones(len(chosen), dtype=np.int64)
+        for number, arrays in enumerate(files):
+            of_file = chosen[:, 0] == number
+            counts_N[of_file] = count_pieces(arrays.lengths()[chosen[of_file, 1]], limit_tokens)
+        super().__init__(files, np.repeat(chosen, counts_N, axis=0), limit_tokens=limit_tokens)
+        self._piece = np.arange(len(self)) - np.repeat(counts_N.cumsum() - counts_N, counts_N)
 
     def _kept(self, index: int) -> slice:
         return piece(int(self._piece[index]), self.limit_tokens)

@@ -104,7 +104,6 @@ class TokenArrays:
         self._per_example = summary.sequences_per_example
         self._n_examples = summary.n_examples
         self.longest_tokens = summary.longest_tokens
-        self.lengths_N: npt.NDArray[np.int64] = np.diff(self._offsets)[:: self._per_example]  # of the first sequences
 
     def __len__(self) -> int:
         return self._n_examples
@@ -122,6 +121,11 @@ class TokenArrays:
     def _sequence(self, at: int) -> Tokens:
         start, end = int(self._offsets[at]), int(self._offsets[at + 1])
         return Tokens(int(self._lines[at]), self._ids[start:end], self._mask[start:end], bool(self._desirable[at]))
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """In tokens, of the first sequence of each example."""
+        lengths_N: npt.NDArray[np.int64] = np.diff(self._offsets)[:: self._per_example]
+        return lengths_N
 
     def release(self) -> None:
         """Give back the memory of what has been read; views stay good, and read from the disk again."""

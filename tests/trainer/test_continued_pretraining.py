@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from families import FAMILIES, write_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 from trainer_runs import checkpoints_saved, events, make_run, make_spec, progress, train_here, write_lines
 
 from tests.method_rows import KeepRow
@@ -81,6 +83,19 @@ def test_a_document_is_all_of_its_tokens_and_the_end_of_a_text(tokenizer: ChatTo
     end = tokenizer.tokenizer.eos_token
     assert [tokenizer.tokenizer.decode(one.input_ids_L) for one in file] == [f"the answer{end}", f"user \u00e4{end}"]
     assert [one.trained_L.tolist() for one in file] == [[False] + [True] * (len(one.input_ids_L) - 1) for one in file]
+
+
+def test_a_document_begins_as_the_tokenizer_begins_a_text(tmp_path: Path) -> None:
+    """Llama's adds a token there, which its chat template writes itself."""
+    backend = write_tokenizer(FAMILIES["llama3"], tmp_path)
+    begin = "<|begin_of_text|>"
+    backend.post_processor = TemplateProcessing(
+        single=f"{begin} $A", special_tokens=[(begin, backend.token_to_id(begin))]
+    )
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_chat_tokenizer(make_spec(tmp_path).base_model)
+    (document,) = tokenize(tokenizer, tmp_path, {"text": "so it is"}, limit=100)
+    assert tokenizer.tokenizer.decode(document.input_ids_L) == f"{begin}so it is<|eot_id|>"
 
 
 def test_a_long_document_is_split_and_loses_no_token(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
