@@ -17,6 +17,7 @@ from server.fine_tuning.data_options import build_selection
 from server.fine_tuning.dry_runs.estimating import Question
 from server.fine_tuning.job_changes import add_event, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
+from server.fine_tuning.preferences import method_name
 from server.fine_tuning.publishing.parent import read_lora
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.fine_tuning.stages import Stage
@@ -26,7 +27,7 @@ from server.models.names import normalise_suffix
 from server.models.resolving import UsableModel
 from server.pagination import Page, build_page, unknown_cursor
 from server.settings import Settings
-from server.vocabulary import JobStatus, MethodType
+from server.vocabulary import JobStatus
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def create_job(
         suffix=None if asked.suffix is None else normalise_suffix(asked.suffix),
         user_provided_suffix=asked.suffix,
         seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
-        method=MethodType.SUPERVISED if asked.method is None else asked.method.type,
+        method=asked.method_type(),
         requested_hyperparameters=asked.asked_hyperparameters().asked(),
         job_metadata=asked.metadata,
         data_options=None if asked.data is None else asked.data.model_dump(exclude_none=True),
@@ -103,6 +104,7 @@ def build_question(
         base=base,
         training=training,
         validation=find_usable_file(session, "validation_file", asked.validation_file),
+        method=method_name(asked.method_type()),
         requested=asked.asked_hyperparameters().asked(),
         pii=(asked.data and asked.data.pii) or settings.pii_policy,
         mixed_in=find_mixed_in_files(session, asked),

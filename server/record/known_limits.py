@@ -30,7 +30,11 @@ def known_limits(of: Circumstances) -> tuple[str, ...]:
     if of.is_checkpoint:
         planned = "" if of.total_steps is None else f" of {of.total_steps}"
         found.append(f"It is a checkpoint after step {of.step}{planned}: training went on from there.")
-    found.append("Losses and accuracies count tokens; whether whole answers are right was not measured.")
+    method = of.settings.get("method")
+    if isinstance(method, Mapping) and method.get("type", "supervised") != "supervised":
+        found.append("Losses and accuracies are of choices between given answers; what it says itself was not judged.")
+    else:
+        found.append("Losses and accuracies count tokens; whether whole answers are right was not measured.")
     return tuple(found)
 
 

@@ -53,7 +53,8 @@ class BestStep(Record):
 
 
 class MetricsRecord(Record):
-    """Losses in nats a token, accuracies as shares of tokens, under OpenAI's names."""
+    """Supervised: losses in nats a token, accuracies as shares of tokens. Of preferences: the method's loss, shares of
+    choices. Under OpenAI's names, and TRL's where OpenAI has none."""
 
     last: dict[str, float]  # of the adapter's own step
     best: BestStep | None  # of the run up to that step

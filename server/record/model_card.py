@@ -17,6 +17,11 @@ _METRICS = {
     "valid_mean_token_accuracy": "validation accuracy, a part of the file",
     "full_valid_loss": "validation loss",
     "full_valid_mean_token_accuracy": "validation accuracy",
+    "rewards/chosen": "reward of the preferred answers",
+    "rewards/rejected": "reward of the other answers",
+    "rewards/margins": "margin of the rewards",
+    "full_valid_rewards/margins": "validation margin of the rewards",
+    "kl": "distance from the reference, in nats",
 }
 
 

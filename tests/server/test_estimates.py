@@ -173,7 +173,7 @@ def test_a_fine_tuned_model_whose_files_are_gone_is_not_available(desk: Api, ask
         ({"training_file": "FILE", "validation_file": "file-x"}, "validation_file", None),
         ({"training_file": "FILE", "model": "gpt-9"}, "model", "model_not_available"),
         ({"training_file": "FILE", "more": 1}, "more", "unknown_parameter"),
-        ({"training_file": "FILE", "method": {"type": "dpo"}}, "method.type", "unsupported_value"),
+        ({"training_file": "FILE", "method": {"type": "reinforcement"}}, "method.type", "unsupported_value"),
         ({"training_file": "FILE", "hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs", None),
     ],
 )

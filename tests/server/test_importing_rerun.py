@@ -102,6 +102,15 @@ def test_the_old_name_answers_from_the_new_model_and_jobs_that_went_on_from_it_f
     assert (second.rerun_of, second.parent_model) == ("ftjob-3", done.fine_tuned_model)
 
 
+def test_a_job_of_preferences_is_made_again_with_its_beta(rig: Rig, table: Path, account: StubAccount) -> None:
+    told = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 1.8, "beta": 0.2}
+    method = {"type": "dpo", "dpo": {"hyperparameters": told}}
+    account.lists["/fine_tuning/jobs"] = [told_job("ftjob-1", method=method, hyperparameters=None)]
+    assert run(rig, "--rerun", str(table)) == 0
+    (job,) = repetitions(rig)
+    assert (job.method, job.requested_hyperparameters) == ("dpo", told)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

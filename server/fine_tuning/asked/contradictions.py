@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from server.errors import InvalidRequest
 from server.fine_tuning.asked.hyperparameters import TunedHyperparameters
+from server.fine_tuning.asked.methods import KtoHyperparameters
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,13 @@ def _among_themselves(asked: TunedHyperparameters, of: Circumstances) -> Iterato
             "follows from the data and the base model: they exclude each other. Give one of them.",
             param=f"{of.place}.learning_rate",
             code="invalid_value",
+        )
+    if isinstance(asked, KtoHyperparameters) and asked.batch_size == 1:
+        yield InvalidRequest(
+            f"Invalid '{of.place}.batch_size': integer below minimum value. Expected a value >= 2, as 'kto' estimates "
+            "over each step how far the model has moved, but got 1 instead.",
+            param=f"{of.place}.batch_size",
+            code="integer_below_min_value",
         )
     if asked.lr_scheduler == "constant" and asked.warmup_ratio not in ("auto", 0):
         yield InvalidRequest(

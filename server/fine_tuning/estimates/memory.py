@@ -49,6 +49,7 @@ class Load:
     rank: int = 16
     trains: Trains = "lora"
     has_dropout: bool = False  # before the LoRA
+    is_fused: bool = False  # whether the output head is TRL's on a CPU, too
     parameters: int | None = None  # of the base model, where they were counted
     optimizer: Optimizer = "adamw"
 
@@ -144,11 +145,13 @@ def _head(load: Load, width: int) -> int:
     """Logits of the labelled tokens, their log-probabilities and a gradient; on a GPU the fused head's portion."""
     if load.device == "cuda":
         return min(load.micro_batch_tokens, _FUSED_TOKENS) * min(load.shape.vocabulary, _FUSED_VOCABULARY) * width
+    if load.is_fused:
+        return min(load.micro_batch_tokens, _FUSED_TOKENS) * _FUSED_VOCABULARY * width  # whatever the vocabulary is
     return load.labelled_tokens * load.shape.vocabulary * 3 * 4
 
 
 def _needed(memory: Memory, load: Load) -> int:
-    """On a CPU with the plain base beside a quantised one, for the golden samples; on a GPU that is left out if need be."""
+    """On a CPU with the plain base beside a quantised one, for the golden samples; a GPU does without if need be."""
     if load.device == "cuda":
         return memory.peak
     beside = 0 if load.plan.quantization is None else (load.parameters or base_parameters(load.shape)) * 4

@@ -28,6 +28,7 @@ class Work:
     labelled_share: float  # of the tokens, inside the loss mask
     rank: int = 16
     has_dropout: bool = False
+    is_fused: bool = False  # whether the output head is TRL's on a CPU, too
     parameters: int | None = None  # of the base model, where they were counted
     optimizer: Optimizer = "adamw"
     quantization: WantedQuantization = "auto"  # other than "auto": the job's own word, whatever the operator allows
@@ -148,6 +149,7 @@ def memory_of(work: Work, device: Device, plan: MemoryPlan) -> Memory:
         labelled_tokens=labelled,
         rank=work.rank,
         has_dropout=work.has_dropout,
+        is_fused=work.is_fused,
         parameters=work.parameters,
         optimizer=work.optimizer,
     )

@@ -2,6 +2,9 @@
 
 import math
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
@@ -11,12 +14,13 @@ from trainer.contract.spec import (
     ALL_LINEAR,
     BaseModelSource,
     LoraSettings,
+    Method,
     Steps,
-    SupervisedMethod,
     TrainingSpec,
     WantedSelection,
 )
 
+_METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 _CHECKPOINTS_PER_RUN = 20  # besides those of the epochs: at most 5 % of a run is lost with its process
 
 
@@ -45,7 +49,7 @@ def build(
         job_id=job.id,
         attempt=job.attempt,
         base_model=source_of(base),
-        method=SupervisedMethod(**{name: settings[name] for name in Steps.model_fields if name in settings}),
+        method=_method(job, settings),
         lora=lora,
         seed=job.seed,
         context_length_tokens=sequence_limit(job.requested_hyperparameters, base.context_length),
@@ -59,6 +63,11 @@ def build(
         start_from=start_from,
         resume_from=resume_from,
     )
+
+
+def _method(job: JobRow, settings: dict[str, Any]) -> Method:
+    steps = {name: settings[name] for name in Steps.model_fields if name in settings}
+    return _METHOD.validate_python({"type": job.method, **steps, **settings.get("own", {})})
 
 
 def source_of(base: BaseModelEntry) -> BaseModelSource:
