@@ -12,7 +12,7 @@ from trainer.choosing_again import ensure_chosen
 from trainer.contract.events import Note, Started, Succeeded
 from trainer.contract.golden import GoldenSamples
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import TrainingSpec
+from trainer.contract.spec import BY_TOKENS, TrainingSpec
 from trainer.dataset import tokenize_files
 from trainer.experts import ATTENTION_ONLY, leaves_experts_alone
 from trainer.failures import is_out_of_memory
@@ -54,7 +54,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     model = attach_lora(base, spec.lora, spec.seed)
     state = TrainingState(model, *build_optimizer(model, spec.method, order.total_steps))
     state.keeps_best = spec.method.early_stopping_patience is not None
-    wants_packing = spec.packing and spec.method.type in ("supervised", "continued_pretraining")
+    wants_packing = spec.packing and spec.method.type in BY_TOKENS
     packs = wants_packing and keeps_apart(model, training)
     if spec.start_from is not None:
         start_from(spec.start_from, model)

@@ -293,13 +293,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
     "an unknown field": ({"n_epochs": 3}, "Unknown parameter: 'n_epochs'.", "n_epochs", "unknown_parameter"),
     "an unknown method": (
         {"method": {"type": "magic"}},
-        "Invalid value: 'magic'. Supported values are: 'supervised', 'dpo', 'reinforcement', 'orpo', 'kto' or 'simpo'.",
+        "Invalid value: 'magic'. Supported values are: 'supervised', 'dpo', 'reinforcement', 'orpo', 'kto', 'simpo' or "
+        "'continued_pretraining'.",
         "method.type",
         "invalid_value",
     ),
     "reinforcement": (
         {"method": {"type": "reinforcement"}},
-        "The method 'reinforcement' is not offered yet. Use 'supervised', 'dpo', 'orpo', 'kto' or 'simpo'.",
+        "The method 'reinforcement' is not offered yet. Use 'supervised', 'dpo', 'orpo', 'kto', 'simpo' or "
+        "'continued_pretraining'.",
         "method.type",
         "unsupported_value",
     ),

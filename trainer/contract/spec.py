@@ -131,6 +131,8 @@ class ContinuedPretrainingMethod(Steps):
 
 
 MethodName = Literal["supervised", "dpo", "orpo", "kto", "simpo", "continued_pretraining"]
+# Those whose loss is of each token by itself, so that examples can share rows.
+BY_TOKENS: frozenset[MethodName] = frozenset({"supervised", "continued_pretraining"})
 Method = Annotated[
     SupervisedMethod | DpoMethod | OrpoMethod | KtoMethod | SimpoMethod | ContinuedPretrainingMethod,
     Field(discriminator="type"),
