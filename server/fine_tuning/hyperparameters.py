@@ -65,7 +65,7 @@ class ResolvedHyperparameters:
 
     def shown(self, quantization: Quantization | None) -> dict[str, Any]:
         """All that a job shows once it is planned: OpenAI's three and ours; what was planned is given."""
-        return {
+        numbers = {
             "n_epochs": self.n_epochs,
             "batch_size": self.batch_size,
             "learning_rate_multiplier": self.learning_rate_multiplier,
@@ -82,6 +82,7 @@ class ResolvedHyperparameters:
             "quantization": quantization or "none",
             **self.own,
         }
+        return {name: value for name, value in numbers.items() if value is not None}
 
     def total_steps(self, n_examples: int) -> int:
         return self.n_epochs * math.ceil(n_examples / self.batch_size)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from server.record.manifest import BaseModelRecord, DataRecord
+from server.record.manifest import BaseModelRecord, DataRecord, DriftRecord
 from trainer.contract.spec import BY_TOKENS
 
 _TOY_PARAMETERS = 100_000_000
@@ -24,6 +24,7 @@ class Circumstances:
     total_steps: int | None
     is_checkpoint: bool
     data_gate: Mapping[str, Any] | None = None  # what was found in the data
+    drift: DriftRecord | None = None
 
 
 def known_limits(of: Circumstances) -> tuple[str, ...]:
@@ -46,9 +47,10 @@ def _of_the_base(of: Circumstances) -> list[str]:
     base, found = of.base_model, []
     memory = of.settings.get("memory")
     if isinstance(memory, Mapping) and memory.get("quantization") is not None:
+        measured = "" if of.drift is None else f": by {of.drift.mean:.3f} nats a token, at most {of.drift.largest:.3f}"
         found.append(
             f"It was trained on the base model in the form {memory['quantization']}: on the unquantised base, which "
-            "serves it, it behaves a little differently."
+            f"serves it, it behaves a little differently{measured}."
         )
     if base.parameters is not None and base.parameters < _TOY_PARAMETERS:
         found.append(
@@ -67,7 +69,7 @@ def _of_the_data(of: Circumstances) -> list[str]:
     for kind, data in (("training", of.training), ("validation", of.validation)):
         if data is not None and data.n_truncated:
             context = of.settings.get("context_length_tokens")
-            limit = "the context" if context is None else f"the context of {context:,} tokens"
+            limit = "the context" if context is None else f"the limit of {context:,} tokens"
             found.append(
                 f"{data.n_truncated:,} {kind} example(s) were longer than {limit} and cut: "
                 "the end of their answer was not learnt."

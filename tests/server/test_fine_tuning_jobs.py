@@ -121,15 +121,6 @@ ACCEPTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"hyperparameters": {"n_epochs": 50, "batch_size": 256}, "seed": 2**31 - 1},
         {"n_epochs": 50, "batch_size": 256},
     ),
-    "no early stopping": (
-        {
-            "method": {
-                "type": "supervised",
-                "supervised": {"hyperparameters": {"n_epochs": 3, "early_stopping_patience": "auto"}},
-            }
-        },
-        {"n_epochs": 3},
-    ),
     "no integrations": ({"integrations": []}, {}),
 }
 

@@ -67,7 +67,7 @@ def test_jobs_that_succeeded_are_made_again_once(
     (job,) = repetitions(rig)
     assert (job.rerun_of, job.requested_model, job.training_file) == ("ftjob-1", "tunesmith-demo", "file-train")
     assert (job.seed, job.user_provided_suffix, job.origin) == (7, "shop", None)
-    asked = {"n_epochs": 2, "batch_size": 5, "learning_rate_multiplier": 1.8, "early_stopping_patience": "auto"}
+    asked = {"n_epochs": 2, "batch_size": 5, "learning_rate_multiplier": 1.8}
     assert job.requested_hyperparameters == asked
     printed = capsys.readouterr().out
     assert f"ftjob-1 is repeated on tunesmith-demo as {job.id}" in printed

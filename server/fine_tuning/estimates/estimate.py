@@ -8,7 +8,7 @@ from typing import Any
 from server.fine_tuning.asked.methods import Method
 from server.fine_tuning.estimates.duration import Amount, estimate_seconds, speed_of
 from server.fine_tuning.estimates.layers import adapter_bytes, lora_parameters
-from server.fine_tuning.estimates.memory import Device, Memory
+from server.fine_tuning.estimates.memory import Device, Memory, number_bytes
 from server.fine_tuning.estimates.planner import Fit, NoFit, Room, Work, choose_plan, default_plan
 from server.fine_tuning.estimates.prices import Cost, HostedPrice, cost_of
 from server.fine_tuning.estimates.schemas import (
@@ -35,6 +35,7 @@ class Planning:
     room: Room | None  # None: not known
     device: Device
     threads: int
+    bfloat16: bool = True  # whether a GPU has it
     measured: Sequence[dict[str, Any]] = ()  # of earlier runs on the same base, newest first
     price: float | None = None
     currency: str = "USD"
@@ -102,6 +103,7 @@ def judge(
         has_dropout=resolved.lora_dropout > 0,
         parameters=report.base_parameters,
         optimizer=resolved.optimizer,
+        bfloat16=planning.bfloat16,
         quantization=quantization,
     )
     match choose_plan(work, planning.room):
@@ -125,7 +127,7 @@ def build_estimate(
     n_steps = resolved.total_steps(training.n_examples)
     n_tokens = resolved.n_epochs * training.n_tokens
     trainable = None if report.base_shape is None else lora_parameters(report.base_shape, rank=resolved.lora_rank)
-    width = 2 if planning.device == "cuda" else 4
+    width = number_bytes(planning.device, bfloat16=planning.bfloat16)
     return Estimate(
         sampled=sampling.rows_looked_at is not None,
         training=_file(training, sampling.rows_looked_at),

@@ -31,6 +31,7 @@ class Work:
     is_fused: bool = False  # whether the output head is TRL's on a CPU, too
     parameters: int | None = None  # of the base model, where they were counted
     optimizer: Optimizer = "adamw"
+    bfloat16: bool = True  # whether a GPU has it
     quantization: WantedQuantization = "auto"  # other than "auto": the job's own word, whatever the operator allows
 
 
@@ -152,6 +153,7 @@ def memory_of(work: Work, device: Device, plan: MemoryPlan) -> Memory:
         is_fused=work.is_fused,
         parameters=work.parameters,
         optimizer=work.optimizer,
+        bfloat16=work.bfloat16,
     )
     return estimate_memory(load)
 

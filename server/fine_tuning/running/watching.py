@@ -85,6 +85,7 @@ def _facts(job: JobRow, row: JobCourseRow) -> RunFacts:
         batch_size=job.training_settings["batch_size"],
         max_grad_norm=job.training_settings["max_grad_norm"],
         n_validation=row.n_validation,
+        method=method_name(job.method),
     )
 
 
