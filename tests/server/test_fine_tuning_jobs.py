@@ -565,6 +565,7 @@ def test_more_clients_than_threads_may_write_at_once(api: Api, training_file: st
     [
         ("dpo", {"beta": 0.5}),
         ("orpo", {"beta": "auto"}),
+        ("continued_pretraining", {"max_seq_length": 512}),
         ("simpo", {"beta": 10, "gamma": 3}),
         ("kto", {"beta": 0.1, "desirable_weight": 1.5, "undesirable_weight": "auto"}),
     ],
