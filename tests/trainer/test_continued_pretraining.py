@@ -202,4 +202,4 @@ def test_it_learns_texts_it_has_not_seen(base: Path, tmp_path: Path, packing: bo
     assert losses[0] is not None
     assert losses[-1] < losses[0] - 0.1
     steps = f"{len(progress(run))} steps"
-    keep_row("continued_pretraining", "lora", trains=steps, effect=f"loss {losses[0]:.2f}, then {losses[-1]:.2f}")
+    keep_row("continued_pretraining", "lora", trains=steps, effect=f"loss {losses[0]:.2f} to {losses[-1]:.2f}")
