@@ -251,6 +251,7 @@ def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest, base: BaseMod
         context_length=base.context_length,
         on_gpu=offer.on_gpu,
         validates=asked.validation_file is not None or holdout is not None,
+        packs=asked.method is None or asked.method.type == "supervised",
     )
     refuse_contradictions(asked.asked_hyperparameters(), circumstances)
 

@@ -1,5 +1,6 @@
 """Every hyperparameter of ours on the wire: what is taken, what is refused and in which words."""
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -160,8 +161,9 @@ def refused(http: httpx.Client, training_file: str, asked: dict[str, Any], *, pa
     return error
 
 
-CPU = Circumstances(place=PLACE, context_length=1024, on_gpu=False, validates=False)
-GPU = Circumstances(place=PLACE, context_length=1024, on_gpu=True, validates=True)
+CPU = Circumstances(place=PLACE, context_length=1024, on_gpu=False, validates=False, packs=True)
+GPU = Circumstances(place=PLACE, context_length=1024, on_gpu=True, validates=True, packs=True)
+OF_PAIRS = replace(GPU, packs=False)
 CONTRADICTIONS: dict[str, tuple[dict[str, Any], Circumstances, str, str]] = {
     "two learning rates": (
         {"learning_rate": 1e-4, "learning_rate_multiplier": 2},
@@ -175,6 +177,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], Circumstances, str, str]] = {
         "Ask for 'constant_with_warmup', or leave 'warmup_ratio' out.",
         f"{PLACE}.warmup_ratio",
     ),
+    "packed pairs": ({"packing": True}, OF_PAIRS, "pairs and judged answers do not share rows.", f"{PLACE}.packing"),
     "longer than the context": (
         {"max_seq_length": 1025},
         GPU,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,7 +12,8 @@ from trainer_runs import events, make_run, make_spec, progress, train_here
 from trainer.contract.events import Note
 from trainer.contract.golden import DRIFT_TO_WARN_OF, Drift, GoldenSamples
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import LoraSettings, MemoryPlan, Optimizer
+from trainer.contract.spec import LoraSettings, MemoryPlan, Optimizer, Scheduler
+from trainer.learning_rate import factor, warmup_steps
 
 pytestmark = [pytest.mark.trainer, pytest.mark.timeout(300)]
 
@@ -124,6 +125,30 @@ def test_a_part_of_the_validation_file_is_looked_at_as_often_as_is_asked(
     run = train(n_validation=5, method={"validation_interval_steps": interval})
     assert [step.step for step in progress(run) if step.metrics.valid_loss is not None] == steps
     assert [step.step for step in progress(run) if step.metrics.full_valid_loss is not None] == [7, 14]
+
+
+@pytest.mark.parametrize("scheduler", get_args(Scheduler))
+@pytest.mark.parametrize(("total_steps", "warmup_ratio"), [(1, 0.0), (40, 0.0), (40, 0.1), (7, 0.5)])
+def test_every_scheduler_is_that_of_transformers_without_its_step_at_rate_0(
+    scheduler: Scheduler, total_steps: int, warmup_ratio: float
+) -> None:
+    from torch import nn, optim
+    from transformers import get_scheduler
+
+    optimizer = optim.SGD([nn.Parameter(nn.Linear(1, 1).weight)], lr=1.0)
+    theirs = get_scheduler(
+        scheduler,
+        optimizer,
+        num_warmup_steps=warmup_steps(total_steps, warmup_ratio) + 1,
+        num_training_steps=total_steps + 1,
+        scheduler_specific_kwargs={"min_lr_rate": 0.1} if scheduler == "cosine_with_min_lr" else None,
+    )
+    for step in range(total_steps):
+        optimizer.step()
+        theirs.step()
+        ours = factor(step, scheduler=scheduler, total_steps=total_steps, warmup_ratio=warmup_ratio)
+        assert ours == pytest.approx(theirs.get_last_lr()[0])
+        assert ours > 0
 
 
 def test_the_learning_rate_follows_the_scheduler_that_is_asked_for(train: Train) -> None:

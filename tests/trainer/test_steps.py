@@ -1,13 +1,11 @@
 """Order, layout and learning rate: the pure parts of a step."""
 
 import math
-from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.contract.spec import Scheduler
 from trainer.layout import fill_rows, lay_out
 from trainer.learning_rate import factor, warmup_steps
 from trainer.order import StepOrder
@@ -89,27 +87,3 @@ def test_even_the_shortest_run_has_a_step_after_its_warm_up(total_steps: int) ->
         factor(step, scheduler="linear", total_steps=total_steps, warmup_ratio=0.9) for step in range(total_steps)
     ]
     assert max(factors) == 1.0
-
-
-@pytest.mark.parametrize("scheduler", get_args(Scheduler))
-@pytest.mark.parametrize(("total_steps", "warmup_ratio"), [(1, 0.0), (40, 0.0), (40, 0.1), (7, 0.5)])
-def test_every_scheduler_is_that_of_transformers_without_its_step_at_rate_0(
-    scheduler: Scheduler, total_steps: int, warmup_ratio: float
-) -> None:
-    from torch import nn, optim
-    from transformers import get_scheduler
-
-    optimizer = optim.SGD([nn.Parameter(nn.Linear(1, 1).weight)], lr=1.0)
-    theirs = get_scheduler(
-        scheduler,
-        optimizer,
-        num_warmup_steps=warmup_steps(total_steps, warmup_ratio) + 1,
-        num_training_steps=total_steps + 1,
-        scheduler_specific_kwargs={"min_lr_rate": 0.1} if scheduler == "cosine_with_min_lr" else None,
-    )
-    for step in range(total_steps):
-        optimizer.step()
-        theirs.step()
-        ours = factor(step, scheduler=scheduler, total_steps=total_steps, warmup_ratio=warmup_ratio)
-        assert ours == pytest.approx(theirs.get_last_lr()[0])
-        assert ours > 0

@@ -16,12 +16,14 @@ class Circumstances:
     context_length: int  # of the base model, in tokens
     on_gpu: bool  # whether trainers of this server compute on one
     validates: bool  # whether there is a validation file or a hold-out
+    packs: bool  # whether the method's examples can share rows
 
 
 def refuse_contradictions(asked: TunedHyperparameters, of: Circumstances) -> None:
     """Raises: InvalidRequest: it names the first contradiction, and what would work."""
-    for error in (*_among_themselves(asked, of), *_with_the_base(asked, of), *_with_the_data(asked, of)):
-        raise error
+    for look in (_among_themselves, _with_the_method, _with_the_base, _with_the_data):
+        for error in look(asked, of):
+            raise error
 
 
 def _among_themselves(asked: TunedHyperparameters, of: Circumstances) -> Iterator[InvalidRequest]:
@@ -45,6 +47,16 @@ def _among_themselves(asked: TunedHyperparameters, of: Circumstances) -> Iterato
             "'warmup_ratio' out.",
             param=f"{of.place}.warmup_ratio",
             code="invalid_value",
+        )
+
+
+def _with_the_method(asked: TunedHyperparameters, of: Circumstances) -> Iterator[InvalidRequest]:
+    if asked.packing is True and not of.packs:
+        yield InvalidRequest(
+            "'packing' is for single answers: pairs and judged answers do not share rows. Leave 'packing' out, or use "
+            "the method 'supervised'.",
+            param=f"{of.place}.packing",
+            code="unsupported_value",
         )
 
 

@@ -45,12 +45,12 @@ class Question:
     base: BaseModelEntry
     training: FileRow
     validation: FileRow | None
-    method: MethodName
     requested: Requested
     pii: PiiPolicy
     lora: Mapping[str, int]  # of the adapter that the training goes on from; empty: of a base model
     mixed_in: Sequence[FileRow] = ()
     selection: WantedSelection | None = None
+    method: MethodName = "supervised"
 
 
 @dataclass(frozen=True)
