@@ -1,4 +1,4 @@
-"""Preferences that a tiny model can learn, and runs that train on them."""
+"""Preferences that a tiny model can learn, and runs that train on them; and such runs by the methods without."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ from trainer_runs import assistant, example, make_spec, user, write_lines
 
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import (
+    ContinuedPretrainingMethod,
     DpoMethod,
     KtoMethod,
     LoraSettings,
@@ -35,6 +36,7 @@ METHODS: dict[MethodName, Method] = {
     "kto": KtoMethod(**_STEPS, beta=0.5, desirable_weight=1.5, undesirable_weight=1.0),
     "simpo": SimpoMethod(**_STEPS, beta=2.0, gamma=0.5),
 }
+ALL_METHODS: dict[MethodName, Method] = {**METHODS, "continued_pretraining": ContinuedPretrainingMethod(**_STEPS)}
 UNEVEN = MemoryPlan(micro_batch_tokens=160, gradient_checkpointing=False, quantization=None)  # several in a step
 
 
@@ -56,16 +58,21 @@ def judged(index: int) -> dict[str, Any]:
     return {"prompt": of["input"]["messages"], "completion": answer, "label": is_good}
 
 
+def text(index: int) -> dict[str, Any]:
+    return {"text": f"what is {'the answer to ' * (index % 4)}{index}? the answer is {index * 7}"}
+
+
 def preference_spec(base: Path, method: MethodName, **overrides: Any) -> TrainingSpec:
     lora = LoraSettings(rank=4, alpha=8, dropout=0.0, target_modules="all-linear")
-    values = {"method": METHODS[method], "lora": lora, "memory": UNEVEN} | overrides
+    values = {"method": ALL_METHODS[method], "lora": lora, "memory": UNEVEN} | overrides
     return make_spec(base).model_copy(update=values)
 
 
 def make_preference_run(root: Path, spec: TrainingSpec) -> RunDirectory:
     root.mkdir(parents=True)
     run = RunDirectory(root)
-    line = {"supervised": example, "kto": judged}.get(spec.method.type, pair)
+    lines = {"supervised": example, "kto": judged, "continued_pretraining": text}
+    line = lines.get(spec.method.type, pair)
     write_lines(run.training_file, (line(index) for index in range(N_EXAMPLES)))
     write_lines(run.validation_file, (line(1000 + index) for index in range(N_VALIDATION)))
     run.write_spec(spec)

@@ -18,7 +18,7 @@ from trainer.gate.evenly import take_evenly
 from trainer.gate.gate import Gate
 from trainer.gate.signatures import common_shingles
 from trainer.gate.view import prompt_of, view_of
-from trainer.model_shape import read_shape
+from trainer.model_shape import read_config, read_shape, refuse_other_than_text
 from trainer.pii.examples import PiiTally, redact, scan
 from trainer.selection_files import write_selection
 from trainer.tokenising import DataFile, read_format
@@ -32,6 +32,7 @@ def check(run_directory: RunDirectory, spec: CheckSpec) -> CheckReport:
         TrainerError: a file or the base model cannot be used.
     """
     tokenizer = load_chat_tokenizer(spec.base_model)
+    refuse_other_than_text(read_config(spec.base_model) or {})
     n_parameters = count_parameters(spec.base_model)
     of_base = {"base_parameters": n_parameters, "base_shape": read_shape(spec.base_model)}
     return look_through(run_directory, spec, tokenizer).model_copy(update=of_base)
@@ -82,7 +83,7 @@ def _pass_through(gate: Gate, file: DataFile, spec: CheckSpec) -> FileReport:
     limit_tokens = spec.context_length_tokens
     prepare = _preparation(spec.pii, gate.tally(file.kind))
     for batch in file.read(prepare):
-        gate.add(file.kind, [view_of(whole, limit_tokens) for whole in batch])
+        gate.add(file.kind, [view_of(whole, gate.limit_tokens) for whole in batch])
     report = gate.report(file.kind, read_format(file.path, file.kind))
     if report.n_examples == 0:
         raise nothing_left(file.kind, len(report.dropped_lines), limit_tokens, report.longest_tokens)

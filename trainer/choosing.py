@@ -45,13 +45,13 @@ def report_chosen(
 
 def _recount(gate: Gate, report: FileReport, chosen: Numbers) -> FileReport:
     """The report of a file in the numbers of what was chosen of it, and of the files mixed into it."""
-    tokens = _of_each(gate, lambda facts: facts.within(gate.limit_tokens), chosen)
+    tokens = _of_each(gate, gate.tokens, chosen)
     longest = _of_each(gate, lambda facts: facts.longest(), chosen)
     facts, own = gate.facts("training"), np.unique(chosen[chosen[:, 0] == 0, 1])
     is_cut = facts.column("kept_answer_tokens")[own] < facts.column("answer_tokens")[own]
     return report.model_copy(
         update={
-            "n_examples": len(chosen),
+            "n_examples": int(_of_each(gate, gate.pieces, chosen).sum()),
             "n_tokens": int(tokens.sum()),
             "n_trained_tokens": int(_of_each(gate, lambda facts: facts.trained(), chosen).sum()),
             "n_desirable": int(_of_each(gate, lambda facts: facts.column("desirable"), chosen).sum(dtype=np.int64)),

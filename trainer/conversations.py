@@ -1,4 +1,7 @@
-"""The conversations that an example is trained on: its own or, of a preference, the prompt with each answer."""
+"""The conversations that an example is trained on: its own or, of a preference, the prompt with each answer.
+
+Plain text is looked at as if it were an answer to nothing; it is not rendered.
+"""
 
 from trainer.contract.examples import ChatExample, Example, KtoExample, PreferenceExample, TextExample
 from trainer.contract.formats.names import FileFormat
@@ -15,7 +18,7 @@ def conversations_of(example: Example) -> tuple[ChatExample, ...]:
         case KtoExample():
             return (_answered(example, example.completion),)
         case TextExample():
-            raise TypeError("plain text is no conversation")
+            return (ChatExample(example.line, ({"role": "assistant", "content": example.text},), (True,), None),)
 
 
 def n_conversations(held: FileFormat) -> int:

@@ -15,6 +15,7 @@ from trainer.contract.report import FileKind, param_of
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import MethodName, WantedSelection
 from trainer.failures import FileUnusable
+from trainer.pieces import count_pieces, piece
 from trainer.selection import Numbers
 from trainer.selection_files import read_selection
 from trainer.token_arrays import TokenArrays
@@ -68,11 +69,30 @@ class TokenizedExamples(Sequence[TokenizedExample]):
             for arrays in self._files:
                 arrays.release()
         file, number = self._chosen[index].tolist()
-        kept = slice(self.limit_tokens)
+        kept = self._kept(index)
         return tuple(
-            TokenizedExample(whole.input_ids_L[kept], whole.trained_L[kept], whole.is_desirable)
+            TokenizedExample(whole.input_ids_L[kept], _first_masked(whole.trained_L[kept]), whole.is_desirable)
             for whole in self._files[file][number]
         )
+
+    def _kept(self, index: int) -> slice:  # noqa: ARG002 - of pieces
+        """Which part of an example is trained on."""
+        return slice(self.limit_tokens)
+
+
+class DocumentPieces(TokenizedExamples):
+    """Some documents, each split at the context into as many examples as it takes."""
+
+    def __init__(self, files: Sequence[TokenArrays], chosen: Numbers, *, limit_tokens: int) -> None:
+        counts_N = np.ones(len(chosen), dtype=np.int64)
+        for number, arrays in enumerate(files):
+            of_file = chosen[:, 0] == number
+            counts_N[of_file] = count_pieces(arrays.lengths()[chosen[of_file, 1]], limit_tokens)
+        super().__init__(files, np.repeat(chosen, counts_N, axis=0), limit_tokens=limit_tokens)
+        self._piece = np.arange(len(self)) - np.repeat(counts_N.cumsum() - counts_N, counts_N)
+
+    def _kept(self, index: int) -> slice:
+        return piece(int(self._piece[index]), self.limit_tokens)
 
 
 def tokenize_files(
@@ -86,8 +106,8 @@ def tokenize_files(
 ) -> tuple[TokenizedExamples, TokenizedExamples | None]:
     """What to train on and what to validate with, if anything; tokenise what was not tokenised before.
 
-    What is longer than the context is cut at its end; what then has nothing to train on is dropped. Of what is left,
-    the check has chosen where a selection was wanted.
+    What is longer than the context is cut at its end, but plain text is split; what then has nothing to train on is
+    dropped. Of what is left, the check has chosen where a selection was wanted.
 
     Raises:
         FileUnusable: a line is wrong, or no example is left.
@@ -103,7 +123,8 @@ def tokenize_files(
         return arrays, np.column_stack([np.zeros_like(numbers), numbers])
 
     def examples(files: Sequence[TokenArrays], chosen: Numbers) -> TokenizedExamples:
-        return TokenizedExamples(files, chosen, limit_tokens=context_length_tokens)
+        kind = DocumentPieces if method == "continued_pretraining" else TokenizedExamples
+        return kind(files, chosen, limit_tokens=context_length_tokens)
 
     arrays, training = open_file(directory.training_file)
     files, held_out = [arrays], None
@@ -116,6 +137,15 @@ def tokenize_files(
         return examples(files, training), None
     arrays, validation = open_file(directory.validation_file)
     return examples(files, training), examples([arrays], validation)
+
+
+def _first_masked(trained_L: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The first token of a piece is never predicted."""
+    if not trained_L[:1].any():
+        return trained_L
+    masked_L = trained_L.copy()
+    masked_L[:1] = False
+    return masked_L
 
 
 def nothing_left(kind: FileKind, n_lines: int, context_length_tokens: int, longest_tokens: int) -> FileUnusable:

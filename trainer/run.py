@@ -12,8 +12,9 @@ from trainer.choosing_again import ensure_chosen
 from trainer.contract.events import Note, Started, Succeeded
 from trainer.contract.golden import GoldenSamples
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import TrainingSpec
+from trainer.contract.spec import BY_TOKENS, TrainingSpec
 from trainer.dataset import tokenize_files
+from trainer.experts import ATTENTION_ONLY, leaves_experts_alone
 from trainer.failures import is_out_of_memory
 from trainer.golden_samples import take_golden_samples
 from trainer.interruption import Interruption, StopRequested
@@ -53,7 +54,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     model = attach_lora(base, spec.lora, spec.seed)
     state = TrainingState(model, *build_optimizer(model, spec.method, order.total_steps))
     state.keeps_best = spec.method.early_stopping_patience is not None
-    wants_packing = spec.packing and spec.method.type == "supervised"
+    wants_packing = spec.packing and spec.method.type in BY_TOKENS
     packs = wants_packing and keeps_apart(model, training)
     if spec.start_from is not None:
         start_from(spec.start_from, model)
@@ -64,6 +65,8 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, Meter(model), packs)
     ongoing.meter.begin()
     reporter.report(Started, total_steps=order.total_steps, n_examples=len(training), first_step=state.step + 1)
+    if leaves_experts_alone(model) and spec.resume_from is None:
+        reporter.report(Note, level="warn", message=ATTENTION_ONLY)
     if wants_packing and not packs and spec.resume_from is None:
         message = "Examples are not packed into rows: a layer of this base model would mix them. It only takes longer."
         reporter.report(Note, level="info", message=message)

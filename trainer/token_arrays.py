@@ -122,6 +122,11 @@ class TokenArrays:
         start, end = int(self._offsets[at]), int(self._offsets[at + 1])
         return Tokens(int(self._lines[at]), self._ids[start:end], self._mask[start:end], bool(self._desirable[at]))
 
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """In tokens, of the first sequence of each example."""
+        lengths_N: npt.NDArray[np.int64] = np.diff(self._offsets)[:: self._per_example]
+        return lengths_N
+
     def release(self) -> None:
         """Give back the memory of what has been read; views stay good, and read from the disk again."""
         for mapping in self._mappings:

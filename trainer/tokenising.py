@@ -8,7 +8,7 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
-from trainer.contract.examples import ChatExample, Example, format_of, read_file
+from trainer.contract.examples import ChatExample, Example, TextExample, format_of, read_file
 from trainer.contract.formats.names import FileFormat
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import FileKind, param_of
@@ -16,8 +16,9 @@ from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import MethodName
 from trainer.contract.tokens import TokensKey
 from trainer.conversations import conversations_of, desirable, n_conversations
-from trainer.failures import FileUnusable
+from trainer.failures import BaseModelUnavailable, FileUnusable
 from trainer.pii.examples import redact
+from trainer.refusals import why_refused
 from trainer.rendering import Rendering, TemplateRefused
 from trainer.token_arrays import TokenArrays, Tokens, TokenWriter, open_tokens
 from trainer.tokenizer import ChatTokenizer, Encoded
@@ -142,9 +143,17 @@ def tokenize_in_batches(
         FileUnusable: a line is wrong.
     """
     for batch in _read_batches(path, kind, method, prepare):
-        conversations = [conversations_of(example) for example in batch]
-        encoded = iter(tokenizer.encode([_render(one, tokenizer, kind) for each in conversations for one in each]))
+        encoded = iter(_encode(batch, tokenizer, kind))
         yield [WholeExample(example, _tokens(example, encoded)) for example in batch]
+
+
+def _encode(batch: list[Example], tokenizer: ChatTokenizer, kind: FileKind) -> list[Encoded]:
+    """The sequences of all examples of a batch, which are of one format."""
+    texts = [example.text for example in batch if isinstance(example, TextExample)]
+    if texts:
+        return tokenizer.encode_texts(texts)
+    conversations = [one for example in batch for one in conversations_of(example)]
+    return tokenizer.encode([_render(one, tokenizer, kind) for one in conversations])
 
 
 def _tokens(example: Example, encoded: Iterator[Encoded]) -> tuple[Tokens, ...]:
@@ -184,12 +193,13 @@ def _unusable(error: ExampleInvalid, kind: FileKind) -> FileUnusable:
 def _render(example: ChatExample, tokenizer: ChatTokenizer, kind: FileKind) -> Rendering:
     try:
         return tokenizer.renderer.render(example)
-    except TemplateRefused as error:
-        raise FileUnusable(
-            f"The job failed due to an invalid {kind} file. The base model's chat template refuses line "
-            f"{example.line}; often user and assistant must take turns, or tools are not supported.",
-            param=param_of(kind),
-        ) from error
+    except TemplateRefused:
+        reason = (
+            f"The base model's chat template refuses line {example.line}. {why_refused(example, tokenizer.renderer)}"
+        )
+    except BaseModelUnavailable as error:  # the template does for others
+        reason = f"Line {example.line} cannot be trained on. {error} Or train on its last answer alone (weight 0)."
+    raise FileUnusable(f"The job failed due to an invalid {kind} file. {reason}", param=param_of(kind))
 
 
 def _batches(examples: Iterator[Example]) -> Iterable[list[Example]]:

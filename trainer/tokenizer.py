@@ -46,6 +46,15 @@ class ChatTokenizer:
             for rendering, ids, offsets in zip(renderings, encoded["input_ids"], encoded["offset_mapping"], strict=True)
         ]
 
+    def encode_texts(self, texts: list[str]) -> list[Encoded]:
+        """For each document: its token ids as the tokenizer begins and ends a text, and the mask, which holds all."""
+        end = self.tokenizer.eos_token_id
+        documents = []
+        for ids in self.tokenizer(texts, return_attention_mask=False)["input_ids"]:
+            ids_L = np.asarray(ids if ids[-1:] == [end] else [*ids, end], dtype=np.int32)
+            documents.append((ids_L, np.ones(len(ids_L), dtype=np.bool_)))
+        return documents
+
 
 def load_chat_tokenizer(source: BaseModelSource) -> ChatTokenizer:
     """Load tokenizer and chat template of a base model.

@@ -80,6 +80,9 @@ def engine_cpu_adapters(max_resident_adapters: int, max_loras: int) -> int:
 def _model_arguments(settings: EngineSettings) -> list[str]:
     arguments = ["--model", settings.model, "--served-model-name", settings.served_name]
     arguments += ["--max-model-len", str(settings.context_length)]
+    # Left the choice, vLLM takes Mistral's own files where a model has both, and renders chats by other rules than
+    # the chat template that was trained with.
+    arguments += ["--tokenizer-mode", "hf", "--config-format", "hf"]
     # OpenAI's defaults (temperature 1), not those a base's generation_config.json may hold.
     arguments += ["--generation-config", "vllm", "--max-logprobs", str(MAX_TOP_LOGPROBS)]
     # A small model, left the choice, writes white space between the words of an object until it runs out of tokens.

@@ -234,7 +234,8 @@ def list_checkpoints(session: ProjectSession, job_id: str, page: PageRequest) ->
 def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest, base: BaseModelEntry, offer: Offer) -> None:
     if asked.method is not None and asked.method.type == "reinforcement":
         raise InvalidRequest(
-            "The method 'reinforcement' is not offered yet. Use 'supervised', 'dpo', 'orpo', 'kto' or 'simpo'.",
+            "The method 'reinforcement' is not offered yet. Use 'supervised', 'dpo', 'orpo', 'kto', 'simpo' or "
+            "'continued_pretraining'.",
             param="method.type",
             code="unsupported_value",
         )

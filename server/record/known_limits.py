@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.record.manifest import BaseModelRecord, DataRecord, DriftRecord
+from trainer.contract.spec import BY_TOKENS
 
 _TOY_PARAMETERS = 100_000_000
 _FEW_EXAMPLES = 100
@@ -32,7 +33,10 @@ def known_limits(of: Circumstances) -> tuple[str, ...]:
         planned = "" if of.total_steps is None else f" of {of.total_steps}"
         found.append(f"It is a checkpoint after step {of.step}{planned}: training went on from there.")
     method = of.settings.get("method")
-    if isinstance(method, Mapping) and method.get("type", "supervised") != "supervised":
+    kind = method.get("type", "supervised") if isinstance(method, Mapping) else "supervised"
+    if kind == "continued_pretraining":
+        found.append("It was trained on plain text: nothing taught it how to answer.")
+    if kind not in BY_TOKENS:
         found.append("Losses and accuracies are of choices between given answers; what it says itself was not judged.")
     else:
         found.append("Losses and accuracies count tokens; whether whole answers are right was not measured.")

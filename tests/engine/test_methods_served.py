@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from preference_runs import METHODS, make_preference_run, preference_spec
+from preference_runs import ALL_METHODS, make_preference_run, preference_spec
 from trainer_runs import train_here
 
 from tests.adapter_files import refer_to
@@ -15,7 +15,7 @@ from trainer.contract.golden import GoldenSamples, Verdict
 from trainer.contract.spec import MethodName
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL_METHODS)
 def test_the_engine_says_what_the_trained_model_says(
     method: MethodName,
     service: RelayServer,

@@ -284,13 +284,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
     "an unknown field": ({"n_epochs": 3}, "Unknown parameter: 'n_epochs'.", "n_epochs", "unknown_parameter"),
     "an unknown method": (
         {"method": {"type": "magic"}},
-        "Invalid value: 'magic'. Supported values are: 'supervised', 'dpo', 'reinforcement', 'orpo', 'kto' or 'simpo'.",
+        "Invalid value: 'magic'. Supported values are: 'supervised', 'dpo', 'reinforcement', 'orpo', 'kto', 'simpo' or "
+        "'continued_pretraining'.",
         "method.type",
         "invalid_value",
     ),
     "reinforcement": (
         {"method": {"type": "reinforcement"}},
-        "The method 'reinforcement' is not offered yet. Use 'supervised', 'dpo', 'orpo', 'kto' or 'simpo'.",
+        "The method 'reinforcement' is not offered yet. Use 'supervised', 'dpo', 'orpo', 'kto', 'simpo' or "
+        "'continued_pretraining'.",
         "method.type",
         "unsupported_value",
     ),
@@ -563,6 +565,7 @@ def test_more_clients_than_threads_may_write_at_once(api: Api, training_file: st
     [
         ("dpo", {"beta": 0.5}),
         ("orpo", {"beta": "auto"}),
+        ("continued_pretraining", {"max_seq_length": 512}),
         ("simpo", {"beta": 10, "gamma": 3}),
         ("kto", {"beta": 0.1, "desirable_weight": 1.5, "undesirable_weight": "auto"}),
     ],

@@ -135,6 +135,7 @@ FAMILIES = {
     "qwen2": {},
     "qwen3": {"head_dim": 24},
     "gemma": {"head_dim": 24},
+    "gemma3_text": {"head_dim": 24},
     "olmo2": {},
     "smollm3": {},
 }

@@ -124,9 +124,17 @@ class SimpoMethod(Steps):
     gamma: float = Field(ge=0)  # the margin it is to reach, after scaling
 
 
-MethodName = Literal["supervised", "dpo", "orpo", "kto", "simpo"]
+class ContinuedPretrainingMethod(Steps):
+    """Go on with what the base model was made by: predict every token of plain text."""
+
+    type: Literal["continued_pretraining"] = "continued_pretraining"
+
+
+MethodName = Literal["supervised", "dpo", "orpo", "kto", "simpo", "continued_pretraining"]
+# Those whose loss is of each token by itself, so that examples can share rows.
+BY_TOKENS: frozenset[MethodName] = frozenset({"supervised", "continued_pretraining"})
 Method = Annotated[
-    SupervisedMethod | DpoMethod | OrpoMethod | KtoMethod | SimpoMethod,
+    SupervisedMethod | DpoMethod | OrpoMethod | KtoMethod | SimpoMethod | ContinuedPretrainingMethod,
     Field(discriminator="type"),
 ]
 
@@ -150,7 +158,7 @@ class TrainingSpec(Frozen):
     lora: LoraSettings
     serving: ServingLimits = ServingLimits()
     seed: int = Field(ge=0)
-    context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end
+    context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end, plain text is split
     pii: PiiPolicy = "off"  # "redact": markers are trained on in their place; the others change nothing here
     selection: WantedSelection | None = None  # what it came to lies in `selection/`; None: all of the files
     selection_sha256: str | None = None  # of that; None: not known, and a damaged one cannot be made again

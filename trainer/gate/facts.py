@@ -14,6 +14,7 @@ from trainer.contract.report import FileKind
 from trainer.gate.form import Form, form_of, is_like_code, label_of, repeats_a_word
 from trainer.gate.spool import Spool
 from trainer.gate.view import View
+from trainer.pieces import count_pieces
 
 _FIELDS = [
     ("line", "u4"),
@@ -80,6 +81,13 @@ class Facts:
         has_other = self.column("other_tokens") > 0
         chosen: npt.NDArray[np.bool_] = self.column("kept_answer_tokens") > 0
         return chosen & ((self.column("other_kept_answer_tokens") > 0) | ~has_other)
+
+    def pieces(self, piece_tokens: int | None) -> npt.NDArray[np.int64]:
+        """As how many examples each is trained on: one, or so many as its text is split into."""
+        if piece_tokens is None:
+            return np.ones(self.n_examples, dtype=np.int64)
+        lengths: npt.NDArray[np.int64] = self.column("tokens").astype(np.int64)
+        return count_pieces(lengths, piece_tokens)
 
     def within(self, limit_tokens: int) -> npt.NDArray[np.int64]:
         """The tokens of each example, after cutting; of a preference of both sequences."""

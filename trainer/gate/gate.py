@@ -11,7 +11,7 @@ import numpy.typing as npt
 from trainer.contract.formats.names import FileFormat
 from trainer.contract.report import FileFigures, FileKind, FileReport, Finding, Task
 from trainer.contract.spec import MethodName, PiiPolicy
-from trainer.gate.checks.amount import find_too_few
+from trainer.gate.checks.amount import find_too_few, find_too_little_text
 from trainer.gate.checks.answers import (
     find_empty_answers,
     find_repeated_answers,
@@ -37,6 +37,8 @@ from trainer.gate.task import guess_task
 from trainer.gate.view import View
 from trainer.pii.examples import PiiTally
 
+WHOLE = 2**31 - 1  # tokens: nothing is cut
+
 
 @dataclass
 class _File:
@@ -60,8 +62,10 @@ class Gate:
         pii: PiiPolicy = "off",
         method: MethodName = "supervised",
     ) -> None:
+        splits = method == "continued_pretraining"
         self._directory = directory
-        self.limit_tokens = limit_tokens
+        self.limit_tokens = WHOLE if splits else limit_tokens
+        self._piece_tokens = limit_tokens if splits else None
         self._stop_ids = frozenset(stop_ids)
         self._pii = pii
         self._method = method
@@ -94,6 +98,14 @@ class Gate:
     def facts(self, kind: FileKind) -> Facts:
         return self._files[kind].facts
 
+    def pieces(self, facts: Facts) -> npt.NDArray[np.int64]:
+        """As how many examples each is trained on."""
+        return facts.pieces(self._piece_tokens)
+
+    def tokens(self, facts: Facts) -> npt.NDArray[np.int64]:
+        """Of each, after cutting; each piece but the first begins with one token again."""
+        return facts.within(self.limit_tokens) + self.pieces(facts) - 1
+
     def groups(self) -> dict[FileKind, npt.NDArray[np.uint32]]:
         """Of each example of each file its group: those that are the same, or nearly, over all files."""
         wholes = np.concatenate([file.facts.column("whole") for file in self._files.values()]).view(np.int64)
@@ -116,8 +128,8 @@ class Gate:
         used, kept = facts.used(), facts.column("kept_answer_tokens")
         return FileReport(
             format=file_format,
-            n_examples=int(used.sum()),
-            n_tokens=int(facts.within(self.limit_tokens)[used].sum()),
+            n_examples=int(self.pieces(facts)[used].sum()),
+            n_tokens=int(self.tokens(facts)[used].sum()),
             n_trained_tokens=int(facts.trained().sum()),
             n_desirable=int(facts.column("desirable")[used].sum()),
             longest_tokens=int(facts.longest().max(initial=0)),
@@ -141,16 +153,25 @@ class Gate:
 
     def _find(self, kind: FileKind, likeness: Likeness) -> Iterator[Found]:
         file = self._files[kind]
-        task = guess_task(self._files["training"].facts)
-        yield from _find_in_one(file.facts, task, self._method)
+        yield from find_duplicates(file.facts)
         yield from find_near_duplicates(file.facts, likeness)
         if self._pii != "off":
             yield from find_personal_data(kind, file.tally, self._pii)
-        if kind == "training":
-            yield from find_too_few(file.facts, task)
-            yield from find_sameness(file.facts, task, likeness)
         if kind == "validation":
             yield from find_overlap(self._files["training"].facts, file.facts, likeness)
+        if self._piece_tokens is None:
+            yield from self._find_in_conversations(kind, likeness)
+        elif kind == "training":
+            yield from find_too_little_text(int(self.pieces(file.facts)[file.facts.used()].sum()))
+
+    def _find_in_conversations(self, kind: FileKind, likeness: Likeness) -> Iterator[Found]:
+        """What plain text cannot have."""
+        facts = self._files[kind].facts
+        task = guess_task(self._files["training"].facts)
+        yield from _find_in_one(facts, task, self._method)
+        if kind == "training":
+            yield from find_too_few(facts, task)
+            yield from find_sameness(facts, task, likeness)
 
     def _file(self, kind: FileKind) -> _File:
         if kind not in self._files:
@@ -163,7 +184,6 @@ def _find_in_one(facts: Facts, task: Task, method: MethodName) -> Iterator[Found
     yield from find_stops(facts)
     yield from find_untrained(facts)
     yield from find_cut(facts)
-    yield from find_duplicates(facts)
     match method:
         case "supervised":
             yield from find_contradictions(facts, task)

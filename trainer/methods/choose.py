@@ -6,7 +6,15 @@ from functools import partial
 from typing import Any
 
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import DpoMethod, KtoMethod, OrpoMethod, SimpoMethod, SupervisedMethod, TrainingSpec
+from trainer.contract.spec import (
+    ContinuedPretrainingMethod,
+    DpoMethod,
+    KtoMethod,
+    OrpoMethod,
+    SimpoMethod,
+    SupervisedMethod,
+    TrainingSpec,
+)
 from trainer.dataset import TokenizedExample, TokenizedExamples
 from trainer.interruption import Interruption
 from trainer.methods import dpo, kto, reference_free, supervised
@@ -40,7 +48,7 @@ class Training:
 def build(run: OngoingRun, tokenizer: Any, data: Data) -> Training:
     """Set up TRL to train the steps that are left."""
     match run.spec.method:
-        case SupervisedMethod():
+        case SupervisedMethod() | ContinuedPretrainingMethod():
             return Training(supervised.build(run, tokenizer, data.training), _supervised_validation(run, data))
         case DpoMethod() as method:
             pairs = _pairs(run, data)

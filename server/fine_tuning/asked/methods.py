@@ -64,16 +64,21 @@ class SimpoRequest(_Request):
     hyperparameters: SimpoHyperparameters = Field(default_factory=SimpoHyperparameters)
 
 
+class ContinuedPretrainingRequest(_Request):
+    hyperparameters: TunedHyperparameters = Field(default_factory=TunedHyperparameters)
+
+
 class MethodRequest(_Request):
     """OpenAI: FineTuneMethod, and ours. Only the part that `type` names is looked at."""
 
-    type: Literal["supervised", "dpo", "reinforcement", "orpo", "kto", "simpo"]
+    type: Literal["supervised", "dpo", "reinforcement", "orpo", "kto", "simpo", "continued_pretraining"]
     supervised: SupervisedRequest | None = None
     dpo: DpoRequest | None = None
     reinforcement: Any = None
     orpo: OrpoRequest | None = None
     kto: KtoRequest | None = None
     simpo: SimpoRequest | None = None
+    continued_pretraining: ContinuedPretrainingRequest | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -99,6 +104,7 @@ _HYPERPARAMETERS: dict[str, type[TunedHyperparameters]] = {
     MethodType.ORPO: OrpoHyperparameters,
     MethodType.KTO: KtoHyperparameters,
     MethodType.SIMPO: SimpoHyperparameters,
+    MethodType.CONTINUED_PRETRAINING: TunedHyperparameters,
 }
 
 
@@ -136,6 +142,10 @@ class SimpoMethod(BaseModel):
     hyperparameters: SimpoJobHyperparameters
 
 
+class ContinuedPretrainingMethod(BaseModel):
+    hyperparameters: TunedJobHyperparameters
+
+
 def _is_absent(value: object) -> bool:
     return value is None
 
@@ -143,12 +153,13 @@ def _is_absent(value: object) -> bool:
 class Method(BaseModel):
     """OpenAI: FineTuneMethod, and ours; the part of the method alone is there."""
 
-    type: Literal["supervised", "dpo", "orpo", "kto", "simpo"]
+    type: Literal["supervised", "dpo", "orpo", "kto", "simpo", "continued_pretraining"]
     supervised: SupervisedMethod | None = Field(default=None, exclude_if=_is_absent)
     dpo: PreferenceMethod | None = Field(default=None, exclude_if=_is_absent)
     orpo: PreferenceMethod | None = Field(default=None, exclude_if=_is_absent)
     kto: KtoMethod | None = Field(default=None, exclude_if=_is_absent)
     simpo: SimpoMethod | None = Field(default=None, exclude_if=_is_absent)
+    continued_pretraining: ContinuedPretrainingMethod | None = Field(default=None, exclude_if=_is_absent)
 
     @classmethod
     def of(cls, method: str, hyperparameters: dict[str, Any]) -> Self:

@@ -23,7 +23,7 @@ from server.fine_tuning.estimates.schemas import (
 from server.fine_tuning.hyperparameters import ResolvedHyperparameters, WantedQuantization
 from server.fine_tuning.preferences import passes_before_training, sequences_per_example
 from trainer.contract.report import CheckReport, FileReport
-from trainer.contract.spec import MemoryPlan, MethodName
+from trainer.contract.spec import BY_TOKENS, MemoryPlan, MethodName
 
 _UNKNOWN_SIZE = 1_000_000_000  # parameters assumed of a base that does not say
 
@@ -96,7 +96,7 @@ def judge(
     work = Work(
         shape=report.base_shape,
         longest_tokens=longest_after_cutting(report, resolved, method),
-        is_fused=method != "supervised",
+        is_fused=method not in BY_TOKENS,
         batch_size=resolved.batch_size,
         labelled_share=training.n_trained_tokens / max(1, training.n_tokens),
         rank=resolved.lora_rank,

@@ -49,6 +49,7 @@ OF_METHOD: Mapping[MethodName, frozenset[FileFormat]] = {
     "orpo": PREFERENCE_PAIRS,
     "kto": frozenset({FileFormat.KTO}),
     "simpo": PREFERENCE_PAIRS,
+    "continued_pretraining": frozenset({FileFormat.TEXT}),
 }
 
 

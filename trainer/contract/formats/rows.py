@@ -39,6 +39,7 @@ _KEYS = {FileFormat.TEXT: "text", FileFormat.KTO: "label"}
 _WANTED = {
     "supervised": 'Give "messages", or "prompt" and "completion" alone',
     "kto": 'Give "prompt", "completion" and "label"',
+    "continued_pretraining": 'Give "text" alone',
 }  # by every other method
 _PROMPTS = ("question", "query", "input", "source")
 _ANSWERS = ("answer", "response", "output", "target")
