@@ -1,4 +1,4 @@
-"""Load the base model and attach a LoRA to it."""
+"""Load the base model, and count its weights."""
 
 import json
 import struct
@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.contract.spec import BaseModelSource, LoraSettings
+from trainer.contract.spec import BaseModelSource
 from trainer.environment import is_local
 from trainer.failures import BaseModelUnavailable
 
@@ -56,53 +56,6 @@ def _nf4(dtype: Any) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-
-
-def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
-    """Wrap every linear layer but the output head; the same seed gives the same adapter.
-
-    The adapter keeps the base's type: PEFT's default, float32 beside bfloat16, stores 58 % more activations.
-    """
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=_linear_layers(model),
-        task_type="CAUSAL_LM",
-    )
-    attached = get_peft_model(model, config, autocast_adapter_dtype=False)
-    if getattr(model, "is_loaded_in_4bit", False):
-        for parameter in attached.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.to(model.dtype)
-        model.is_loaded_in_4bit = False  # TRL would make the adapter bfloat16, on a CPU too
-    return attached
-
-
-def copy_adapter(model: Any) -> dict[str, Any]:
-    """The adapter's weights as they are now, in main memory, under PEFT's names."""
-    from peft import get_peft_model_state_dict
-
-    return {
-        name: tensor.detach().cpu().contiguous().clone() for name, tensor in get_peft_model_state_dict(model).items()
-    }
-
-
-def _linear_layers(model: Any) -> list[str]:
-    """The names of all linear layers but the output head; PEFT's own "all-linear" lists each with its place."""
-    import torch
-
-    head = model.get_output_embeddings()
-    found = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    }
-    return sorted(found)
 
 
 def count_parameters(source: BaseModelSource) -> int | None:

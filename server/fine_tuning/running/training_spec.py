@@ -6,7 +6,14 @@ from pathlib import Path
 from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
 from server.fine_tuning.estimates.planned import planned_of
-from trainer.contract.spec import ALL_LINEAR, BaseModelSource, LoraSettings, SupervisedMethod, TrainingSpec, WantedSelection
+from trainer.contract.spec import (
+    ALL_LINEAR,
+    BaseModelSource,
+    LoraSettings,
+    SupervisedMethod,
+    TrainingSpec,
+    WantedSelection,
+)
 
 _CHECKPOINTS_PER_RUN = 20  # besides those of the epochs: at most 5 % of a run is lost with its process
 
