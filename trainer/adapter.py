@@ -31,11 +31,11 @@ def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
         task_type="CAUSAL_LM",
     )
     attached = get_peft_model(model, config, autocast_adapter_dtype=False)
-    if getattr(model, "is_loaded_in_4bit", False):
+    if getattr(model, "is_quantized", False):
         for parameter in attached.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.to(model.dtype)
-        model.is_loaded_in_4bit = False  # TRL would make the adapter bfloat16, on a CPU too
+        model.is_loaded_in_4bit = model.is_loaded_in_8bit = False  # TRL would make the adapter bfloat16, on a CPU too
     return attached
 
 

@@ -1,20 +1,21 @@
 """Load the base model, and count its weights."""
 
 import json
+import logging
 import struct
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from trainer.contract.spec import BaseModelSource
+from trainer.contract.spec import BaseModelSource, Quantization
 from trainer.environment import is_local
 from trainer.failures import BaseModelUnavailable
 
 
-def load_base_model(source: BaseModelSource, device: str, *, quantization: Literal["nf4"] | None = None) -> Any:
-    """Load the weights: bfloat16 on a GPU, float32 on a CPU, where it is the faster one.
+def load_base_model(source: BaseModelSource, device: str, *, quantization: Quantization | None = None) -> Any:
+    """Load the weights, in the type that the device computes in.
 
-    With `quantization` the linear layers but the output head are kept in 4 bits, and compute in that type.
+    With `quantization` the linear layers but the output head are kept in 4 or 8 bits, and compute in that type.
 
     Raises:
         BaseModelUnavailable: there are no safetensors weights of a causal language model there.
@@ -22,8 +23,11 @@ def load_base_model(source: BaseModelSource, device: str, *, quantization: Liter
     import torch
     from transformers import AutoModelForCausalLM
 
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    quantized = {} if quantization is None else {"quantization_config": _nf4(dtype), "device_map": {"": device}}
+    dtype = torch.bfloat16 if computes_in_bfloat16(device) else torch.float32
+    quantized = {}
+    if quantization is not None:
+        config = _nf4(dtype) if quantization == "nf4" else _int8()
+        quantized = {"quantization_config": config, "device_map": {"": device}}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             source.source,
@@ -37,6 +41,17 @@ def load_base_model(source: BaseModelSource, device: str, *, quantization: Liter
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise BaseModelUnavailable("The weights of the base model could not be loaded.") from error
     return model.to(device) if quantization is None else _keep_unpacked(model)
+
+
+def computes_in_bfloat16(device: str) -> bool:
+    """Whether the device has bfloat16 arithmetic of its own.
+
+    An older GPU trains in float32: float16 needs losses to be scaled, and leaves out the steps that overflow. On a CPU
+    float32 is the faster one.
+    """
+    import torch
+
+    return device != "cpu" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _keep_unpacked(model: Any) -> Any:
@@ -56,6 +71,15 @@ def _nf4(dtype: Any) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
+
+
+def _int8() -> Any:
+    """LLM.int8: of inputs with outliers, those columns are multiplied unquantised."""
+    from transformers import BitsAndBytesConfig
+
+    # On a CPU it says of every layer at every step that inputs become float16 while they are quantised.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
 
 
 def count_parameters(source: BaseModelSource) -> int | None:

@@ -4,14 +4,13 @@ Shapes: S samples, P prompt tokens, L prompt and sampled tokens, V vocabulary.
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainer.contract.golden import GoldenSample
+from trainer.contract.golden import GoldenSample, Scores
 
 _SAMPLES, _PROMPT_TOKENS, _SAMPLED_TOKENS = 4, 24, 16
 _SEED = 20  # of prompts and sampling; never the job's: the same base is always asked the same
@@ -66,9 +65,7 @@ def score(logits_SLV: Tensor, tokens_SL: Tensor, n_last: int) -> list[list[float
     return rows
 
 
-def golden_samples_of(
-    tokens_SL: Tensor, n_sampled: int, of_adapter: Sequence[Sequence[float]], of_base: Sequence[Sequence[float]]
-) -> list[GoldenSample]:
+def golden_samples_of(tokens_SL: Tensor, n_sampled: int, of_adapter: Scores, of_base: Scores) -> list[GoldenSample]:
     return [
         GoldenSample(
             prompt_token_ids=tuple(tokens[:-n_sampled]),

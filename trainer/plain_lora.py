@@ -51,9 +51,7 @@ class Changes:
     def __init__(self, model: Any, examples: Sequence[Tensor], *, most: int) -> None:
         """Look at an adapter on the base that serves; no more than `most` components of a layer are kept."""
         weights = weigh_inputs(model, examples)
-        self._factors = {
-            name: _decompose(_change(layer), weights[name], most) for name, layer in adapted_layers(model)
-        }
+        self._factors = {name: _decompose(_change(layer), weights[name], most) for name, layer in adapted_layers(model)}
         self._type = next(parameter.dtype for parameter in model.parameters() if parameter.requires_grad)
 
     def of_rank(self, rank: int) -> PlainLora:

@@ -17,7 +17,7 @@ from torch import Tensor
 from trainer.adapter import adapted_layers, copy_adapter, load_adapter
 from trainer.adapter_files import check_finite, write_adapter
 from trainer.base_model import load_base_model
-from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples, build_golden_samples, gap
+from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples, Scores, build_golden_samples, measure_drift
 from trainer.contract.reproduction import REPRODUCTION, Agreement, Reproduction, bound_of, relative_error
 from trainer.contract.spec import TrainingSpec
 from trainer.failures import LossNotFinite, NotReproduced
@@ -26,7 +26,6 @@ from trainer.plain_lora import Changes, PlainLora, as_trained, without_beginning
 from trainer.probes import Probes
 from trainer.setting_aside import set_aside
 from trainer.state import TrainingState
-
 
 _TIMES_THE_RANK = 4
 
@@ -137,9 +136,7 @@ class Prover:
         else:
             yield as_trained(copy_adapter(state.model), lora)
 
-    def _compare(
-        self, plain: PlainLora, dtype: str, trained: _Said, of_base: _Said, of_adapter: _Said
-    ) -> Reproduction:
+    def _compare(self, plain: PlainLora, dtype: str, trained: _Said, of_base: _Said, of_adapter: _Said) -> Reproduction:
         on_prompts, on_examples = (
             _agreement(trained.logits[part], of_base.logits[part], of_adapter.logits[part])
             for part in (slice(1), slice(1, None))
@@ -156,16 +153,20 @@ class Prover:
     def _complete(self, directory: Path, quantised: Any | None, served: _Served) -> Proof:
         """Add the samples; `quantised` is the model, if its base is another than the one that serves."""
         n_sampled, tokens_SL = self.probes.prompts.n_sampled, served.of_adapter.tokens[0]
-        of_adapter, of_base = (
-            score(said.logits[0], tokens_SL, n_sampled) for said in (served.of_adapter, served.of_base)
-        )
-        training_gap = None
+
+        def scores(logits_SLV: Tensor) -> Scores:
+            return score(logits_SLV, tokens_SL, n_sampled)
+
+        of_adapter, of_base = (scores(said.logits[0]) for said in (served.of_adapter, served.of_base))
+        drift = None
         if quantised is not None:
-            training_gap = gap(score(logits_of(quantised, tokens_SL), tokens_SL, n_sampled), of_adapter)
+            trained = scores(logits_of(quantised, tokens_SL))
+            with quantised.disable_adapter():
+                drift = measure_drift((trained, scores(logits_of(quantised, tokens_SL))), (of_adapter, of_base))
         samples = build_golden_samples(
             golden_samples_of(tokens_SL, n_sampled, of_adapter, of_base),
             dtype=served.reproduction.dtype,
-            training_gap=training_gap,
+            drift=drift,
         )
         for name, record in ((GOLDEN_SAMPLES, samples), (REPRODUCTION, served.reproduction)):
             (directory / name).write_text(record.model_dump_json(indent=1) + "\n")

@@ -34,13 +34,9 @@ class Publication:
             f"Published as a plain LoRA of rank {found.rank} and reloaded, the adapter's logits are "
             f"{found.relative_error:.2g} of its effect away from the trained model's; {found.bound:g} is allowed",
         )
-        if proof.samples.training_gap is not None:
-            self._note(
-                "info",
-                f"On the base that serves, the model's log-probabilities are {proof.samples.training_gap:.3f} nats a "
-                f"token from those on the quantised base it was trained on; the base alone is "
-                f"{proof.samples.base_gap:.3f} away",
-            )
+        drift = proof.samples.drift
+        if drift is not None:
+            self._note("warn" if drift.is_large else "info", drift.describe())
 
     def of_checkpoint(self, directory: Path) -> None:
         """Fill the directory with the adapter after the step that is done, where clients may see it.

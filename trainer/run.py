@@ -18,6 +18,7 @@ from trainer.interruption import Interruption, StopRequested
 from trainer.measuring import Meter
 from trainer.methods import supervised
 from trainer.ongoing import OngoingRun
+from trainer.optimizer import build_optimizer
 from trainer.order import StepOrder
 from trainer.packing import keeps_apart
 from trainer.probes import build_probes
@@ -54,7 +55,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     beginning = None
     if spec.lora.variant == "pissa":
         beginning = pissa.take_out(model, None if spec.resume_from is None else find_beginning(spec.resume_from))
-    state = TrainingState(model, *supervised.build_optimizer(model, spec.method, order.total_steps))
+    state = TrainingState(model, *build_optimizer(model, spec.method, order.total_steps))
     state.is_plain, state.beginning = spec.lora.variant == "lora", beginning
     state.keeps_best = spec.method.early_stopping_patience is not None
     packs = spec.packing and keeps_apart(model, training)

@@ -74,7 +74,7 @@ class Steps(Frozen):
     """How a run steps, whatever its method, every number resolved."""
 
     n_epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)  # examples per step (one optimiser update)
+    batch_size: int = Field(ge=1)  # examples per step (one optimiser update); pairs count once
     learning_rate: float = Field(gt=0)  # peak, after warm-up
     lr_scheduler: Scheduler = "cosine"  # after warm-up
     warmup_ratio: float = Field(ge=0, lt=1)  # of all steps
@@ -93,6 +93,43 @@ class SupervisedMethod(Steps):
     type: Literal["supervised"] = "supervised"
 
 
+class DpoMethod(Steps):
+    """Direct preference optimisation (arXiv 2305.18290): prefer one answer more than the reference does."""
+
+    type: Literal["dpo"] = "dpo"
+    beta: float = Field(gt=0)  # higher: closer to the reference
+
+
+class OrpoMethod(Steps):
+    """Odds ratio preference optimisation (arXiv 2403.07691): learn the preferred answer and the choice at once."""
+
+    type: Literal["orpo"] = "orpo"
+    beta: float = Field(gt=0)  # the paper's lambda: the weight of the choice beside the answer
+
+
+class KtoMethod(Steps):
+    """Kahneman-Tversky optimisation (arXiv 2402.01306): single answers, each desirable or not."""
+
+    type: Literal["kto"] = "kto"
+    beta: float = Field(gt=0)  # higher: closer to the reference
+    desirable_weight: float = Field(gt=0)
+    undesirable_weight: float = Field(gt=0)
+
+
+class SimpoMethod(Steps):
+    """Simple preference optimisation (arXiv 2405.14734): a choice by mean log-probabilities, without a reference."""
+
+    type: Literal["simpo"] = "simpo"
+    beta: float = Field(gt=0)  # scales the difference of mean log-probabilities
+    gamma: float = Field(ge=0)  # the margin it is to reach, after scaling
+
+
+Method = Annotated[
+    SupervisedMethod | DpoMethod | OrpoMethod | KtoMethod | SimpoMethod,
+    Field(discriminator="type"),
+]
+
+
 class MemoryPlan(Frozen):
     """How a run keeps within its memory. What is learnt is the same with every plan, but for rounding."""
 
@@ -108,7 +145,7 @@ class TrainingSpec(Frozen):
     job_id: str
     attempt: int = Field(ge=1)  # a retry gets a directory of its own
     base_model: BaseModelSource
-    method: SupervisedMethod
+    method: Method
     lora: LoraSettings
     serving: ServingLimits = ServingLimits()
     seed: int = Field(ge=0)

@@ -16,8 +16,6 @@ from transformers import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from trainer import learning_rate
-from trainer.contract.spec import SupervisedMethod
 from trainer.dataset import TokenizedExample
 from trainer.failures import LossNotFinite
 from trainer.layout import ROW_TOKENS, fill_rows, lay_out
@@ -64,16 +62,6 @@ class StepwiseSFTTrainer(SFTTrainer):
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002 - TRL's signature
         return 0  # an estimate nobody reads
-
-
-def build_optimizer(model: Any, method: SupervisedMethod, total_steps: int) -> tuple[Any, Any]:
-    """AdamW over the adapter, and its learning rate over the run."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=method.learning_rate, weight_decay=method.weight_decay, fused=True)
-    factor = partial(learning_rate.factor, total_steps=total_steps, warmup_ratio=method.warmup_ratio)
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: factor(step) if step < total_steps else 0.0
-    )
 
 
 def build(run: OngoingRun, tokenizer: Any, examples: Sequence[TokenizedExample]) -> StepwiseSFTTrainer:
