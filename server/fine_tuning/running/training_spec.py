@@ -11,6 +11,7 @@ from trainer.contract.spec import (
     ALL_LINEAR,
     BaseModelSource,
     LoraSettings,
+    ServingLimits,
     Steps,
     SupervisedMethod,
     TrainingSpec,
@@ -25,6 +26,7 @@ def build(
     base: BaseModelEntry,
     *,
     threads: int,
+    serving: ServingLimits,
     start_from: Path | None,
     resume_from: Path | None,
 ) -> TrainingSpec:
@@ -47,6 +49,7 @@ def build(
         base_model=source_of(base),
         method=SupervisedMethod(**{name: settings[name] for name in Steps.model_fields if name in settings}),
         lora=lora,
+        serving=serving,
         seed=job.seed,
         context_length_tokens=sequence_limit(job.requested_hyperparameters, base.context_length),
         pii=settings.get("pii", "off"),
