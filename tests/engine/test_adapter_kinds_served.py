@@ -28,8 +28,13 @@ def test_the_engine_says_of_it_what_was_said_on_the_serving_base(
     service: RelayServer, tmp_path: Path, kind: str
 ) -> None:
     lora = LoraSettings(**{"rank": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear", **KINDS[kind]})
-    spec = make_spec(BASE, lora=lora, serving=ServingLimits(max_rank=16), method={"n_epochs": 2, "batch_size": 2})
-    run = train_here(make_run(tmp_path / "run", spec, n_examples=16))
+    spec = make_spec(
+        BASE,
+        lora=lora,
+        serving=ServingLimits(max_rank=16),
+        method={"n_epochs": 2, "batch_size": 2, "learning_rate": 1e-2},
+    )
+    run = train_here(make_run(tmp_path / "run", spec, n_examples=24))
     (epoch,) = [saved for saved in checkpoints_saved(run) if saved.epoch == 1]
     for place, directory in enumerate((run.adapter, run.root / epoch.directory / "adapter")):
         name = f"ft:{BASE_NAME}:acme:{kind}:{place:08d}"
