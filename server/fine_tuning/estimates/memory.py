@@ -51,10 +51,12 @@ class Load:
     rank: int = 16
     trains: Trains = "lora"
     has_dropout: bool = False  # before the LoRA
+    is_fused: bool = False  # whether the output head is TRL's on a CPU, too
     parameters: int | None = None  # of the base model, where they were counted
     optimizer: Optimizer = "adamw"
     targets: Collection[str] = ALL_LINEAR
     is_dora: bool = False
+    bfloat16: bool = True  # whether a GPU has it; an older one computes in float32
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Memory:
 
 def estimate_memory(load: Load) -> Memory:
     """Add up what a run holds at its peak."""
-    width = _width(load.device)
+    width = number_bytes(load.device, bfloat16=load.bfloat16)
     trainable, adapter = 0, 0
     if load.trains == "lora":
         trainable = lora_parameters(load.shape, rank=load.rank, targets=load.targets, has_magnitudes=load.is_dora)
@@ -100,9 +102,9 @@ def estimate_memory(load: Load) -> Memory:
     return replace(memory, needed=_needed(memory, load))
 
 
-def _width(device: Device) -> int:
-    """Bytes a number: bfloat16 on a GPU, float32 on a CPU."""
-    return 2 if device == "cuda" else 4
+def number_bytes(device: Device, *, bfloat16: bool) -> int:
+    """Of one number in the type that trainers compute in: bfloat16 on a GPU that has it, else float32."""
+    return 2 if device == "cuda" and bfloat16 else 4
 
 
 def _weights(load: Load, width: int) -> int:
@@ -138,7 +140,7 @@ def _beyond_a_layer(load: Load, head: int) -> int:
 
 def _layer_bytes(load: Load, width: int) -> int:
     """What one layer keeps of the micro-batch."""
-    factor = width * (_MIXED if load.device == "cuda" else 1.0)
+    factor = width * (_MIXED if width == 2 else 1.0)
     kept = _kept_of_a_layer(load.shape, load.rank)
     if load.has_dropout:
         kept += 2 * sum(inputs for inputs, _ in projections(load.shape).values())  # each input again, and its mask
@@ -157,6 +159,8 @@ def _head(load: Load, width: int) -> int:
     """Logits of the labelled tokens, their log-probabilities and a gradient; on a GPU the fused head's portion."""
     if load.device == "cuda":
         return min(load.micro_batch_tokens, _FUSED_TOKENS) * min(load.shape.vocabulary, _FUSED_VOCABULARY) * width
+    if load.is_fused:
+        return min(load.micro_batch_tokens, _FUSED_TOKENS) * _FUSED_VOCABULARY * width  # whatever the vocabulary is
     return load.labelled_tokens * load.shape.vocabulary * 3 * 4
 
 

@@ -2,6 +2,9 @@
 
 import math
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
@@ -11,14 +14,15 @@ from trainer.contract.spec import (
     ALL_LINEAR,
     BaseModelSource,
     LoraSettings,
+    Method,
     ServingLimits,
     Steps,
-    SupervisedMethod,
     TrainingSpec,
     WantedSelection,
 )
 
 _DEFAULT_LIMITS = ServingLimits()
+_METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 _CHECKPOINTS_PER_RUN = 20  # besides those of the epochs: at most 5 % of a run is lost with its process
 
 
@@ -48,7 +52,7 @@ def build(
         job_id=job.id,
         attempt=job.attempt,
         base_model=source_of(base),
-        method=SupervisedMethod(**{name: settings[name] for name in Steps.model_fields if name in settings}),
+        method=_method(job, settings),
         lora=lora,
         serving=serving,
         seed=job.seed,
@@ -63,6 +67,11 @@ def build(
         start_from=start_from,
         resume_from=resume_from,
     )
+
+
+def _method(job: JobRow, settings: dict[str, Any]) -> Method:
+    steps = {name: settings[name] for name in Steps.model_fields if name in settings}
+    return _METHOD.validate_python({"type": job.method, **steps, **settings.get("own", {})})
 
 
 def source_of(base: BaseModelEntry) -> BaseModelSource:
