@@ -1,23 +1,26 @@
 """Every kind of adapter with the real libraries: it learns what PEFT learns, and what is published does that too."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from preference_runs import make_preference_run, preference_spec
 from trainer_runs import checkpoints_saved, events, make_run, make_spec, progress, train_here
 
 from inference.adapter_files import check_adapter
 from inference.base_shapes import read_base_shapes
 from server.fine_tuning.estimates.layers import lora_parameters
 from server.fine_tuning.publishing.lora_shape import read_lora
+from tests.method_rows import KeepRow
 from trainer.contract.checkpoint import list_checkpoints
 from trainer.contract.events import Note
 from trainer.contract.golden import GoldenSamples
 from trainer.contract.reproduction import Reproduction
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import BaseModelSource, LoraSettings, ServingLimits, TrainingSpec
+from trainer.contract.spec import BaseModelSource, LoraSettings, MethodName, ServingLimits, TrainingSpec
 
 pytestmark = pytest.mark.trainer
 
@@ -72,7 +75,9 @@ def reproduction(directory: Path) -> Reproduction:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_its_losses_are_those_of_pefts_own_adapter_on_the_same_batches(base: Path, train: Train, kind: str) -> None:
+def test_its_losses_are_those_of_pefts_own_adapter_on_the_same_batches(
+    base: Path, train: Train, keep_row: KeepRow, kind: str
+) -> None:
     """The first is of an adapter that does nothing yet; the others tell the kinds apart."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -100,7 +105,10 @@ def test_its_losses_are_those_of_pefts_own_adapter_on_the_same_batches(base: Pat
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert [step.metrics.train_loss for step in progress(run)] == pytest.approx(losses, rel=2e-5)
+    ours = [step.metrics.train_loss for step in progress(run)]
+    assert ours == pytest.approx(losses, rel=2e-5)
+    if kind != "lora":  # its row is of the methods' tests
+        keep_row("supervised", kind, trains="4 steps", first_step_loss=f"{abs(ours[0] - losses[0]):.0e} apart")
 
 
 def batches_of(run: RunDirectory, base: Path) -> list[list[tuple[Any, Any]]]:
@@ -122,7 +130,9 @@ def batches_of(run: RunDirectory, base: Path) -> list[list[tuple[Any, Any]]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_changes_what_the_base_says_and_what_is_published_says_the_same(base: Path, train: Train, kind: str) -> None:
+def test_it_changes_what_the_base_says_and_what_is_published_says_the_same(
+    train: Train, keep_row: KeepRow, kind: str
+) -> None:
     run = train(kind)
     found = reproduction(run.adapter)
     print(f"{kind}: rank {found.rank}, {found.on_examples.relative_error:.1e} on examples")  # noqa: T201
@@ -132,6 +142,15 @@ def test_it_changes_what_the_base_says_and_what_is_published_says_the_same(base:
     assert found.relative_error <= largest
     assert found.rank == {"dora": 16, "pissa": 8}.get(kind, 4)
     assert [event.level for event in events(run) if isinstance(event, Note)] == ["info"]
+    losses = [progress(run)[place].metrics.train_loss for place in (0, -1)]
+    served = f"as a LoRA of rank {found.rank}, {found.relative_error:.0e} of its effect off"
+    if kind != "lora":
+        keep_row(
+            "supervised",
+            kind,
+            effect=f"training loss {losses[0]:.2f} to {losses[1]:.2f}",
+            served=served if lora(kind).variant != "lora" else "as the adapter it is",
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -273,3 +292,15 @@ def test_a_layer_that_the_base_does_not_have_is_named(base: Path) -> None:
     settings = lora("lora").model_copy(update={"target_modules": ("q_proj", "query")})
     with pytest.raises(BaseModelUnavailable, match=r"named query\. It has down_proj, gate_proj"):
         attach_lora(load_base_model(BaseModelSource(source=str(base)), "cpu"), settings, seed=7)
+
+
+@pytest.mark.parametrize("kind", ["dora", "pissa"])
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_preferences_train_the_other_kinds_too(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: MethodName, kind: str
+) -> None:
+    """The reference is what the model said before it was trained, which is what the base says."""
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+    run = train_here(make_preference_run(tmp_path / "run", preference_spec(base, method, lora=lora(kind))))
+    assert reproduction(run.adapter).is_faithful
+    assert progress(run)[0].metrics.train_loss == pytest.approx({"dpo": math.log(2), "kto": 0.5}[method], abs=1e-3)
