@@ -119,7 +119,12 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.database = services.database
     app.state.blobs = services.blobs
     app.state.base_models = services.base_models
-    app.state.offer = Offer(services.base_models, on_gpu=services.planning.device == "cuda")
+    app.state.offer = Offer(
+        services.base_models,
+        on_gpu=services.planning.device == "cuda",
+        max_rank=services.settings.max_lora_rank,
+        adapters=services.settings.adapters,
+    )
     app.state.engines = services.engines
     app.state.estimates = EstimateDesk(
         database=services.database,

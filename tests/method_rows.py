@@ -12,7 +12,8 @@ from typing import Any
 
 from trainer.contract.formats.names import OF_METHOD
 
-ADAPTERS = ("lora",)  # the kinds that can be trained
+# the kinds that can be trained: each with the supervised method, and a plain LoRA of all layers with every method
+ADAPTERS = ("lora", "rslora", "dora", "pissa", "q,v", "q,k,v,o", "7 modules")
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "methods.md"
 BEGIN, END = "<!-- rows: begin -->", "<!-- rows: end -->"
 KeepRow = Callable[..., None]
@@ -43,8 +44,8 @@ HEADINGS = (
 
 
 def offered() -> set[tuple[str, str]]:
-    """Every method with every kind of adapter."""
-    return {(method, adapter) for method in OF_METHOD for adapter in ADAPTERS}
+    """Every method, and every kind of adapter."""
+    return {(method, "lora") for method in OF_METHOD} | {("supervised", adapter) for adapter in ADAPTERS}
 
 
 def keep(directory: Path | None, method: str, adapter: str, **cells: str) -> None:

@@ -1,22 +1,20 @@
 """One run, from top to bottom."""
 
 from functools import partial
-from typing import Any, Literal
 
 import torch
 
-from trainer.base_model import attach_lora, load_base_model
+from trainer import pissa
+from trainer.adapter import attach_lora
+from trainer.base_model import load_base_model
 from trainer.callbacks import StepCallback
-from trainer.checkpoints import publish_adapter, resume, return_to_best, start_from
+from trainer.checkpoints import find_beginning, publish_result, resume, return_to_best, start_from
 from trainer.choosing_again import ensure_chosen
 from trainer.contract.events import Note, Started, Succeeded
-from trainer.contract.golden import GoldenSamples
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import BY_TOKENS, TrainingSpec
 from trainer.dataset import tokenize_files
 from trainer.experts import ATTENTION_ONLY, leaves_experts_alone
-from trainer.failures import is_out_of_memory
-from trainer.golden_samples import take_golden_samples
 from trainer.interruption import Interruption, StopRequested
 from trainer.measuring import Meter
 from trainer.methods.choose import Data, Training, build, with_reference
@@ -24,6 +22,9 @@ from trainer.ongoing import OngoingRun
 from trainer.optimizer import build_optimizer
 from trainer.order import StepOrder
 from trainer.packing import keeps_apart
+from trainer.probes import build_probes
+from trainer.proving import Prover
+from trainer.publication import Publication
 from trainer.reporter import Reporter
 from trainer.state import TrainingState
 from trainer.tokenizer import load_chat_tokenizer
@@ -52,7 +53,11 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base = load_base_model(spec.base_model, device, quantization=spec.memory.quantization)
     model = attach_lora(base, spec.lora, spec.seed)
+    beginning = None
+    if spec.lora.variant == "pissa":
+        beginning = pissa.take_out(model, None if spec.resume_from is None else find_beginning(spec.resume_from))
     state = TrainingState(model, *build_optimizer(model, spec.method, order.total_steps))
+    state.is_plain, state.beginning = spec.lora.variant == "lora", beginning
     state.keeps_best = spec.method.early_stopping_patience is not None
     wants_packing = spec.packing and spec.method.type in BY_TOKENS
     packs = wants_packing and keeps_apart(model, training)
@@ -63,6 +68,8 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
         resume(spec.resume_from, state)
 
     ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, Meter(model), packs)
+    probes = build_probes(chat.tokenizer, training, context_length_tokens=spec.context_length_tokens)
+    publication = Publication(ongoing, Prover(spec, probes))
     ongoing.meter.begin()
     reporter.report(Started, total_steps=order.total_steps, n_examples=len(training), first_step=state.step + 1)
     if leaves_experts_alone(model) and spec.resume_from is None:
@@ -72,40 +79,26 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
         reporter.report(Note, level="info", message=message)
     with interruption.deferred():
         if ongoing.steps_left:
-            train(ongoing, build(ongoing, chat.tokenizer, data))
+            training_of_run = build(ongoing, chat.tokenizer, data)
+            callback = StepCallback(ongoing, training_of_run.validation, publication)
+            train(ongoing, training_of_run, callback)
+        measured = ongoing.meter.read()
         step = return_to_best(state)
-        publish_adapter(directory, model, step=step, take=partial(_take_samples, ongoing, chat.tokenizer, step))
+        publish_result(directory, partial(publication.of_result, step=step))
         reporter.report(
             Succeeded,
             step=state.step,
             trained_tokens=state.trained_tokens,
             adapter=directory.adapter.name,
-            measured=ongoing.meter.read(),
+            measured=measured,
             best=None if state.best_weights is None else state.best,
             stopped_early=state.step < order.total_steps,
         )
         interruption.ignore()
 
 
-def _take_samples(ongoing: OngoingRun, tokenizer: Any, step: int) -> GoldenSamples | None:
-    """None, and a note, where memory does not hold a second base beside the one that was trained on."""
-    try:
-        samples = take_golden_samples(ongoing.state.model, tokenizer, ongoing.spec, step=step)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        message = "No golden samples were taken: memory does not hold the base that serves beside the one in training."
-        ongoing.reporter.report(Note, level="warn", message=message)
-        return None
-    if samples.drift is not None:
-        level: Literal["info", "warn"] = "warn" if samples.drift.is_large else "info"
-        ongoing.reporter.report(Note, level=level, message=samples.drift.describe())
-    return samples
-
-
-def train(ongoing: OngoingRun, training: Training) -> None:
+def train(ongoing: OngoingRun, training: Training, callback: StepCallback) -> None:
     """Do the steps that are left; if asked to stop, save the last one that is done."""
-    callback = StepCallback(ongoing, training.validation)
     training.trainer.add_callback(callback)
     try:
         training.trainer.train()

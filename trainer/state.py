@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from trainer import early_stopping
-from trainer.base_model import copy_adapter
+from trainer.adapter import copy_adapter
 from trainer.contract.events import BestCheckpoint
 from trainer.scoring import TokenTally
 from trainer.tally import Tally
@@ -29,6 +29,8 @@ class TrainingState:
     best: BestCheckpoint | None = None  # of the evaluations of the whole validation file so far
     keeps_best: bool = False  # whether the best step, and not the last one, will be the result
     best_weights: dict[str, Tensor] | None = None  # the adapter of that step, if it is kept
+    is_plain: bool = True  # whether the adapter is served as it is in training
+    beginning: dict[str, Tensor] | None = None  # what the adapter was given out of the base's weights; None: nothing
 
     def complete_step(self) -> None:
         """Count the step that `tally` is of."""

@@ -36,6 +36,7 @@ class BaseModelInfo:
 
     parameters: int
     context_length: int = 0  # tokens
+    max_rank: int = 64  # of an adapter that its engine serves
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,14 @@ class ResolvedHyperparameters:
             "early_stopping_patience": self.early_stopping_patience,
             "optimizer": self.optimizer,
             "quantization": quantization or "none",
+            "adapter": {
+                "type": self.lora_variant,
+                "rank": self.lora_rank,
+                "alpha": self.lora_alpha,
+                "dropout": self.lora_dropout,
+                "target_modules": _as_sent(self.lora_target_modules),
+                "use_rslora": self.lora_rslora,
+            },
             **self.own,
         }
         return {name: value for name, value in numbers.items() if value is not None}
@@ -126,7 +135,7 @@ def resolve(
         validation_interval_steps=_or_auto(requested, "validation_interval", math.ceil(n_steps / _PARTIAL_VALIDATIONS)),
         early_stopping_patience=_or_auto(requested, "early_stopping_patience", None),
         own=own_numbers(method, requested, n_examples=dataset.n_examples, n_desirable=dataset.n_desirable),
-        **resolve_adapter(asked_adapter(requested)),
+        **resolve_adapter(asked_adapter(requested), base.max_rank),
     )
 
 
@@ -196,6 +205,10 @@ def _sequence_length(requested: Requested, dataset: DatasetStats, context_length
     limit = sequence_limit(requested, context_length)
     is_asked = "max_seq_length" in _explicit(requested)
     return limit if is_asked or not dataset.longest_tokens else min(limit, dataset.longest_tokens)
+
+
+def _as_sent(targets: tuple[str, ...] | str) -> list[str] | str:
+    return targets if isinstance(targets, str) else list(targets)
 
 
 def _explicit(requested: Requested) -> set[str]:

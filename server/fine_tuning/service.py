@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from server.base_models import BaseModelEntry, BaseModels
 from server.db.project_session import ProjectSession
@@ -12,14 +13,16 @@ from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
 from server.errors import InvalidRequest, NotFound
 from server.fine_tuning import repository
 from server.fine_tuning.asked.contradictions import Circumstances, refuse_contradictions
+from server.fine_tuning.asked.servable_adapters import Parent
 from server.fine_tuning.asked_files import find_mixed_in_files, find_usable_file
 from server.fine_tuning.data_options import build_selection
 from server.fine_tuning.dry_runs.estimating import Question
 from server.fine_tuning.job_changes import add_event, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
 from server.fine_tuning.preferences import method_name
-from server.fine_tuning.publishing.parent import read_lora
+from server.fine_tuning.publishing.lora_shape import read_lora
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
+from server.fine_tuning.serving_contract import look_at, refuse_unservable, wanted_of
 from server.fine_tuning.stages import Stage
 from server.ids import new_job_id
 from server.integrations import service as integrations
@@ -42,6 +45,8 @@ class Offer:
 
     base_models: BaseModels
     on_gpu: bool  # whether trainers compute on one
+    max_rank: int = 64  # of an adapter that the engines serve
+    adapters: Path | None = None  # where those of fine-tuned models lie
 
 
 def create_job(
@@ -54,6 +59,7 @@ def create_job(
     """
     model, base = _get_trainable(offer.base_models, model, asked.model)
     _refuse_what_is_not_offered(asked, base, offer)
+    _refuse_what_cannot_be_served(asked, model, base, offer)
     for param in ("training_file", "validation_file"):
         find_usable_file(session, param, getattr(asked, param))
     find_mixed_in_files(session, asked)
@@ -97,6 +103,7 @@ def build_question(
     """
     model, base = _get_trainable(offer.base_models, model, asked.model)
     _refuse_what_is_not_offered(asked, base, offer)
+    _refuse_what_cannot_be_served(asked, model, base, offer)
     training = find_usable_file(session, "training_file", asked.training_file)
     if training is None:
         raise ValueError("a request names its training file")
@@ -256,6 +263,17 @@ def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest, base: BaseMod
     refuse_contradictions(asked.asked_hyperparameters(), circumstances)
 
 
+def _refuse_what_cannot_be_served(
+    asked: CreateFineTuningJobRequest, model: UsableModel, base: BaseModelEntry, offer: Offer
+) -> None:
+    parent = None
+    if model.row is not None and offer.adapters is not None:
+        parent = Parent(model.row.name, _lora_of(offer.adapters / model.row.directory, asked.model))
+    requested = asked.asked_hyperparameters().asked()
+    wanted = wanted_of(requested, look_at(base), max_rank=offer.max_rank, parent=parent)
+    refuse_unservable(wanted, asked.place_of_hyperparameters())
+
+
 def _get_trainable(base_models: BaseModels, model: UsableModel | None, name: str) -> tuple[UsableModel, BaseModelEntry]:
     base = None if model is None else base_models.find(model.base_model)
     if model is None or base is None:
@@ -271,7 +289,7 @@ def _not_available(model: str) -> InvalidRequest:
     )
 
 
-def _lora_of(adapter: Path, model: str) -> dict[str, int]:
+def _lora_of(adapter: Path, model: str) -> dict[str, Any]:
     try:
         return read_lora(adapter)
     except FileNotFoundError as error:

@@ -35,6 +35,7 @@ def render_model_card(manifest: Manifest, legal_files: Iterable[str] = ()) -> st
         _hyperparameters(manifest),
         _results(manifest),
         *_drift(manifest),
+        *_reproduction(manifest),
         *_estimated_and_measured(manifest),
         _how_to_use(manifest),
         "## Limits\n\n" + "\n".join(f"- {sentence}" for sentence in manifest.known_limits),
@@ -158,6 +159,25 @@ def _drift(manifest: Manifest) -> list[str]:
     ]
     head = (f"from {manifest.drift.quantization} to the base that serves", "nats a token")
     return ["## Trained on a quantised base", table(head, rows)]
+
+
+def _reproduction(manifest: Manifest) -> list[str]:
+    found = manifest.reproduction
+    if found is None:
+        return []
+    rows: list[tuple[str, object]] = [("trained as", found.variant), ("published as a plain LoRA of rank", found.rank)]
+    for where, of in (("examples", found.on_examples), ("random prompts", found.on_prompts)):
+        rows += [
+            (f"tokens of {where}", of.n_tokens),
+            (f"what the adapter changes in a logit, on {where}", f"{of.effect:.3g}"),
+            (f"what this adapter differs by, on {where}", f"{of.error:.3g}"),
+        ]
+    rows.append(("largest share that was let through", f"{found.bound:g}"))
+    return [
+        "## How well it does what was trained\n\n"
+        "Root mean squares of differences of logits, after reloading these files on a fresh base.\n\n"
+        + table((f"in {found.dtype}", ""), rows)
+    ]
 
 
 def _estimated_and_measured(manifest: Manifest) -> list[str]:

@@ -1,4 +1,4 @@
-"""docs/methods.md says of every method with every kind of adapter what tests have shown, and of nothing else."""
+"""docs/methods.md says of every method and every kind of adapter what tests have shown, and of nothing else."""
 
 from pathlib import Path
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from server.fine_tuning.adapter_options import may_be_quantised
 from server.fine_tuning.asked.methods import Method
 from server.fine_tuning.estimates.duration import Amount, estimate_seconds, speed_of
-from server.fine_tuning.estimates.layers import adapter_bytes, lora_parameters
+from server.fine_tuning.estimates.layers import adapter_bytes, lora_parameters, targets_of
 from server.fine_tuning.estimates.memory import Device, Memory, number_bytes
 from server.fine_tuning.estimates.planner import Fit, NoFit, Room, Work, choose_plan, default_plan
 from server.fine_tuning.estimates.prices import Cost, HostedPrice, cost_of
@@ -24,6 +25,7 @@ from server.fine_tuning.hyperparameters import ResolvedHyperparameters, WantedQu
 from server.fine_tuning.preferences import passes_before_training, sequences_per_example
 from trainer.contract.report import CheckReport, FileReport
 from trainer.contract.spec import BY_TOKENS, MemoryPlan, MethodName
+from trainer.contract.shape import ModelShape
 
 _UNKNOWN_SIZE = 1_000_000_000  # parameters assumed of a base that does not say
 
@@ -35,6 +37,7 @@ class Planning:
     room: Room | None  # None: not known
     device: Device
     threads: int
+    max_rank: int = 64  # of an adapter that the engines serve
     bfloat16: bool = True  # whether a GPU has it
     measured: Sequence[dict[str, Any]] = ()  # of earlier runs on the same base, newest first
     price: float | None = None
@@ -91,6 +94,8 @@ def judge(
 ) -> Judgement:
     """Choose the plan of a job whose files can be used."""
     training = _training(report)
+    if quantization == "auto" and not may_be_quantised(resolved.lora_variant):
+        quantization = None
     if report.base_shape is None or planning.room is None:
         return Judgement(default_plan(planning.device, None if quantization == "auto" else quantization), None)
     work = Work(
@@ -101,6 +106,8 @@ def judge(
         labelled_share=training.n_trained_tokens / max(1, training.n_tokens),
         rank=resolved.lora_rank,
         has_dropout=resolved.lora_dropout > 0,
+        targets=targets_of(resolved.lora_target_modules),
+        is_dora=resolved.lora_variant == "dora",
         parameters=report.base_parameters,
         optimizer=resolved.optimizer,
         bfloat16=planning.bfloat16,
@@ -126,7 +133,7 @@ def build_estimate(
     training = _training(report)
     n_steps = resolved.total_steps(training.n_examples)
     n_tokens = resolved.n_epochs * training.n_tokens
-    trainable = None if report.base_shape is None else lora_parameters(report.base_shape, rank=resolved.lora_rank)
+    trainable = None if report.base_shape is None else _trainable(report.base_shape, resolved)
     width = number_bytes(planning.device, bfloat16=planning.bfloat16)
     return Estimate(
         sampled=sampling.rows_looked_at is not None,
@@ -144,6 +151,15 @@ def build_estimate(
         memory=_memory(judgement.memory, planning),
         time=_time(report, resolved, judgement.plan, planning, _amount(method, resolved, training)),
         cost=_cost(cost_of(n_tokens, price=planning.price, currency=planning.currency, hosted=planning.hosted)),
+    )
+
+
+def _trainable(shape: ModelShape, resolved: ResolvedHyperparameters) -> int:
+    return lora_parameters(
+        shape,
+        rank=resolved.lora_rank,
+        targets=targets_of(resolved.lora_target_modules),
+        has_magnitudes=resolved.lora_variant == "dora",
     )
 
 

@@ -4,10 +4,12 @@ Weights, gradients and moments are counted; what is kept for the backward pass f
 sum is the peak of live tensor bytes, within a tenth of what is measured (benchmarks/memory.py).
 """
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from server.fine_tuning.estimates.layers import (
+    ALL_LINEAR,
     base_parameters,
     embedding_parameters,
     lora_parameters,
@@ -52,6 +54,8 @@ class Load:
     is_fused: bool = False  # whether the output head is TRL's on a CPU, too
     parameters: int | None = None  # of the base model, where they were counted
     optimizer: Optimizer = "adamw"
+    targets: Collection[str] = ALL_LINEAR
+    is_dora: bool = False
     bfloat16: bool = True  # whether a GPU has it; an older one computes in float32
 
 
@@ -78,7 +82,7 @@ def estimate_memory(load: Load) -> Memory:
     width = number_bytes(load.device, bfloat16=load.bfloat16)
     trainable, adapter = 0, 0
     if load.trains == "lora":
-        trainable = lora_parameters(load.shape, rank=load.rank)
+        trainable = lora_parameters(load.shape, rank=load.rank, targets=load.targets, has_magnitudes=load.is_dora)
         adapter, gradients = trainable * width, trainable * 4
     else:
         trainable = load.parameters or base_parameters(load.shape)
@@ -115,9 +119,16 @@ def _weights(load: Load, width: int) -> int:
 def _activations(load: Load, width: int) -> int:
     """Kept for the backward pass: of every layer, or only each layer's input and one layer while it is redone."""
     layer_bytes = _layer_bytes(load, width)
+    beside = _whole_weights(load, width) if load.is_dora else 0
     if load.plan.gradient_checkpointing:
-        return load.micro_batch_tokens * load.shape.layers * load.shape.hidden * width + layer_bytes
-    return load.shape.layers * layer_bytes
+        return load.micro_batch_tokens * load.shape.layers * load.shape.hidden * width + layer_bytes + beside
+    return load.shape.layers * layer_bytes + beside
+
+
+def _whole_weights(load: Load, width: int) -> int:
+    """DoRA forms a layer's changed weight to measure it, from a unit matrix of its inputs."""
+    sizes = [sizes for name, sizes in projections(load.shape).items() if name in load.targets]
+    return max((inputs * inputs + 3 * inputs * outputs for inputs, outputs in sizes), default=0) * width
 
 
 def _beyond_a_layer(load: Load, head: int) -> int:
@@ -133,6 +144,8 @@ def _layer_bytes(load: Load, width: int) -> int:
     kept = _kept_of_a_layer(load.shape, load.rank)
     if load.has_dropout:
         kept += 2 * sum(inputs for inputs, _ in projections(load.shape).values())  # each input again, and its mask
+    if load.is_dora:  # what the base says and what the LoRA adds, for the gradient of the magnitudes
+        kept += 2 * sum(outputs for name, (_, outputs) in projections(load.shape).items() if name in load.targets)
     return round(load.micro_batch_tokens * kept * factor)
 
 
@@ -152,7 +165,7 @@ def _head(load: Load, width: int) -> int:
 
 
 def _needed(memory: Memory, load: Load) -> int:
-    """On a CPU with the plain base beside a quantised one, for the golden samples; a GPU does without if need be."""
+    """On a CPU with the plain base beside a quantised one, for the golden samples; a GPU holds one at a time."""
     if load.device == "cuda":
         return memory.peak
     beside = 0 if load.plan.quantization is None else (load.parameters or base_parameters(load.shape)) * 4

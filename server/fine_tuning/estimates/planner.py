@@ -4,9 +4,10 @@ The cheapest measure first: smaller micro-batches cost a few percent of the spee
 and 4-bit weights change what is trained on. The examples of a step are the same with every plan.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
+from server.fine_tuning.estimates.layers import ALL_LINEAR
 from server.fine_tuning.estimates.memory import Device, Load, Memory, estimate_memory
 from server.fine_tuning.hyperparameters import WantedQuantization
 from trainer.contract.shape import ModelShape
@@ -31,6 +32,8 @@ class Work:
     is_fused: bool = False  # whether the output head is TRL's on a CPU, too
     parameters: int | None = None  # of the base model, where they were counted
     optimizer: Optimizer = "adamw"
+    targets: Collection[str] = ALL_LINEAR
+    is_dora: bool = False
     bfloat16: bool = True  # whether a GPU has it
     quantization: WantedQuantization = "auto"  # other than "auto": the job's own word, whatever the operator allows
 
@@ -150,6 +153,8 @@ def memory_of(work: Work, device: Device, plan: MemoryPlan) -> Memory:
         labelled_tokens=labelled,
         rank=work.rank,
         has_dropout=work.has_dropout,
+        targets=work.targets,
+        is_dora=work.is_dora,
         is_fused=work.is_fused,
         parameters=work.parameters,
         optimizer=work.optimizer,

@@ -1,6 +1,5 @@
 """The fine-tuned model that a job goes on from: its adapter is taken over before anybody can delete it."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -26,9 +25,3 @@ def stage_parent(services: WorkerServices, job: JobRow, destination: Path) -> Fa
         message = f"The model {job.parent_model} was deleted before the job could read it."
         return Fail(JobErrorCode.BASE_MODEL_UNAVAILABLE, message, "model")
     return None
-
-
-def read_lora(adapter: Path) -> dict[str, int]:
-    """The shape that the job's own adapter must have, under the names of `ResolvedHyperparameters`."""
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    return {"lora_rank": config["r"], "lora_alpha": config["lora_alpha"]}

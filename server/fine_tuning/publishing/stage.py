@@ -13,6 +13,7 @@ from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow
 from server.fine_tuning.job_changes import add_event, fail, move
 from server.fine_tuning.leases import checkpoints_of, find_model, get_project, metrics_of, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, metrics_data
+from server.fine_tuning.publishing.lora_shape import read_lora
 from server.fine_tuning.publishing.outcome import result_events, result_step, steps_to_keep
 from server.fine_tuning.publishing.recording import add_record
 from server.fine_tuning.publishing.result_file import RESULT_FILENAME, step_metrics_csv
@@ -28,6 +29,7 @@ from server.vocabulary import FilePurpose, JobErrorCode, JobStatus
 from trainer.contract.checkpoint import publish_directory
 from trainer.contract.events import CheckpointSaved, Succeeded
 from trainer.contract.golden import GOLDEN_SAMPLES
+from trainer.contract.reproduction import REPRODUCTION
 from trainer.contract.run_directory import read_events
 
 ADAPTER_FILES = (CONFIG, WEIGHTS)
@@ -55,11 +57,12 @@ def publish_files(
         staged.mkdir(parents=True)
         for file in ADAPTER_FILES:
             shutil.copyfile(source / file, staged / file)
-        if (source / GOLDEN_SAMPLES).is_file():
-            shutil.copyfile(source / GOLDEN_SAMPLES, staged / GOLDEN_SAMPLES)
+        for file in (GOLDEN_SAMPLES, REPRODUCTION):
+            if (source / file).is_file():
+                shutil.copyfile(source / file, staged / file)
         add_record(services, job, staged, name=name, step=step)
         publish_directory(staged, final)
-    return AdapterRef(str(name), job.base_model, final, rank_of(job), sha256(final / WEIGHTS))
+    return AdapterRef(str(name), job.base_model, final, read_lora(final)["lora_rank"], sha256(final / WEIGHTS))
 
 
 def add_checkpoint(session: Session, job: JobRow, saved: CheckpointSaved, adapter: AdapterRef, now: float) -> None:

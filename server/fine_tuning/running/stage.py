@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from inference.engine import AdapterRef
 from server.db.tables import JobRow
+from server.fine_tuning.adapter_options import asked_adapter, may_be_quantised
 from server.fine_tuning.estimates.planned import Planned, keep_planned, planned_of
 from server.fine_tuning.hyperparameters import wanted_quantization
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
@@ -40,6 +41,7 @@ from server.vocabulary import JobErrorCode, JobStatus
 from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints
 from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Measured, Succeeded, Terminal, TrainerEvent
 from trainer.contract.run_directory import EventsRead, RunDirectory, read_events
+from trainer.contract.spec import ServingLimits
 
 _BACK_OFF_S = 1.0  # after a crash, doubled for each one more
 
@@ -160,6 +162,7 @@ def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | N
         job,
         base,
         threads=services.settings.trainer_threads,
+        serving=ServingLimits(max_rank=services.settings.max_lora_rank, max_error=services.settings.max_adapter_error),
         start_from=run.parent if job.parent_model is not None else None,
         resume_from=resume_from,
     )
@@ -275,7 +278,9 @@ def _go_on_leaner(services: WorkerServices, session: Session, job: JobRow) -> No
         planned_of(job),
         batch_size=(job.hyperparameters or {})["batch_size"],
         rank=rank_of(job),
-        allow_4bit=services.settings.allow_4bit and wanted_quantization(job.requested_hyperparameters) == "auto",
+        allow_4bit=services.settings.allow_4bit
+        and wanted_quantization(job.requested_hyperparameters) == "auto"
+        and may_be_quantised(asked_adapter(job.requested_hyperparameters).type),
     )
     if isinstance(step, Fail):
         fail(session, job, step, now=services.clock())

@@ -15,11 +15,13 @@ from trainer.contract.spec import (
     BaseModelSource,
     LoraSettings,
     Method,
+    ServingLimits,
     Steps,
     TrainingSpec,
     WantedSelection,
 )
 
+_DEFAULT_LIMITS = ServingLimits()
 _METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 _CHECKPOINTS_PER_RUN = 20  # besides those of the epochs: at most 5 % of a run is lost with its process
 
@@ -31,6 +33,7 @@ def build(
     threads: int,
     start_from: Path | None,
     resume_from: Path | None,
+    serving: ServingLimits = _DEFAULT_LIMITS,
 ) -> TrainingSpec:
     """Say what the job's current attempt is to do; its hyperparameters have been resolved."""
     if job.training_settings is None or job.total_steps is None:
@@ -51,6 +54,7 @@ def build(
         base_model=source_of(base),
         method=_method(job, settings),
         lora=lora,
+        serving=serving,
         seed=job.seed,
         context_length_tokens=sequence_limit(job.requested_hyperparameters, base.context_length),
         pii=settings.get("pii", "off"),
