@@ -11,9 +11,16 @@ from trainer.environment import is_local
 from trainer.failures import BaseModelUnavailable
 
 
-def load_base_model(source: BaseModelSource, device: str, *, quantization: Literal["nf4"] | None = None) -> Any:
+def load_base_model(
+    source: BaseModelSource,
+    device: str,
+    *,
+    quantization: Literal["nf4", "int8"] | None = None,
+    is_trained: bool = False,
+) -> Any:
     """Load the weights: bfloat16 on a GPU, float32 on a CPU, where it is the faster one.
 
+    Weights that are to be trained themselves are float32 everywhere: in 16 bits most steps would round to nothing.
     With `quantization` the linear layers but the output head are kept in 4 bits, and compute in that type.
 
     Raises:
@@ -22,7 +29,7 @@ def load_base_model(source: BaseModelSource, device: str, *, quantization: Liter
     import torch
     from transformers import AutoModelForCausalLM
 
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    dtype = torch.float32 if device == "cpu" or is_trained else torch.bfloat16
     quantized = {} if quantization is None else {"quantization_config": _nf4(dtype), "device_map": {"": device}}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
@@ -81,15 +88,6 @@ def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
                 parameter.data = parameter.data.to(model.dtype)
         model.is_loaded_in_4bit = False  # TRL would make the adapter bfloat16, on a CPU too
     return attached
-
-
-def copy_adapter(model: Any) -> dict[str, Any]:
-    """The adapter's weights as they are now, in main memory, under PEFT's names."""
-    from peft import get_peft_model_state_dict
-
-    return {
-        name: tensor.detach().cpu().contiguous().clone() for name, tensor in get_peft_model_state_dict(model).items()
-    }
 
 
 def _linear_layers(model: Any) -> list[str]:

@@ -82,6 +82,7 @@ class StepCallback(TrainerCallback):
             self._run.directory,
             ends_epoch=lambda step: self._run.order.epoch_ended_by(step) is not None,
             best_step=None if best is None else best.step,
+            are_published=self._run.spec.lora is not None,
         )
 
     def _validate(self, step: int, metrics: Metrics) -> Metrics:

@@ -1,6 +1,5 @@
-"""Save what a run needs to go on, and the adapter as it is served; prune; resume."""
+"""Save what a run needs to go on, and an adapter as it is served; prune; resume."""
 
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -8,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load, load_file, save, save_file
 
-from trainer.base_model import copy_adapter
-from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints, publish_directory, seal, step_of
+from trainer.contract.checkpoint import ADAPTER, MODEL, is_complete, list_checkpoints, publish_directory, seal, step_of
+from trainer.contract.full_model import WEIGHTS as MODEL_WEIGHTS
 from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
 from trainer.contract.run_directory import RunDirectory
-from trainer.failures import LossNotFinite, TrainerError
+from trainer.failures import TrainerError
 from trainer.state import TrainingState
+from trainer.weights import check_finite, copy_weights, is_adapter, set_weights, trained_weights
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 _KEPT_EPOCHS = 3
 _STATE = "state.pt"
-_BEST = "best"  # inside a checkpoint directory: the adapter of the best step so far, where that is an earlier one
+_BEST = "best"  # inside a checkpoint directory: the weights of the best step so far, where that is an earlier one
 _STAGED = ".staged-"  # a prefix that no complete directory has
 
 
@@ -31,22 +30,24 @@ def save_checkpoint(run: RunDirectory, state: TrainingState) -> Path:
     """Save after the step that is done; the directory is complete when this returns.
 
     Raises:
-        LossNotFinite: the adapter holds a number that is not finite.
+        LossNotFinite: the weights hold a number that is not finite.
     """
     final = run.checkpoint(state.step)
     run.checkpoints.mkdir(exist_ok=True)
 
     def fill(staged: Path) -> None:
-        write_adapter(staged / ADAPTER, state.model, step=state.step)
+        if is_adapter(state.model):
+            write_adapter(staged / ADAPTER, state.model, step=state.step)
+        else:
+            _write_model(staged / MODEL, state.model, step=state.step)
         if state.best_weights is not None and not state.is_best:
             (staged / _BEST).mkdir()
-            (staged / _BEST / ADAPTER_WEIGHTS).write_bytes(_pack(state.best_weights))
-        buffer = io.BytesIO()
-        torch.save(state.dump(), buffer)
-        (staged / _STATE).write_bytes(buffer.getbuffer())
+            _save(state.best_weights, staged / _BEST / _weights_file(state.model))
+        with (staged / _STATE).open("wb") as file:
+            torch.save(state.dump(), file)
         seal(staged)
 
-    _publish(final, fill)
+    publish(final, fill)
     return final
 
 
@@ -61,9 +62,13 @@ def publish_adapter(run: RunDirectory, model: Any, *, step: int, take: Callable[
         write_adapter(staged, model, step=step)
         samples = take()
         if samples is not None:
-            (staged / GOLDEN_SAMPLES).write_text(samples.model_dump_json(indent=1) + "\n")
+            write_samples(staged, samples)
 
-    _publish(run.adapter, fill)
+    publish(run.adapter, fill)
+
+
+def write_samples(directory: Path, samples: GoldenSamples) -> None:
+    (directory / GOLDEN_SAMPLES).write_text(samples.model_dump_json(indent=1) + "\n")
 
 
 def resume(checkpoint: Path, state: TrainingState) -> None:
@@ -74,22 +79,23 @@ def resume(checkpoint: Path, state: TrainingState) -> None:
     """
     if not is_complete(checkpoint):
         raise TrainerError("The checkpoint to resume from is damaged. Resume from an earlier one.")
-    adapter = load((checkpoint / ADAPTER / ADAPTER_WEIGHTS).read_bytes())
-    set_peft_model_state_dict(state.model, adapter)
+    file = _weights_file(state.model)
+    weights = load_file(checkpoint / (ADAPTER if is_adapter(state.model) else MODEL) / file)
+    set_weights(state.model, weights)
     state.load(torch.load(checkpoint / _STATE, weights_only=True, map_location="cpu"))
     if not state.keeps_best:
         return
     if state.is_best:
-        state.best_weights = adapter
+        state.best_weights = weights
     elif (checkpoint / _BEST).exists():
-        state.best_weights = load((checkpoint / _BEST / ADAPTER_WEIGHTS).read_bytes())
+        state.best_weights = load_file(checkpoint / _BEST / file)
 
 
 def return_to_best(state: TrainingState) -> int:
     """Give the model the weights of the best step, where they were kept; the step that it then is of."""
     if state.best is None or state.best_weights is None:
         return state.step
-    set_peft_model_state_dict(state.model, state.best_weights)
+    set_weights(state.model, state.best_weights)
     return state.best.step
 
 
@@ -101,21 +107,28 @@ def start_from(adapter: Path, model: Any) -> None:
     """
     try:
         weights = load((adapter / ADAPTER_WEIGHTS).read_bytes())
-        expected = {name: tensor.shape for name, tensor in get_peft_model_state_dict(model).items()}
+        expected = {name: tensor.shape for name, tensor in trained_weights(model).items()}
         if {name: tensor.shape for name, tensor in weights.items()} != expected:
             raise TrainerError("The fine-tuned model's adapter does not fit the base model as it is now.")
-        set_peft_model_state_dict(model, weights)
+        set_weights(model, weights)
     except (OSError, SafetensorError) as error:
         raise TrainerError("The files of the fine-tuned model to start from are damaged.") from error
 
 
-def prune(run: RunDirectory, *, ends_epoch: Callable[[int], bool], best_step: int | None) -> None:
-    """Delete all but the checkpoints of the last three epochs, the best one and the newest one."""
+def prune(
+    run: RunDirectory, *, ends_epoch: Callable[[int], bool], best_step: int | None, are_published: bool = True
+) -> None:
+    """Delete all but the checkpoints of the last three epochs, the best one and the newest one.
+
+    Where they are not published, nobody wants any but the newest; the best weights are in that one, too.
+    """
     found = list_checkpoints(run.checkpoints)
     epochs = [path for path in found if ends_epoch(step_of(path) or 0)]
-    kept = {*epochs[-_KEPT_EPOCHS:], *found[-1:], *(path for path in found if step_of(path) == best_step)}
+    kept = (
+        {*epochs[-_KEPT_EPOCHS:], *(path for path in found if step_of(path) == best_step)} if are_published else set()
+    )
     for path in found:
-        if path not in kept:
+        if path not in {*kept, *found[-1:]}:
             # A directory that is being deleted must not look like a checkpoint.
             doomed = path.with_name(_STAGED + path.name)
             path.rename(doomed)
@@ -128,17 +141,27 @@ def write_adapter(directory: Path, model: Any, *, step: int) -> None:
     Raises:
         LossNotFinite: a number in it is not finite.
     """
-    tensors = copy_adapter(model)
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise LossNotFinite("adapter", step)
+    tensors = copy_weights(model)
+    check_finite(tensors, "adapter", step=step)
     directory.mkdir(exist_ok=True)
-    (directory / ADAPTER_WEIGHTS).write_bytes(_pack(tensors))
+    (directory / ADAPTER_WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
     (directory / ADAPTER_CONFIG).write_text(json.dumps(_adapter_config(model), indent=2) + "\n")
 
 
-def _pack(tensors: dict[str, Any]) -> bytes:
-    packed: bytes = save(tensors, metadata={"format": "pt"})
-    return packed
+def _write_model(directory: Path, model: Any, *, step: int) -> None:
+    """Write all weights as they are trained, without a second copy of them in memory."""
+    tensors = trained_weights(model)
+    check_finite(tensors, "model", step=step)
+    directory.mkdir()
+    _save(tensors, directory / MODEL_WEIGHTS)
+
+
+def _save(tensors: dict[str, Any], path: Path) -> None:
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _weights_file(model: Any) -> str:
+    return ADAPTER_WEIGHTS if is_adapter(model) else MODEL_WEIGHTS
 
 
 def _adapter_config(model: Any) -> dict[str, Any]:
@@ -152,7 +175,8 @@ def _plain(value: Any) -> Any:
     return getattr(value, "value", value)  # enumerations
 
 
-def _publish(final: Path, fill: Callable[[Path], None]) -> None:
+def publish(final: Path, fill: Callable[[Path], None]) -> None:
+    """Have a directory filled, and give it its name when it is whole; if that fails, nothing is left of it."""
     staged = final.with_name(_STAGED + final.name)
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir()

@@ -1,4 +1,4 @@
-"""Take golden samples of an adapter, on the base that will serve it.
+"""Take golden samples of an adapter, on the base that will serve it; or of a model of its own, as it was saved.
 
 Shapes: S samples, P prompt tokens, L prompt and sampled tokens, V vocabulary.
 """
@@ -7,16 +7,18 @@ import copy
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from peft import get_peft_model, set_peft_model_state_dict
 from torch import Tensor
 
-from trainer.base_model import copy_adapter, load_base_model
+from trainer.base_model import load_base_model
 from trainer.contract.golden import GoldenSample, GoldenSamples, build_golden_samples, gap
 from trainer.contract.spec import TrainingSpec
 from trainer.failures import LossNotFinite
+from trainer.weights import copy_weights
 
 _SAMPLES, _PROMPT_TOKENS, _SAMPLED_TOKENS = 4, 24, 16
 _SEED = 20  # of prompts and sampling; never the job's: the same base is always asked the same
@@ -31,26 +33,56 @@ def take_golden_samples(model: Any, tokenizer: Any, spec: TrainingSpec, *, step:
     model.eval()
     is_quantised = getattr(model.get_base_model().config, "quantization_config", None) is not None
     serving = _on_serving_base(model, spec) if is_quantised else model
+    drawn = draw(serving, tokenizer, spec)
+    with serving.disable_adapter():
+        of_base = score(serving, drawn)
+    training_gap = gap(score(model, drawn), drawn.logprobs) if is_quantised else None
+    dtype = type_of(serving.get_base_model())
+    return build_samples(drawn, of_base, dtype=dtype, training_gap=training_gap, step=step)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Prompts with what a model continued them by."""
+
+    tokens_SL: Tensor
+    n_sampled: int  # of each, at its end
+    logprobs: Sequence[list[float]]  # of those, by the model itself
+
+
+def draw(model: Any, tokenizer: Any, spec: TrainingSpec) -> Drawn:
+    """Have a model continue the prompts, which are always the same."""
     n_sampled = min(_SAMPLED_TOKENS, spec.context_length_tokens // 2)
     prompts_SP = build_prompts(tokenizer, n_tokens=min(_PROMPT_TOKENS, spec.context_length_tokens - n_sampled))
-    tokens_SL = _sample(serving, torch.tensor(prompts_SP), n_sampled, n_words=len(tokenizer))
-    of_adapter = _score(serving, tokens_SL, n_sampled)
-    with serving.disable_adapter():
-        of_base = _score(serving, tokens_SL, n_sampled)
-    if not all(math.isfinite(value) for row in (*of_adapter, *of_base) for value in row):
-        raise LossNotFinite("output of the adapter", step)
+    tokens_SL = _sample(model, torch.tensor(prompts_SP), n_sampled, n_words=len(tokenizer))
+    return Drawn(tokens_SL, n_sampled, _score(model, tokens_SL, n_sampled))
+
+
+def score(model: Any, drawn: Drawn) -> Sequence[list[float]]:
+    """What another model says of them."""
+    return _score(model, drawn.tokens_SL, drawn.n_sampled)
+
+
+def build_samples(
+    drawn: Drawn, of_base: Sequence[list[float]], *, dtype: str, training_gap: float | None, step: int
+) -> GoldenSamples:
+    """Raises: LossNotFinite: an output holds a number that is not finite."""
+    if not all(math.isfinite(value) for row in (*drawn.logprobs, *of_base) for value in row):
+        raise LossNotFinite("output of the trained model", step)
     samples = [
         GoldenSample(
-            prompt_token_ids=tuple(tokens[:-n_sampled]),
-            sampled_token_ids=tuple(tokens[-n_sampled:]),
-            adapter_logprobs=tuple(adapter),
+            prompt_token_ids=tuple(tokens[: -drawn.n_sampled]),
+            sampled_token_ids=tuple(tokens[-drawn.n_sampled :]),
+            adapter_logprobs=tuple(of_model),
             base_logprobs=tuple(base),
         )
-        for tokens, adapter, base in zip(tokens_SL.tolist(), of_adapter, of_base, strict=True)
+        for tokens, of_model, base in zip(drawn.tokens_SL.tolist(), drawn.logprobs, of_base, strict=True)
     ]
-    training_gap = gap(_score(model, tokens_SL, n_sampled), of_adapter) if is_quantised else None
-    dtype = str(serving.get_base_model().dtype).removeprefix("torch.")
     return build_golden_samples(samples, dtype=dtype, training_gap=training_gap)
+
+
+def type_of(model: Any) -> str:
+    return str(model.dtype).removeprefix("torch.")
 
 
 def build_prompts(tokenizer: Any, *, n_tokens: int) -> list[list[int]]:
@@ -65,7 +97,7 @@ def _on_serving_base(model: Any, spec: TrainingSpec) -> Any:
     """The adapter on the base as it is served: a base that was quantised for training is not."""
     base = load_base_model(spec.base_model, model.device.type)
     serving = get_peft_model(base, copy.deepcopy(model.peft_config["default"]), autocast_adapter_dtype=False)
-    set_peft_model_state_dict(serving, copy_adapter(model))
+    set_peft_model_state_dict(serving, copy_weights(model))
     return serving.eval()
 
 

@@ -1,6 +1,7 @@
 """One run, from top to bottom."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
 from trainer.dataset import tokenize_files
 from trainer.failures import is_out_of_memory
+from trainer.full_model import load_to_train, publish_full_model
 from trainer.golden_samples import take_golden_samples
 from trainer.interruption import Interruption, StopRequested
 from trainer.measuring import Meter
@@ -48,14 +50,13 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     order = StepOrder(len(training), spec.method.batch_size, spec.method.n_epochs, spec.seed)
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    base = load_base_model(spec.base_model, device, quantization=spec.memory.quantization)
-    model = attach_lora(base, spec.lora, spec.seed)
+    model = load_model(spec, device)
     state = TrainingState(model, *supervised.build_optimizer(model, spec.method, order.total_steps))
     state.keeps_best = spec.method.early_stopping_patience is not None
     packs = spec.packing and keeps_apart(model, training)
     if spec.resume_from is not None:
         resume(spec.resume_from, state)
-    elif spec.start_from is not None:
+    elif spec.start_from is not None and spec.lora is not None:
         start_from(spec.start_from, model)
 
     ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, Meter(model), packs)
@@ -69,17 +70,35 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
         if ongoing.steps_left:
             train(ongoing, supervised.build(ongoing, chat.tokenizer, training), validation)
         step = return_to_best(state)
-        publish_adapter(directory, model, step=step, take=partial(_take_samples, ongoing, chat.tokenizer, step))
+        result = publish_result(ongoing, chat.tokenizer, step)
         reporter.report(
             Succeeded,
             step=state.step,
             trained_tokens=state.trained_tokens,
-            adapter=directory.adapter.name,
+            adapter=result.name,
             measured=ongoing.meter.read(),
             best=None if state.best_weights is None else state.best,
             stopped_early=state.step < order.total_steps,
         )
         interruption.ignore()
+
+
+def load_model(spec: TrainingSpec, device: str) -> Any:
+    """The model with all that is to be trained, as it is before training."""
+    if spec.lora is None:
+        return load_to_train(spec, device)
+    base = load_base_model(spec.base_model, device, quantization=spec.memory.quantization)
+    return attach_lora(base, spec.lora, spec.seed)
+
+
+def publish_result(ongoing: OngoingRun, tokenizer: Any, step: int) -> Path:
+    """The directory of what was trained, which is of that step."""
+    run, spec, model = ongoing.directory, ongoing.spec, ongoing.state.model
+    if spec.lora is None:
+        publish_full_model(run, spec, model, tokenizer, step=step)
+        return run.model
+    publish_adapter(run, model, step=step, take=partial(_take_samples, ongoing, tokenizer, step))
+    return run.adapter
 
 
 def _take_samples(ongoing: OngoingRun, tokenizer: Any, step: int) -> GoldenSamples | None:

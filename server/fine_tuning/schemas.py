@@ -11,6 +11,7 @@ from server.fine_tuning.data_report import DataReport
 from server.integrations.schemas import MAX_INTEGRATIONS, IntegrationRequest
 from server.vocabulary import EventLevel, EventType, JobStatus, MethodType
 
+
 class _Request(BaseModel):
     """What clients send: no field but these, and no value taken for one of another type."""
 

@@ -13,6 +13,7 @@ from trainer.contract.run_directory import sync_directory, write_atomically
 
 MANIFEST = "manifest.json"
 ADAPTER = "adapter"  # inside a checkpoint directory: the adapter as it is served
+MODEL = "model"  # likewise, where all weights are trained: those, in the type they are trained in
 _PREFIX = "step_"
 
 

@@ -24,7 +24,7 @@ class GoldenSample(Frozen):
 
     prompt_token_ids: tuple[int, ...]
     sampled_token_ids: tuple[int, ...]
-    adapter_logprobs: tuple[float, ...]  # under the base with the adapter
+    adapter_logprobs: tuple[float, ...]  # under the base with the adapter, or the model whose weights were all trained
     base_logprobs: tuple[float, ...]  # under the base alone
 
     @model_validator(mode="after")
@@ -44,7 +44,8 @@ class GoldenSamples(Frozen):
     tolerance: float = Field(gt=0)  # the largest gap between these and what a right engine says
     base_gap: float = Field(ge=0)  # between the adapter and the base alone
     is_distinct: bool  # base_gap is ten tolerances or more; if not, the adapter barely moves the base
-    # between the adapter on the quantised base it was trained on and on the one that serves; None: they are the same
+    # between the adapter on the quantised base it was trained on and on the one that serves, or between a model in
+    # training and as it was saved; None: they are the same
     training_gap: float | None = Field(default=None, ge=0)
     samples: Annotated[tuple[GoldenSample, ...], Field(min_length=1)]
 

@@ -131,7 +131,8 @@ def _arguments(run: OngoingRun, *, on_gpu: bool) -> SFTConfig:
         seed=run.spec.seed,
         data_seed=run.spec.seed,
         use_cpu=not on_gpu,
-        bf16=False,  # no autocast: on a GPU the weights are bfloat16 themselves
+        # On a GPU a frozen base is bfloat16 itself; weights that are all trained are float32, and computed with in it.
+        bf16=on_gpu and run.spec.lora is None,
         gradient_checkpointing=run.spec.memory.gradient_checkpointing,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
