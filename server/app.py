@@ -24,6 +24,7 @@ from server.files import routes as files
 from server.fine_tuning import estimate_routes as estimates
 from server.fine_tuning import routes as fine_tuning
 from server.fine_tuning.dry_runs.estimating import EstimateDesk
+from server.fine_tuning.service import Offer
 from server.idempotency.running import RunningKeys
 from server.limits import JsonBodies
 from server.metering import routes as usage
@@ -118,6 +119,7 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.database = services.database
     app.state.blobs = services.blobs
     app.state.base_models = services.base_models
+    app.state.offer = Offer(services.base_models, on_gpu=services.planning.device == "cuda")
     app.state.engines = services.engines
     app.state.estimates = EstimateDesk(
         database=services.database,

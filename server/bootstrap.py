@@ -155,7 +155,6 @@ def build_worker_services(settings: Settings) -> WorkerServices:
         planning=services.planning,
         placement=services.placement,
         clock=time.time,
-        trainer_device=find_device(),
     )
 
 

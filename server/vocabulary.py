@@ -76,9 +76,14 @@ class EventType(StrEnum):
 
 
 class MethodType(StrEnum):
-    """OpenAI: FineTuneMethod.type; the ones this service trains."""
+    """OpenAI: FineTuneMethod.type; the ones this service trains. Those after `DPO` are ours."""
 
     SUPERVISED = "supervised"
+    DPO = "dpo"
+    ORPO = "orpo"
+    KTO = "kto"
+    SIMPO = "simpo"
+    CONTINUED_PRETRAINING = "continued_pretraining"
 
 
 class JobErrorCode(StrEnum):

@@ -11,7 +11,7 @@ from server.db.project_session import project_session
 from server.db.system_session import system_session
 from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow, UploadPartRow, UploadRow
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
-from server.fine_tuning.service import create_job
+from server.fine_tuning.service import Offer, create_job
 from server.ids import ProjectId, new_checkpoint_id, new_file_id, new_part_id, new_upload_id
 from server.models.names import new_model_name
 from server.models.repository import add_fine_tuned_model
@@ -91,7 +91,7 @@ def make_job(
     """A job of a new file, whose columns are then set as asked."""
     asked = CreateFineTuningJobRequest(model="tunesmith-demo", training_file=make_file(services, project_id).id)
     with project_session(services.database, project_id, write=True) as session:
-        job = create_job(session, services.base_models, UsableModel("tunesmith-demo"), asked)
+        job = create_job(session, Offer(services.base_models, on_gpu=False), UsableModel("tunesmith-demo"), asked)
         for name, value in {"status": status, **columns}.items():
             setattr(job, name, value)
     return job

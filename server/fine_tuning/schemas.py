@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
-from server.fine_tuning.asked.hyperparameters import Auto, Hyperparameters, TunedHyperparameters
+from server.fine_tuning.asked.hyperparameters import Hyperparameters, TunedHyperparameters
+from server.fine_tuning.asked.methods import Method, MethodRequest, hyperparameters_of
+from server.fine_tuning.asked.shown import JobHyperparameters
 from server.fine_tuning.data_options import DataOptions
 from server.fine_tuning.data_report import DataReport
 from server.integrations.schemas import MAX_INTEGRATIONS, IntegrationRequest
@@ -16,21 +18,6 @@ class _Request(BaseModel):
     """What clients send: no field but these, and no value taken for one of another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class SupervisedRequest(_Request):
-    """OpenAI: FineTuneSupervisedMethod."""
-
-    hyperparameters: TunedHyperparameters = Field(default_factory=TunedHyperparameters)
-
-
-class MethodRequest(_Request):
-    """OpenAI: FineTuneMethod. Only the part that `type` names is looked at."""
-
-    type: Literal["supervised", "dpo", "reinforcement"]
-    supervised: SupervisedRequest | None = None
-    dpo: Any = None
-    reinforcement: Any = None
 
 
 Metadata = Annotated[
@@ -52,12 +39,19 @@ class CreateFineTuningJobRequest(_Request):
     metadata: Metadata | None = None
     data: DataOptions | None = None
 
+    def place_of_hyperparameters(self) -> str:
+        """Where those stand that count, for errors."""
+        is_in_method = self.method is not None and self.method.hyperparameters() is not None
+        return f"method.{self.method.type}.hyperparameters" if self.method and is_in_method else "hyperparameters"
+
     def asked_hyperparameters(self) -> TunedHyperparameters:
         """Those of `method` where both are there."""
-        if self.method is not None and self.method.supervised is not None:
-            return self.method.supervised.hyperparameters
-        asked = self.hyperparameters or Hyperparameters()
-        return TunedHyperparameters.model_validate(asked.model_dump(exclude_unset=True))
+        method = self.method or MethodRequest(type="supervised")
+        asked = method.hyperparameters()
+        if asked is not None:
+            return asked
+        deprecated = self.hyperparameters or Hyperparameters()
+        return hyperparameters_of(method.type).model_validate(deprecated.model_dump(exclude_unset=True))
 
 
 class JobError(BaseModel):
@@ -66,25 +60,6 @@ class JobError(BaseModel):
     code: str
     message: str
     param: str | None
-
-
-class JobHyperparameters(BaseModel):
-    """OpenAI: FineTuningJob.hyperparameters: "auto" until the files are validated."""
-
-    n_epochs: int | Auto
-    batch_size: int | Auto
-    learning_rate_multiplier: float | Auto
-
-
-class SupervisedMethod(BaseModel):
-    hyperparameters: JobHyperparameters
-
-
-class Method(BaseModel):
-    """OpenAI: FineTuneMethod."""
-
-    type: Literal["supervised"]
-    supervised: SupervisedMethod
 
 
 class ImportedMethod(BaseModel):
@@ -124,7 +99,6 @@ class FineTuningJob(BaseModel):
 
     @classmethod
     def from_row(cls, row: JobRow, organization_id: str) -> Self:
-        hyperparameters = JobHyperparameters.model_validate(row.hyperparameters or row.requested_hyperparameters)
         imported = row.imported or {}
         return cls(
             id=row.id,
@@ -132,7 +106,7 @@ class FineTuningJob(BaseModel):
             error=_error(row),
             fine_tuned_model=row.fine_tuned_model,
             finished_at=row.finished_at,
-            hyperparameters=hyperparameters,
+            hyperparameters=JobHyperparameters.model_validate(row.hyperparameters or row.requested_hyperparameters),
             model=row.requested_model,
             organization_id=imported.get("organization_id", organization_id),
             result_files=imported.get("result_files", [row.result_file] if row.result_file else []),
@@ -143,7 +117,7 @@ class FineTuningJob(BaseModel):
             integrations=row.integrations or [],
             seed=row.seed,
             estimated_finish=row.estimated_finish,
-            method=_method(row, hyperparameters),
+            method=_method(row),
             metadata=row.job_metadata,
             user_provided_suffix=row.user_provided_suffix,
         )
@@ -235,10 +209,10 @@ class JobReport(BaseModel):
         )
 
 
-def _method(row: JobRow, hyperparameters: JobHyperparameters) -> Method | ImportedMethod:
-    if row.method == MethodType.SUPERVISED:
-        return Method(type="supervised", supervised=SupervisedMethod(hyperparameters=hyperparameters))
-    return ImportedMethod.model_validate((row.imported or {}).get("method", {"type": row.method}))
+def _method(row: JobRow) -> Method | ImportedMethod:
+    if row.imported is not None and row.method != MethodType.SUPERVISED:
+        return ImportedMethod.model_validate(row.imported.get("method", {"type": row.method}))
+    return Method.of(row.method, row.hyperparameters or row.requested_hyperparameters)
 
 
 def _error(row: JobRow) -> JobError | None:

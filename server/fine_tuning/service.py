@@ -11,6 +11,7 @@ from server.db.project_session import ProjectSession
 from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
 from server.errors import InvalidRequest, NotFound
 from server.fine_tuning import repository
+from server.fine_tuning.asked.contradictions import Circumstances, refuse_contradictions
 from server.fine_tuning.asked_files import find_mixed_in_files, find_usable_file
 from server.fine_tuning.data_options import build_selection
 from server.fine_tuning.dry_runs.estimating import Question
@@ -34,16 +35,24 @@ class PageRequest:
     limit: int
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What this server trains, and on what."""
+
+    base_models: BaseModels
+    on_gpu: bool  # whether trainers compute on one
+
+
 def create_job(
-    session: ProjectSession, base_models: BaseModels, model: UsableModel | None, asked: CreateFineTuningJobRequest
+    session: ProjectSession, offer: Offer, model: UsableModel | None, asked: CreateFineTuningJobRequest
 ) -> JobRow:
     """Make a job and its first event. `model` is what the name that was asked for means to the project.
 
     Raises:
         InvalidRequest: something that was asked for is not there, or is not offered.
     """
-    model, _ = _get_trainable(base_models, model, asked.model)
-    _refuse_what_is_not_offered(asked)
+    model, base = _get_trainable(offer.base_models, model, asked.model)
+    _refuse_what_is_not_offered(asked, base, offer)
     for param in ("training_file", "validation_file"):
         find_usable_file(session, param, getattr(asked, param))
     find_mixed_in_files(session, asked)
@@ -61,7 +70,7 @@ def create_job(
         suffix=None if asked.suffix is None else normalise_suffix(asked.suffix),
         user_provided_suffix=asked.suffix,
         seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
-        method=MethodType.SUPERVISED,
+        method=MethodType.SUPERVISED if asked.method is None else asked.method.type,
         requested_hyperparameters=asked.asked_hyperparameters().asked(),
         job_metadata=asked.metadata,
         data_options=None if asked.data is None else asked.data.model_dump(exclude_none=True),
@@ -75,7 +84,7 @@ def create_job(
 
 def build_question(
     session: ProjectSession,
-    base_models: BaseModels,
+    offer: Offer,
     model: UsableModel | None,
     asked: CreateFineTuningJobRequest,
     settings: Settings,
@@ -85,8 +94,8 @@ def build_question(
     Raises:
         InvalidRequest: something that was asked for is not there, or is not offered.
     """
-    model, base = _get_trainable(base_models, model, asked.model)
-    _refuse_what_is_not_offered(asked)
+    model, base = _get_trainable(offer.base_models, model, asked.model)
+    _refuse_what_is_not_offered(asked, base, offer)
     training = find_usable_file(session, "training_file", asked.training_file)
     if training is None:
         raise ValueError("a request names its training file")
@@ -220,10 +229,10 @@ def list_checkpoints(session: ProjectSession, job_id: str, page: PageRequest) ->
     return build_page(rows, page.limit)
 
 
-def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest) -> None:
-    if asked.method is not None and asked.method.type != "supervised":
+def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest, base: BaseModelEntry, offer: Offer) -> None:
+    if asked.method is not None and asked.method.type == "reinforcement":
         raise InvalidRequest(
-            f"The method '{asked.method.type}' is not offered yet. Use 'supervised'.",
+            "The method 'reinforcement' is not offered yet. Use 'supervised', 'dpo', 'orpo', 'kto' or 'simpo'.",
             param="method.type",
             code="unsupported_value",
         )
@@ -234,14 +243,13 @@ def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest) -> None:
             param="data.holdout",
             code="invalid_value",
         )
-    patience = asked.asked_hyperparameters().early_stopping_patience
-    if patience != "auto" and asked.validation_file is None and holdout is None:
-        raise InvalidRequest(
-            "'early_stopping_patience' counts evaluations of the validation file. Add a 'validation_file' or "
-            "'data.holdout', or leave 'early_stopping_patience' out.",
-            param="validation_file",
-            code="missing_required_parameter",
-        )
+    circumstances = Circumstances(
+        place=asked.place_of_hyperparameters(),
+        context_length=base.context_length,
+        on_gpu=offer.on_gpu,
+        validates=asked.validation_file is not None or holdout is not None,
+    )
+    refuse_contradictions(asked.asked_hyperparameters(), circumstances)
 
 
 def _get_trainable(base_models: BaseModels, model: UsableModel | None, name: str) -> tuple[UsableModel, BaseModelEntry]:

@@ -50,7 +50,6 @@ class WorkerServices:
     planning: Planning  # of this machine; what was measured on it is looked up for each job
     clock: Callable[[], float]  # unix seconds
     placement: Placement = field(default_factory=Placement)  # of engines and trainers on this machine
-    trainer_device: Literal["cpu", "cuda"] = "cpu"  # what trainers compute on here
 
     @property
     def tokens(self) -> TokenCache:

@@ -11,7 +11,7 @@ from server.db.project_session import project_session
 from server.db.tables import JobRow
 from server.errors import InvalidRequest
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
-from server.fine_tuning.service import create_job
+from server.fine_tuning.service import Offer, create_job
 from server.ids import ProjectId
 from server.importing import repository
 from server.importing.report import Section
@@ -57,12 +57,13 @@ class Rerun:
         name, model = base
         try:
             asked = build_request(job, name)
+            offer = Offer(self.base_models, on_gpu=False)  # what OpenAI's jobs ask for needs none
             with project_session(self.database, self.project_id, write=True) as session:
                 earlier = repository.list_repetitions(session, job.id)
                 if any(other.status is not JobStatus.FAILED for other in earlier):
                     self.section.add_present()
                     return
-                repeated = create_job(session, self.base_models, model, asked)
+                repeated = create_job(session, offer, model, asked)
                 repeated.rerun_of = job.id
         except ValidationError as error:
             self.section.add_not_copied(job.id, f"its {_field(error)} is none that a job can have here")

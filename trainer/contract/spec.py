@@ -1,7 +1,7 @@
 """Everything a run needs to know, resolved; nothing is left to a default in the trainer."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -41,11 +41,28 @@ class BaseModelSource(Frozen):
     chat_template_file: Path | None = None  # used instead of the tokenizer's own template
 
 
+AdapterVariant = Literal["lora", "dora", "pissa"]
+ALL_LINEAR: Literal["all-linear"] = "all-linear"
+
+
 class LoraSettings(Frozen):
+    """How the adapter is trained; what is published of it is always a plain LoRA."""
+
+    variant: AdapterVariant = "lora"
     rank: int = Field(ge=1)
     alpha: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
-    target_modules: Literal["all-linear"]
+    rslora: bool = False  # scaled by alpha / sqrt(rank) instead of alpha / rank
+    # names of linear layers, as q_proj; or all of them but the output head
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all-linear"]
+
+
+class ServingLimits(Frozen):
+    """What a published adapter has to keep to."""
+
+    max_rank: int = Field(default=64, ge=1)  # the largest that the engine serves
+    # of the logits after reload, as a share of what the adapter changes in the base's
+    max_error: float = Field(default=0.05, gt=0)
 
 
 Scheduler = Literal["cosine", "cosine_with_min_lr", "linear", "constant", "constant_with_warmup", "inverse_sqrt"]
@@ -57,7 +74,7 @@ class Steps(Frozen):
     """How a run steps, whatever its method, every number resolved."""
 
     n_epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)  # examples per step (one optimiser update)
+    batch_size: int = Field(ge=1)  # examples per step (one optimiser update); pairs count once
     learning_rate: float = Field(gt=0)  # peak, after warm-up
     lr_scheduler: Scheduler = "cosine"  # after warm-up
     warmup_ratio: float = Field(ge=0, lt=1)  # of all steps
@@ -76,6 +93,43 @@ class SupervisedMethod(Steps):
     type: Literal["supervised"] = "supervised"
 
 
+class DpoMethod(Steps):
+    """Direct preference optimisation (arXiv 2305.18290): prefer one answer more than the reference does."""
+
+    type: Literal["dpo"] = "dpo"
+    beta: float = Field(gt=0)  # higher: closer to the reference
+
+
+class OrpoMethod(Steps):
+    """Odds ratio preference optimisation (arXiv 2403.07691): learn the preferred answer and the choice at once."""
+
+    type: Literal["orpo"] = "orpo"
+    beta: float = Field(gt=0)  # the paper's lambda: the weight of the choice beside the answer
+
+
+class KtoMethod(Steps):
+    """Kahneman-Tversky optimisation (arXiv 2402.01306): single answers, each desirable or not."""
+
+    type: Literal["kto"] = "kto"
+    beta: float = Field(gt=0)  # higher: closer to the reference
+    desirable_weight: float = Field(gt=0)
+    undesirable_weight: float = Field(gt=0)
+
+
+class SimpoMethod(Steps):
+    """Simple preference optimisation (arXiv 2405.14734): a choice by mean log-probabilities, without a reference."""
+
+    type: Literal["simpo"] = "simpo"
+    beta: float = Field(gt=0)  # scales the difference of mean log-probabilities
+    gamma: float = Field(ge=0)  # the margin it is to reach, after scaling
+
+
+Method = Annotated[
+    SupervisedMethod | DpoMethod | OrpoMethod | KtoMethod | SimpoMethod,
+    Field(discriminator="type"),
+]
+
+
 class MemoryPlan(Frozen):
     """How a run keeps within its memory. What is learnt is the same with every plan, but for rounding."""
 
@@ -91,8 +145,9 @@ class TrainingSpec(Frozen):
     job_id: str
     attempt: int = Field(ge=1)  # a retry gets a directory of its own
     base_model: BaseModelSource
-    method: SupervisedMethod
+    method: Method
     lora: LoraSettings | None  # None: all of the model's weights are trained
+    serving: ServingLimits = ServingLimits()
     seed: int = Field(ge=0)
     context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end
     pii: PiiPolicy = "off"  # "redact": markers are trained on in their place; the others change nothing here

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from server.fine_tuning.adapter_options import AdapterOptions
 from trainer.contract.spec import Optimizer, Scheduler
 
 Auto = Literal["auto"]
@@ -40,6 +41,7 @@ class TunedHyperparameters(Hyperparameters):
     early_stopping_patience: Annotated[int, Field(ge=1, le=50)] | Auto = "auto"
     optimizer: Literal[Optimizer, Auto] = "auto"
     quantization: Literal["none", "int8", "nf4", Auto] = "auto"  # of the frozen base
+    adapter: AdapterOptions | None = None  # None: a LoRA by our rules
 
     def asked(self) -> dict[str, Any]:
         """OpenAI's three, and of ours those that the client sent."""

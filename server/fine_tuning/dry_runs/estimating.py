@@ -16,7 +16,7 @@ from server.fine_tuning.data_report import DataReport
 from server.fine_tuning.dry_runs.dry_run import DryRun
 from server.fine_tuning.dry_runs.sampling import Portion, write_sample
 from server.fine_tuning.estimates.estimate import Planning, Sampling, build_estimate, judge
-from server.fine_tuning.hyperparameters import Requested
+from server.fine_tuning.hyperparameters import Requested, sequence_limit, wanted_quantization
 from server.fine_tuning.leases import existing_files, measured_runs
 from server.fine_tuning.lifecycle import Fail, job_error_code
 from server.fine_tuning.running.training_spec import source_of
@@ -103,8 +103,9 @@ class EstimateDesk:
                 "validation": report.validation and of_validation.scaled(report.validation),
             }
         )
-        resolved = resolve_report(whole, question.requested, base, question.lora)
-        judgement = judge(whole, resolved, base.context_length, planning)
+        requested, on_gpu = question.requested, planning.device == "cuda"
+        resolved = resolve_report(whole, requested, base, question.lora, on_gpu=on_gpu)
+        judgement = judge(whole, resolved, wanted_quantization(requested), planning)
         estimate = build_estimate(whole, resolved, judgement, planning, sampling)
         return DryRun(**dict(estimate), data_gate=DataReport.from_report(report, question.pii))
 
@@ -142,7 +143,7 @@ class EstimateDesk:
             CheckSpec(
                 job_id=run.root.name,
                 base_model=source_of(question.base),
-                context_length_tokens=question.base.context_length,
+                context_length_tokens=sequence_limit(question.requested, question.base.context_length),
                 pii=question.pii,
                 selection=question.selection,
             )

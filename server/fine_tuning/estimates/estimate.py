@@ -19,13 +19,12 @@ from server.fine_tuning.estimates.schemas import (
     HostedCost,
     PlanOfRun,
 )
-from server.fine_tuning.hyperparameters import ResolvedHyperparameters
-from server.fine_tuning.schemas import JobHyperparameters, Method, SupervisedMethod
+from server.fine_tuning.asked.methods import Method
+from server.fine_tuning.hyperparameters import ResolvedHyperparameters, WantedQuantization
 from trainer.contract.report import CheckReport, FileReport
 from trainer.contract.spec import MemoryPlan
 
 _UNKNOWN_SIZE = 1_000_000_000  # parameters assumed of a base that does not say
-_VALIDATED_IN_PARTS = 20  # times in a run, one batch each
 
 
 @dataclass(frozen=True)
@@ -79,19 +78,23 @@ class Judgement:
     refusal: NoFit | None = None
 
 
-def judge(report: CheckReport, resolved: ResolvedHyperparameters, context_length: int, planning: Planning) -> Judgement:
+def judge(
+    report: CheckReport, resolved: ResolvedHyperparameters, quantization: WantedQuantization, planning: Planning
+) -> Judgement:
     """Choose the plan of a job whose files can be used."""
     training = _training(report)
     if report.base_shape is None or planning.room is None:
-        return Judgement(default_plan(planning.device), None)
+        return Judgement(default_plan(planning.device, None if quantization == "auto" else quantization), None)
     work = Work(
         shape=report.base_shape,
-        longest_tokens=longest_after_cutting(report, context_length),
+        longest_tokens=longest_after_cutting(report, resolved),
         batch_size=resolved.batch_size,
         labelled_share=training.n_trained_tokens / max(1, training.n_tokens),
         rank=resolved.lora_rank,
         has_dropout=resolved.lora_dropout > 0,
         parameters=report.base_parameters,
+        optimizer=resolved.optimizer,
+        quantization=quantization,
     )
     match choose_plan(work, planning.room):
         case Fit(plan=plan, memory=memory):
@@ -117,7 +120,7 @@ def build_estimate(
         sampled=sampling.rows_looked_at is not None,
         training=_file(training, sampling.rows_looked_at),
         validation=None if report.validation is None else _file(report.validation),
-        method=_method(resolved),
+        method=_method(resolved, judgement.plan),
         total_steps=n_steps,
         trained_tokens=n_tokens,
         base_parameters=report.base_parameters,
@@ -132,8 +135,9 @@ def build_estimate(
     )
 
 
-def longest_after_cutting(report: CheckReport, context_length: int) -> int:
-    return min(_training(report).longest_tokens, context_length)
+def longest_after_cutting(report: CheckReport, resolved: ResolvedHyperparameters) -> int:
+    longest_tokens = _training(report).longest_tokens
+    return longest_tokens if resolved.max_seq_length is None else min(longest_tokens, resolved.max_seq_length)
 
 
 def _training(report: CheckReport) -> FileReport:
@@ -154,9 +158,8 @@ def _file(file: FileReport, rows_looked_at: int | None = None) -> EstimatedFile:
     )
 
 
-def _method(resolved: ResolvedHyperparameters) -> Method:
-    hyperparameters = JobHyperparameters.model_validate(resolved.wire())
-    return Method(type="supervised", supervised=SupervisedMethod(hyperparameters=hyperparameters))
+def _method(resolved: ResolvedHyperparameters, plan: MemoryPlan) -> Method:
+    return Method.of("supervised", resolved.shown(plan.quantization))
 
 
 def _plan(plan: MemoryPlan, training: FileReport, batch_size: int) -> PlanOfRun:
@@ -193,7 +196,7 @@ def _time(
 ) -> EstimatedTime:
     if report.validation is not None:
         part = min(resolved.batch_size, report.validation.n_examples) / report.validation.n_examples
-        passes = resolved.n_epochs + _VALIDATED_IN_PARTS * part
+        passes = resolved.n_epochs + amount.n_steps / resolved.validation_interval_steps * part
         amount = replace(amount, validation_tokens=round(passes * report.validation.n_tokens))
     speed = speed_of(
         planning.measured,

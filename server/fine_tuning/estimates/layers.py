@@ -26,6 +26,11 @@ def projection_parameters(shape: ModelShape) -> int:
     return shape.layers * sum(inputs * outputs for inputs, outputs in projections(shape).values())
 
 
+def outputs(shape: ModelShape) -> int:
+    """Of all projections; in 8 bits each has a scale."""
+    return shape.layers * sum(outputs for _, outputs in projections(shape).values())
+
+
 def embedding_parameters(shape: ModelShape) -> int:
     """The embedding and, where it is another matrix, the output head."""
     return shape.vocabulary * shape.hidden * (1 if shape.tied else 2)

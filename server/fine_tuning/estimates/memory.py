@@ -11,16 +11,25 @@ from server.fine_tuning.estimates.layers import (
     base_parameters,
     embedding_parameters,
     lora_parameters,
+    outputs,
     projection_parameters,
     projections,
 )
 from trainer.contract.shape import ModelShape
-from trainer.contract.spec import MemoryPlan
+from trainer.contract.spec import MemoryPlan, Optimizer
 
 Device = Literal["cpu", "cuda"]
 Trains = Literal["lora", "full"]
 
 NF4_BITS = 4.127  # a weight's 4, and with double quantisation 0.127 for the scales: 8 bits for 64 of them
+_MOMENTS_8BIT = 2 + 2 * 4 / 256  # a byte each, and a float32 scale for every 256
+# of the two moments of a parameter; what is paged is counted, as it is on the device while it is used
+_MOMENTS_BYTES: dict[Optimizer, float] = {
+    "adamw": 8,
+    "adamw_8bit": _MOMENTS_8BIT,
+    "paged_adamw_8bit": _MOMENTS_8BIT,
+    "paged_adamw_32bit": 8,
+}
 _MIXED = 1.19  # of bfloat16 activations: the norms keep float32 copies
 _CUDA_CONTEXT_BYTES = 1_000_000_000
 _FUSED_TOKENS, _FUSED_VOCABULARY = 4096, 32768  # of logits that the fused head holds at once
@@ -41,6 +50,7 @@ class Load:
     trains: Trains = "lora"
     has_dropout: bool = False  # before the LoRA
     parameters: int | None = None  # of the base model, where they were counted
+    optimizer: Optimizer = "adamw"
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ def estimate_memory(load: Load) -> Memory:
         weights=_weights(load, width),
         adapter=adapter,
         gradients=gradients,
-        optimizer=trainable * 8,
+        optimizer=round(trainable * _MOMENTS_BYTES[load.optimizer]),
         activations=_activations(load, width),
         head=head,
         reserve=_CUDA_CONTEXT_BYTES if load.device == "cuda" else 0,
@@ -96,7 +106,8 @@ def _weights(load: Load, width: int) -> int:
     if load.plan.quantization is None:
         return parameters * width
     packed = projection_parameters(load.shape)
-    return round(packed * NF4_BITS / 8) + max(parameters - packed, embedding_parameters(load.shape)) * width
+    packed_bytes = packed * NF4_BITS / 8 if load.plan.quantization == "nf4" else packed + 4 * outputs(load.shape)
+    return round(packed_bytes) + max(parameters - packed, embedding_parameters(load.shape)) * width
 
 
 def _activations(load: Load, width: int) -> int:
@@ -137,7 +148,7 @@ def _head(load: Load, width: int) -> int:
 
 
 def _needed(memory: Memory, load: Load) -> int:
-    """On a CPU with the plain base beside a 4-bit one, for the golden samples; on a GPU that is left out if need be."""
+    """On a CPU with the plain base beside a quantised one, for the golden samples; on a GPU that is left out if need be."""
     if load.device == "cuda":
         return memory.peak
     beside = 0 if load.plan.quantization is None else (load.parameters or base_parameters(load.shape)) * 4

@@ -6,11 +6,10 @@ and 4-bit weights change what is trained on. The examples of a step are the same
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
-
 from server.fine_tuning.estimates.memory import Device, Load, Memory, estimate_memory
+from server.fine_tuning.hyperparameters import WantedQuantization
 from trainer.contract.shape import ModelShape
-from trainer.contract.spec import MemoryPlan
+from trainer.contract.spec import MemoryPlan, Optimizer, Quantization
 
 _BUDGET_TOKENS: dict[Device, int] = {"cpu": 4096, "cuda": 2048}  # on a GPU of a packed row, which is no longer
 _UNPLANNED_TOKENS: dict[Device, int] = {"cpu": 4096, "cuda": 8192}
@@ -29,6 +28,8 @@ class Work:
     rank: int = 16
     has_dropout: bool = False
     parameters: int | None = None  # of the base model, where they were counted
+    optimizer: Optimizer = "adamw"
+    quantization: WantedQuantization = "auto"  # other than "auto": the job's own word, whatever the operator allows
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class NoFit:
     memory: Memory
     available_bytes: int
     fitting_tokens: int  # the longest example that would fit; 0: none
-    needed_with_4bit_bytes: int | None  # None: 4-bit is allowed already
+    needed_with_4bit_bytes: int | None  # None: that was tried
 
     def message(self) -> str:
         what = (
@@ -65,16 +66,18 @@ class NoFit:
             remedies.append(f"with examples of at most {self.fitting_tokens} tokens it fits")
         if self.needed_with_4bit_bytes is not None and self.needed_with_4bit_bytes <= self.available_bytes:
             remedies.append(
-                f"with the base in 4 bits it needs {_gb(self.needed_with_4bit_bytes)}; an operator can allow that"
+                f"with quantization 'nf4' it needs {_gb(self.needed_with_4bit_bytes)}"
             )
         advice = "; ".join(remedies) or "choose a smaller base model"
         return f"{what} To make it fit: {advice}."
 
 
-def default_plan(device: Device) -> MemoryPlan:
+def default_plan(device: Device, quantization: Quantization | None = None) -> MemoryPlan:
     """Of a job whose memory cannot be estimated: careful on a GPU, whose memory cannot grow."""
     return MemoryPlan(
-        micro_batch_tokens=_UNPLANNED_TOKENS[device], gradient_checkpointing=device == "cuda", quantization=None
+        micro_batch_tokens=_UNPLANNED_TOKENS[device],
+        gradient_checkpointing=device == "cuda",
+        quantization=quantization,
     )
 
 
@@ -106,13 +109,18 @@ def leaner_plan(plan: MemoryPlan, *, longest_tokens: int, batch_size: int, allow
 
 
 def _plans(work: Work, room: Room) -> Iterator[MemoryPlan]:
-    quantizations: tuple[Literal["nf4"] | None, ...] = (None, "nf4") if room.allow_4bit else (None,)
-    for quantization in quantizations:
+    for quantization in _quantizations(work, room):
         for checkpointing in (False, True):
             for budget in _budgets(_BUDGET_TOKENS[room.device], work.longest_tokens):
                 yield MemoryPlan(
                     micro_batch_tokens=budget, gradient_checkpointing=checkpointing, quantization=quantization
                 )
+
+
+def _quantizations(work: Work, room: Room) -> tuple[Quantization | None, ...]:
+    if work.quantization != "auto":
+        return (work.quantization,)
+    return (None, "nf4") if room.allow_4bit else (None,)
 
 
 def _budgets(largest: int, longest_tokens: int) -> Iterator[int]:
@@ -142,21 +150,21 @@ def memory_of(work: Work, device: Device, plan: MemoryPlan) -> Memory:
         rank=work.rank,
         has_dropout=work.has_dropout,
         parameters=work.parameters,
+        optimizer=work.optimizer,
     )
     return estimate_memory(load)
 
 
 def _no_fit(work: Work, room: Room, leanest: Fit) -> NoFit:
-    plan = MemoryPlan(
-        micro_batch_tokens=1, gradient_checkpointing=True, quantization="nf4" if room.allow_4bit else None
-    )
+    quantization = _quantizations(work, room)[-1]
+    plan = MemoryPlan(micro_batch_tokens=1, gradient_checkpointing=True, quantization=quantization)
     with_4bit = plan.model_copy(update={"quantization": "nf4"})
     return NoFit(
         leanest=leanest.plan,
         memory=leanest.memory,
         available_bytes=room.available_bytes,
         fitting_tokens=_longest_that_fits(work, room, plan),
-        needed_with_4bit_bytes=None if room.allow_4bit else memory_of(work, room.device, with_4bit).needed,
+        needed_with_4bit_bytes=None if quantization == "nf4" else memory_of(work, room.device, with_4bit).needed,
     )
 
 

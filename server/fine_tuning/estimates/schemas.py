@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from server.fine_tuning.schemas import Method
+from server.fine_tuning.asked.methods import Method
 from trainer.contract.spec import Quantization
 
 

@@ -11,6 +11,7 @@ from sqlmodel import Session
 from inference.engine import AdapterRef
 from server.db.tables import JobRow
 from server.fine_tuning.estimates.planned import Planned, keep_planned, planned_of
+from server.fine_tuning.hyperparameters import wanted_quantization
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
 from server.fine_tuning.job_files import data_files
 from server.fine_tuning.leases import owned, report_of
@@ -159,7 +160,6 @@ def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | N
         job,
         base,
         threads=services.settings.trainer_threads,
-        packing=services.trainer_device == "cuda",  # on a CPU padded rectangles are faster: docs/decisions/0010
         start_from=run.parent if job.parent_model is not None else None,
         resume_from=resume_from,
     )
@@ -275,12 +275,13 @@ def _go_on_leaner(services: WorkerServices, session: Session, job: JobRow) -> No
         planned_of(job),
         batch_size=(job.hyperparameters or {})["batch_size"],
         rank=rank_of(job),
-        allow_4bit=services.settings.allow_4bit,
+        allow_4bit=services.settings.allow_4bit and wanted_quantization(job.requested_hyperparameters) == "auto",
     )
     if isinstance(step, Fail):
         fail(session, job, step, now=services.clock())
         return
     keep_planned(job, step.planned)
+    job.hyperparameters = (job.hyperparameters or {}) | {"quantization": step.planned.memory.quantization or "none"}
     job.stage = Stage.RETRY
     job.not_before = 0.0
     add_event(session, job, step.event, now=services.clock())

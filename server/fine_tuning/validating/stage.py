@@ -1,12 +1,13 @@
 """The worker's part while a job is `validating_files`: parse the files, have them tokenised, resolve "auto"."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
+from server.fine_tuning import practice
 from server.fine_tuning.data_options import MAX_MIXED_IN, mixed_in_files, wanted_selection
 from server.fine_tuning.data_report import DataReport
 from server.fine_tuning.estimates.estimate import Judgement, build_estimate, judge, longest_after_cutting
@@ -18,6 +19,8 @@ from server.fine_tuning.hyperparameters import (
     Requested,
     ResolvedHyperparameters,
     resolve,
+    sequence_limit,
+    wanted_quantization,
 )
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
 from server.fine_tuning.job_files import data_files
@@ -32,7 +35,7 @@ from server.fine_tuning.validating.selection_events import selection_events
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import Exited, LaunchRequest, RunHandle, Running
 from server.storage.blob_store import BlobKey
-from server.vocabulary import JobErrorCode, JobStatus
+from server.vocabulary import EventLevel, JobErrorCode, JobStatus
 from trainer.contract.examples import MIN_EXAMPLES, too_few_examples
 from trainer.contract.faults import find_faults
 from trainer.contract.report import MAX_LINES_NAMED, CheckReport, FileKind, param_of
@@ -77,7 +80,7 @@ def validate(services: WorkerServices, job: JobRow) -> None:
         CheckSpec(
             job_id=job.id,
             base_model=source_of(base),
-            context_length_tokens=base.context_length,
+            context_length_tokens=sequence_limit(job.requested_hyperparameters, base.context_length),
             pii=_pii_policy(services, job),
             selection=wanted_selection(job),
         )
@@ -106,15 +109,20 @@ def follow_check(services: WorkerServices, job: JobRow) -> None:
 
 
 def resolve_report(
-    report: CheckReport, requested: Requested, base: BaseModelEntry, lora: Mapping[str, int]
+    report: CheckReport, requested: Requested, base: BaseModelEntry, lora: Mapping[str, int], *, on_gpu: bool
 ) -> ResolvedHyperparameters:
     """Replace every "auto" by a number; `lora` is of the adapter that the training goes on from."""
     if report.training is None:
         raise ValueError("a report without failure holds the training file's figures")
     resolved = resolve(
         requested,
-        DatasetStats(n_examples=report.training.n_examples, n_tokens=report.training.n_tokens),
+        DatasetStats(
+            n_examples=report.training.n_examples,
+            n_tokens=report.training.n_tokens,
+            longest_tokens=report.training.longest_tokens,
+        ),
         BaseModelInfo(parameters=report.base_parameters or _UNKNOWN_SIZE, context_length=base.context_length),
+        on_gpu=on_gpu,
     )
     return replace(resolved, **lora)
 
@@ -198,8 +206,8 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
             fail(session, current, failure or base_not_offered(job), now=now)
             return
         _settle(current, outlook, pii, report.selection_sha256)
-        if outlook.planned.memory.quantization is not None:
-            add_event(session, current, NewEvent(_IN_4_BITS), now=now)
+        for event in _on_how_it_runs(current, outlook):
+            add_event(session, current, event, now=now)
         foretell(session, current, report, now=now)
         move(current, JobStatus.QUEUED)
         add_event(session, current, NewEvent("Files validated, moving job to queued state"), now=now)
@@ -221,20 +229,29 @@ def _look_ahead(services: WorkerServices, job: JobRow, report: CheckReport) -> _
     if base is None:
         return None
     lora = {} if job.parent_model is None else read_lora(services.check_directory(job).parent)
-    resolved = resolve_report(report, job.requested_hyperparameters, base, lora)
+    requested, on_gpu = job.requested_hyperparameters, services.planning.device == "cuda"
+    resolved = resolve_report(report, requested, base, lora, on_gpu=on_gpu)
     planning = replace(services.planning, measured=measured_runs(services.database, base.name))
-    judgement = judge(report, resolved, base.context_length, planning)
+    judgement = judge(report, resolved, wanted_quantization(requested), planning)
     planned = Planned(
         memory=judgement.plan,
         needed_bytes=0 if judgement.memory is None else judgement.memory.needed,
-        longest_tokens=longest_after_cutting(report, base.context_length),
+        longest_tokens=longest_after_cutting(report, resolved),
     )
     return _Outlook(resolved, judgement, planned, build_estimate(report, resolved, judgement, planning))
 
 
+def _on_how_it_runs(job: JobRow, outlook: _Outlook) -> Iterator[NewEvent]:
+    requested = job.requested_hyperparameters
+    for sentence in practice.warn(requested, outlook.resolved, outlook.estimate.total_steps):
+        yield NewEvent(sentence, EventLevel.WARN)
+    if outlook.planned.memory.quantization is not None and wanted_quantization(requested) == "auto":
+        yield NewEvent(_IN_4_BITS)
+
+
 def _settle(job: JobRow, outlook: _Outlook, pii: PiiPolicy, selection_sha256: str | None) -> None:
     """Write what the job will come to into its row."""
-    job.hyperparameters = outlook.resolved.wire()
+    job.hyperparameters = outlook.resolved.shown(outlook.planned.memory.quantization)
     job.training_settings = asdict(outlook.resolved) | {"pii": pii} | _selection_setting(job, selection_sha256)
     keep_planned(job, outlook.planned)
     job.n_examples = outlook.estimate.training.examples
