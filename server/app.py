@@ -69,6 +69,7 @@ def create_app(services: Services, *, tidies_up: bool = True) -> ASGIApp:
         callers=Remembered(most=_MOST_CALLERS),
         models=Remembered(most=_MOST_MODELS),
         engines=services.engines,
+        full_engines=services.full_engines,
         base_models=services.base_models,
         salts=CacheSalts(load_salt_key(services.settings.salt_key)),
         max_body_bytes=services.settings.max_chat_body_bytes,
@@ -94,6 +95,7 @@ def create_rest_app(services: Services, desk: FrontDesk | None = None, *, tidies
             yield
         for engine in services.engines.values():
             await engine.close()
+        await services.full_engines.close()
 
     app = FastAPI(
         title="Tunesmith",
@@ -121,6 +123,7 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.base_models = services.base_models
     app.state.offer = Offer(services.base_models, on_gpu=services.planning.device == "cuda")
     app.state.engines = services.engines
+    app.state.full_engines = services.full_engines
     app.state.estimates = EstimateDesk(
         database=services.database,
         blobs=services.blobs,

@@ -1,4 +1,4 @@
-"""One base model's engine process, as the parent sees it."""
+"""The engine process of one base model, or of one full model, as the parent sees it."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -16,9 +16,10 @@ _PROBE_READY_EVERY_S = 5.0
 class Member:
     """Its times are monotonic seconds; those of its standing are unix seconds."""
 
-    base_model: str
+    base_model: str  # or the full model that it serves
     child: Child
     socket: Path
+    is_full: bool = False
     standing: Standing = field(default_factory=lambda: Standing(EngineState.STOPPED, 0.0, Why.NEW))
     was_ready: bool = False  # since the service started
     probed_at: float = 0.0

@@ -71,6 +71,7 @@ class ChatRelay:
     callers: Remembered[bytes, Caller]
     models: Remembered[tuple[str, str], Servable]
     engines: Mapping[str, InferenceEngine]  # by the base model's own name
+    full_engines: Mapping[str, InferenceEngine]  # by the full model's, for any that there is
     base_models: BaseModels
     salts: CacheSalts
     max_body_bytes: int
@@ -140,11 +141,16 @@ class ChatRelay:
                 param="tools",
                 code="unsupported_value",
             )
-        engine = self.engines.get(base.name)
+        engine = self._engine_of(base, adapter)
         if engine is None:
             raise not_ready()
         engine_name = base.name if adapter is None else adapter.name
         return _Target(engine, base, adapter, Naming(asked=request.model, engine=engine_name))
+
+    def _engine_of(self, base: BaseModelEntry, adapter: AdapterRef | None) -> InferenceEngine | None:
+        if adapter is not None and adapter.is_full:
+            return self.full_engines.get(adapter.engine)
+        return self.engines.get(base.name)
 
     async def _answer(
         self, request: ChatRequest, target: _Target, caller: Caller, account: Account, send: Send

@@ -10,6 +10,7 @@ from trainer.contract.spec import ALL_LINEAR, AdapterVariant
 Auto = Literal["auto"]
 
 VARIANTS: tuple[AdapterVariant, ...] = ("lora", "dora", "pissa")
+FULL = "full"  # no adapter: all of the model's weights are trained, and the result is a model of its own
 AUTO_RANK = 16
 _ALPHA_PER_RANK = 2
 _MAX_RANK = 512  # of any engine of ours
@@ -24,7 +25,7 @@ class AdapterOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     # any word: one that is not offered is refused with what would work instead
-    type: Annotated[str, Field(max_length=64, json_schema_extra={"enum": list(VARIANTS)})] = "lora"
+    type: Annotated[str, Field(max_length=64, json_schema_extra={"enum": [*VARIANTS, FULL]})] = "lora"
     rank: Annotated[int, Field(ge=1, le=_MAX_RANK)] | Auto = "auto"
     alpha: Annotated[int, Field(ge=1, le=_MAX_ALPHA)] | Auto = "auto"
     dropout: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | Auto = "auto"
@@ -36,6 +37,8 @@ class AdapterOptions(BaseModel):
 
 def resolve_adapter(asked: AdapterOptions) -> dict[str, Any]:
     """Replace every "auto"; the result has the names of `ResolvedHyperparameters`."""
+    if asked.type == FULL:
+        return {"trains_all": True}
     rank = AUTO_RANK if asked.rank == "auto" else asked.rank
     targets = asked.target_modules
     return {

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from server.fine_tuning.adapter_options import asked_adapter, resolve_adapter
+from server.fine_tuning.adapter_options import FULL, asked_adapter, resolve_adapter
 from trainer.contract.spec import AdapterVariant, Optimizer, Quantization, Scheduler
 
 Requested = Mapping[str, Any]
@@ -15,6 +15,7 @@ WantedQuantization = Quantization | Literal["auto"] | None
 """What the frozen base is to be held in; None: as it is; "auto": the planner chooses."""
 
 MAX_BATCH_SIZE = 256
+_OF_LORA, _OF_ALL_WEIGHTS = 2e-4, 2e-5  # learning rates from 1 billion parameters on, at 16 examples a step
 _PARTIAL_VALIDATIONS = 20  # in a run
 _SIGNIFICANT_DIGITS = 6  # of a multiplier that follows from a learning rate
 
@@ -44,6 +45,7 @@ class ResolvedHyperparameters:
     batch_size: int  # examples per step
     learning_rate_multiplier: float
     learning_rate: float  # peak, after warm-up: the reference learning rate times the multiplier
+    trains_all: bool = False  # all of the model's weights; what is said of a LoRA then means nothing
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0
@@ -93,7 +95,9 @@ def resolve(
     """
     n_epochs = _or_auto(requested, "n_epochs", _auto_n_epochs(dataset.n_examples))
     batch_size = _or_auto(requested, "batch_size", _auto_batch_size(dataset.n_examples))
-    reference = reference_learning_rate(base.parameters, min(batch_size, dataset.n_examples))
+    adapter = asked_adapter(requested)
+    seen = min(batch_size, dataset.n_examples)
+    reference = reference_learning_rate(base.parameters, seen, trains_all=adapter.type == FULL)
     multiplier = _or_auto(requested, "learning_rate_multiplier", 1.0)
     if "learning_rate" in _explicit(requested):
         multiplier = float(f"{requested['learning_rate'] / reference:.{_SIGNIFICANT_DIGITS}g}")
@@ -113,7 +117,7 @@ def resolve(
         packing=_or_auto(requested, "packing", on_gpu),
         validation_interval_steps=_or_auto(requested, "validation_interval", math.ceil(n_steps / _PARTIAL_VALIDATIONS)),
         early_stopping_patience=_or_auto(requested, "early_stopping_patience", None),
-        **resolve_adapter(asked_adapter(requested)),
+        **resolve_adapter(adapter),
     )
 
 
@@ -127,15 +131,16 @@ def wanted_quantization(requested: Requested) -> WantedQuantization:
     return None if asked == "none" else asked
 
 
-def reference_learning_rate(parameters: int, batch_size: int) -> float:
-    """The peak learning rate of LoRA for a base of this size at this batch size.
+def reference_learning_rate(parameters: int, batch_size: int, *, trains_all: bool = False) -> float:
+    """The peak learning rate of LoRA for a base of this size at this batch size; a tenth of it for all weights.
 
     At 16 examples a step: 2e-4 from 1 billion parameters on, as the guides and QLoRA (arXiv 2305.14314) have it;
     below, it rises as parameters^-0.58, to 5e-3 at 4 million, because small models need larger steps to move at all.
     It follows the batch as batch_size^0.4, a little less than the square root that theory gives for Adam
     (arXiv 2405.14578): many small noisy steps at the full rate diverge. Above 64 examples it stays.
     """
-    by_size = 2e-4 * math.pow(max(1.0, 1e9 / max(parameters, 1_000_000)), 0.583)
+    of_large = _OF_ALL_WEIGHTS if trains_all else _OF_LORA
+    by_size = of_large * math.pow(max(1.0, 1e9 / max(parameters, 1_000_000)), 0.583)
     return by_size * math.pow(min(batch_size, 64) / 16, 0.4)
 
 

@@ -59,7 +59,10 @@ def _with_the_base(asked: TunedHyperparameters, of: Circumstances) -> Iterator[I
 def _with_the_data(asked: TunedHyperparameters, of: Circumstances) -> Iterator[InvalidRequest]:
     if of.validates:
         return
-    counted = {"early_stopping_patience": "counts evaluations of", "validation_interval": "counts the steps between evaluations of"}
+    counted = {
+        "early_stopping_patience": "counts evaluations of",
+        "validation_interval": "counts the steps between evaluations of",
+    }
     for name, what in counted.items():
         if getattr(asked, name) != "auto":
             yield InvalidRequest(

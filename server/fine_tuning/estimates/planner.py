@@ -65,9 +65,7 @@ class NoFit:
         if self.fitting_tokens > 0:
             remedies.append(f"with examples of at most {self.fitting_tokens} tokens it fits")
         if self.needed_with_4bit_bytes is not None and self.needed_with_4bit_bytes <= self.available_bytes:
-            remedies.append(
-                f"with quantization 'nf4' it needs {_gb(self.needed_with_4bit_bytes)}"
-            )
+            remedies.append(f"with quantization 'nf4' it needs {_gb(self.needed_with_4bit_bytes)}")
         advice = "; ".join(remedies) or "choose a smaller base model"
         return f"{what} To make it fit: {advice}."
 
