@@ -103,7 +103,8 @@ def _check_failure(error: Exception) -> CheckFailure:
 
 def _run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interruption: Interruption) -> None:
     interruption.check()
-    environment.prepare(spec.base_model, quantized=spec.memory.quantization is not None)
+    uses_bitsandbytes = spec.memory.quantization is not None or spec.method.optimizer != "adamw"
+    environment.prepare(spec.base_model, uses_bitsandbytes=uses_bitsandbytes)
     from trainer.run import run
 
     run(directory, spec, reporter, interruption)

@@ -1,27 +1,24 @@
 """Load the base model and attach a LoRA to it."""
 
 import json
+import logging
 import struct
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from trainer.contract.spec import BaseModelSource, LoraSettings
+from trainer.contract.spec import BaseModelSource, LoraSettings, Quantization
 from trainer.environment import is_local
 from trainer.failures import BaseModelUnavailable
 
 
 def load_base_model(
-    source: BaseModelSource,
-    device: str,
-    *,
-    quantization: Literal["nf4", "int8"] | None = None,
-    is_trained: bool = False,
+    source: BaseModelSource, device: str, *, quantization: Quantization | None = None, is_trained: bool = False
 ) -> Any:
-    """Load the weights: bfloat16 on a GPU, float32 on a CPU, where it is the faster one.
+    """Load the weights, in the type that the device computes in.
 
-    Weights that are to be trained themselves are float32 everywhere: in 16 bits most steps would round to nothing.
-    With `quantization` the linear layers but the output head are kept in 4 bits, and compute in that type.
+    Weights that are trained themselves are float32 everywhere: in 16 bits most steps would be rounded away.
+    With `quantization` the linear layers but the output head are kept in 4 or 8 bits, and compute in that type.
 
     Raises:
         BaseModelUnavailable: there are no safetensors weights of a causal language model there.
@@ -29,8 +26,11 @@ def load_base_model(
     import torch
     from transformers import AutoModelForCausalLM
 
-    dtype = torch.float32 if device == "cpu" or is_trained else torch.bfloat16
-    quantized = {} if quantization is None else {"quantization_config": _nf4(dtype), "device_map": {"": device}}
+    dtype = torch.bfloat16 if computes_in_bfloat16(device) and not is_trained else torch.float32
+    quantized = {}
+    if quantization is not None:
+        config = _nf4(dtype) if quantization == "nf4" else _int8()
+        quantized = {"quantization_config": config, "device_map": {"": device}}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             source.source,
@@ -44,6 +44,17 @@ def load_base_model(
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise BaseModelUnavailable("The weights of the base model could not be loaded.") from error
     return model.to(device) if quantization is None else _keep_unpacked(model)
+
+
+def computes_in_bfloat16(device: str) -> bool:
+    """Whether the device has bfloat16 arithmetic of its own.
+
+    An older GPU trains in float32: float16 needs losses to be scaled, and leaves out the steps that overflow. On a CPU
+    float32 is the faster one.
+    """
+    import torch
+
+    return device != "cpu" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _keep_unpacked(model: Any) -> Any:
@@ -65,6 +76,15 @@ def _nf4(dtype: Any) -> Any:
     )
 
 
+def _int8() -> Any:
+    """LLM.int8: of inputs with outliers, those columns are multiplied unquantised."""
+    from transformers import BitsAndBytesConfig
+
+    # On a CPU it says of every layer at every step that inputs become float16 while they are quantised.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+
+
 def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
     """Wrap every linear layer but the output head; the same seed gives the same adapter.
 
@@ -82,11 +102,11 @@ def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
         task_type="CAUSAL_LM",
     )
     attached = get_peft_model(model, config, autocast_adapter_dtype=False)
-    if getattr(model, "is_loaded_in_4bit", False):
+    if getattr(model, "is_quantized", False):
         for parameter in attached.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.to(model.dtype)
-        model.is_loaded_in_4bit = False  # TRL would make the adapter bfloat16, on a CPU too
+        model.is_loaded_in_4bit = model.is_loaded_in_8bit = False  # TRL would make the adapter bfloat16, on a CPU too
     return attached
 
 

@@ -19,13 +19,13 @@ _QUIET = {
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 
-def prepare(base_model: BaseModelSource, *, quantized: bool = False) -> None:
+def prepare(base_model: BaseModelSource, *, uses_bitsandbytes: bool = False) -> None:
     """Set the environment of this process: quiet, and without network where the base model is a directory."""
     os.environ.update(_QUIET)
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # TRL trains on one GPU to a process, and refuses to see more
     if is_local(base_model):
         os.environ.update(_OFFLINE)
-    if not quantized:
+    if not uses_bitsandbytes:
         # Without this, PEFT imports bitsandbytes for nothing, which takes a second and prints a warning.
         sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
 

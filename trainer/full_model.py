@@ -100,7 +100,7 @@ def _compare(
         same_choice=saved_model.share_of_same_choice(reloaded_BLV, trained_BLV),
         logprob_gap=training_gap,
     )
-    return report, build_samples(drawn, of_base, dtype=dtype, training_gap=training_gap, step=step)
+    return report, build_samples(drawn, of_base, dtype=dtype, step=step)
 
 
 def _check_same(reloaded: Any, model: Any, saved_type: torch.dtype) -> None:

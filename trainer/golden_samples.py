@@ -6,7 +6,6 @@ Shapes: S samples, P prompt tokens, L prompt and sampled tokens, V vocabulary.
 import copy
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from peft import get_peft_model, set_peft_model_state_dict
 from torch import Tensor
 
 from trainer.base_model import load_base_model
-from trainer.contract.golden import GoldenSample, GoldenSamples, build_golden_samples, gap
+from trainer.contract.golden import Drift, GoldenSample, GoldenSamples, Scores, build_golden_samples, measure_drift
 from trainer.contract.spec import TrainingSpec
 from trainer.failures import LossNotFinite
 from trainer.weights import copy_weights
@@ -36,9 +35,8 @@ def take_golden_samples(model: Any, tokenizer: Any, spec: TrainingSpec, *, step:
     drawn = draw(serving, tokenizer, spec)
     with serving.disable_adapter():
         of_base = score(serving, drawn)
-    training_gap = gap(score(model, drawn), drawn.logprobs) if is_quantised else None
-    dtype = type_of(serving.get_base_model())
-    return build_samples(drawn, of_base, dtype=dtype, training_gap=training_gap, step=step)
+    drift = measure_drift(_score_both(model, drawn), (drawn.logprobs, of_base)) if is_quantised else None
+    return build_samples(drawn, of_base, dtype=type_of(serving.get_base_model()), drift=drift, step=step)
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Drawn:
 
     tokens_SL: Tensor
     n_sampled: int  # of each, at its end
-    logprobs: Sequence[list[float]]  # of those, by the model itself
+    logprobs: Scores  # of those, by the model itself
 
 
 def draw(model: Any, tokenizer: Any, spec: TrainingSpec) -> Drawn:
@@ -58,14 +56,12 @@ def draw(model: Any, tokenizer: Any, spec: TrainingSpec) -> Drawn:
     return Drawn(tokens_SL, n_sampled, _score(model, tokens_SL, n_sampled))
 
 
-def score(model: Any, drawn: Drawn) -> Sequence[list[float]]:
+def score(model: Any, drawn: Drawn) -> Scores:
     """What another model says of them."""
     return _score(model, drawn.tokens_SL, drawn.n_sampled)
 
 
-def build_samples(
-    drawn: Drawn, of_base: Sequence[list[float]], *, dtype: str, training_gap: float | None, step: int
-) -> GoldenSamples:
+def build_samples(drawn: Drawn, of_base: Scores, *, dtype: str, step: int, drift: Drift | None = None) -> GoldenSamples:
     """Raises: LossNotFinite: an output holds a number that is not finite."""
     if not all(math.isfinite(value) for row in (*drawn.logprobs, *of_base) for value in row):
         raise LossNotFinite("output of the trained model", step)
@@ -78,7 +74,7 @@ def build_samples(
         )
         for tokens, of_model, base in zip(drawn.tokens_SL.tolist(), drawn.logprobs, of_base, strict=True)
     ]
-    return build_golden_samples(samples, dtype=dtype, training_gap=training_gap)
+    return build_golden_samples(samples, dtype=dtype, drift=drift)
 
 
 def type_of(model: Any) -> str:
@@ -114,8 +110,15 @@ def _sample(model: Any, tokens_SL: Tensor, n_tokens: int, *, n_words: int) -> Te
     return tokens_SL
 
 
+def _score_both(model: Any, drawn: Drawn) -> tuple[Scores, Scores]:
+    """With the adapter, and without it."""
+    of_adapter = score(model, drawn)
+    with model.disable_adapter():
+        return of_adapter, score(model, drawn)
+
+
 @torch.no_grad()
-def _score(model: Any, tokens_SL: Tensor, n_last: int) -> Sequence[list[float]]:
+def _score(model: Any, tokens_SL: Tensor, n_last: int) -> list[list[float]]:
     """The log-probabilities of the last tokens of each row."""
     logits_SLV = model(input_ids=tokens_SL.to(model.device), use_cache=False).logits[:, -n_last - 1 : -1]
     targets_SL1 = tokens_SL[:, -n_last:, None]

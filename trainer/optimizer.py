@@ -24,15 +24,15 @@ def build_optimizer(model: Any, steps: Steps, total_steps: int) -> tuple[Any, An
     )
 
 
-def _build(name: Optimizer, parameters: list[Any], **numbers: float) -> Any:
+def _build(name: Optimizer, parameters: list[Any], *, lr: float, weight_decay: float) -> Any:
     """AdamW; those with moments of 8 bits, or in pages that move to main memory, are bitsandbytes'."""
     if name == "adamw":
-        return torch.optim.AdamW(parameters, fused=True, **numbers)
-    import bitsandbytes
+        return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+    from bitsandbytes.optim import adamw
 
     classes = {
-        "adamw_8bit": bitsandbytes.optim.AdamW8bit,
-        "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit,
-        "paged_adamw_32bit": bitsandbytes.optim.PagedAdamW32bit,
+        "adamw_8bit": adamw.AdamW8bit,
+        "paged_adamw_8bit": adamw.PagedAdamW8bit,
+        "paged_adamw_32bit": adamw.PagedAdamW32bit,
     }
-    return classes[name](parameters, **numbers)
+    return classes[name](parameters, lr=lr, weight_decay=weight_decay)

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -22,6 +22,7 @@ from trainer.interruption import Interruption, StopRequested
 from trainer.measuring import Meter
 from trainer.methods import supervised
 from trainer.ongoing import OngoingRun
+from trainer.optimizer import build_optimizer
 from trainer.order import StepOrder
 from trainer.packing import keeps_apart
 from trainer.reporter import Reporter
@@ -51,7 +52,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(spec, device)
-    state = TrainingState(model, *supervised.build_optimizer(model, spec.method, order.total_steps))
+    state = TrainingState(model, *build_optimizer(model, spec.method, order.total_steps))
     state.keeps_best = spec.method.early_stopping_patience is not None
     packs = spec.packing and keeps_apart(model, training)
     if spec.resume_from is not None:
@@ -111,12 +112,9 @@ def _take_samples(ongoing: OngoingRun, tokenizer: Any, step: int) -> GoldenSampl
         message = "No golden samples were taken: memory does not hold the base that serves beside the one in training."
         ongoing.reporter.report(Note, level="warn", message=message)
         return None
-    if samples.training_gap is not None:
-        message = (
-            f"On the base that serves, the model's log-probabilities are {samples.training_gap:.3f} nats a token from "
-            f"those on the quantised base it was trained on; the base alone is {samples.base_gap:.3f} away"
-        )
-        ongoing.reporter.report(Note, level="info", message=message)
+    if samples.drift is not None:
+        level: Literal["info", "warn"] = "warn" if samples.drift.is_large else "info"
+        ongoing.reporter.report(Note, level=level, message=samples.drift.describe())
     return samples
 
 

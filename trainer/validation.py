@@ -20,7 +20,8 @@ class Validation:
         self._examples = examples
         self._run = run
         self._part_size = min(run.spec.method.batch_size, len(examples))
-        self._interval = math.ceil(run.order.total_steps / _PARTIAL_VALIDATIONS)
+        asked = run.spec.method.validation_interval_steps
+        self._interval = asked or math.ceil(run.order.total_steps / _PARTIAL_VALIDATIONS)
 
     def is_due(self, step: int) -> bool:
         return step % self._interval == 0 or step == self._run.order.total_steps

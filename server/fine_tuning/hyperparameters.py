@@ -123,7 +123,8 @@ def resolve(
 
 def sequence_limit(requested: Requested, context_length: int) -> int:
     """At how many tokens examples are cut: what was asked for, and never more than the base's context."""
-    return min(context_length, _or_auto(requested, "max_seq_length", context_length))
+    asked: int = _or_auto(requested, "max_seq_length", context_length)
+    return min(context_length, asked)
 
 
 def wanted_quantization(requested: Requested) -> WantedQuantization:

@@ -125,7 +125,6 @@ def test_what_was_saved_says_once_it_is_loaded_what_the_samples_say(whole: RunDi
         begin = len(sample.prompt_token_ids)
         scored = [float(rows[place - 1, tokens[place]]) for place in range(begin, len(tokens))]
         assert sample.adapter_logprobs == pytest.approx(scored, abs=1e-4)
-    assert golden.training_gap == report(whole).logprob_gap
     assert 0 < report(whole).logprob_gap < golden.tolerance < golden.base_gap
     assert report(whole).same_choice > 0.9
 

@@ -16,8 +16,7 @@ from transformers import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from trainer import learning_rate
-from trainer.contract.spec import SupervisedMethod
+from trainer.base_model import computes_in_bfloat16
 from trainer.dataset import TokenizedExample
 from trainer.failures import LossNotFinite
 from trainer.layout import ROW_TOKENS, fill_rows, lay_out
@@ -64,16 +63,6 @@ class StepwiseSFTTrainer(SFTTrainer):
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002 - TRL's signature
         return 0  # an estimate nobody reads
-
-
-def build_optimizer(model: Any, method: SupervisedMethod, total_steps: int) -> tuple[Any, Any]:
-    """AdamW over the adapter, and its learning rate over the run."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=method.learning_rate, weight_decay=method.weight_decay, fused=True)
-    factor = partial(learning_rate.factor, total_steps=total_steps, warmup_ratio=method.warmup_ratio)
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: factor(step) if step < total_steps else 0.0
-    )
 
 
 def build(run: OngoingRun, tokenizer: Any, examples: Sequence[TokenizedExample]) -> StepwiseSFTTrainer:
@@ -132,7 +121,7 @@ def _arguments(run: OngoingRun, *, on_gpu: bool) -> SFTConfig:
         data_seed=run.spec.seed,
         use_cpu=not on_gpu,
         # On a GPU a frozen base is bfloat16 itself; weights that are all trained are float32, and computed with in it.
-        bf16=on_gpu and run.spec.lora is None,
+        bf16=run.spec.lora is None and computes_in_bfloat16(run.state.model.device.type),
         gradient_checkpointing=run.spec.memory.gradient_checkpointing,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},

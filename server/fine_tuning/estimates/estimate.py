@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from server.fine_tuning.asked.methods import Method
 from server.fine_tuning.estimates.duration import Amount, estimate_seconds, speed_of
 from server.fine_tuning.estimates.layers import adapter_bytes, lora_parameters
 from server.fine_tuning.estimates.memory import Device, Memory
@@ -19,7 +20,6 @@ from server.fine_tuning.estimates.schemas import (
     HostedCost,
     PlanOfRun,
 )
-from server.fine_tuning.asked.methods import Method
 from server.fine_tuning.hyperparameters import ResolvedHyperparameters, WantedQuantization
 from trainer.contract.report import CheckReport, FileReport
 from trainer.contract.spec import MemoryPlan

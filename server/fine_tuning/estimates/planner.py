@@ -6,6 +6,7 @@ and 4-bit weights change what is trained on. The examples of a step are the same
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+
 from server.fine_tuning.estimates.memory import Device, Load, Memory, estimate_memory
 from server.fine_tuning.hyperparameters import WantedQuantization
 from trainer.contract.shape import ModelShape

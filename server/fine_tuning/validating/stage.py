@@ -109,7 +109,7 @@ def follow_check(services: WorkerServices, job: JobRow) -> None:
 
 
 def resolve_report(
-    report: CheckReport, requested: Requested, base: BaseModelEntry, lora: Mapping[str, int], *, on_gpu: bool
+    report: CheckReport, requested: Requested, base: BaseModelEntry, lora: Mapping[str, Any], *, on_gpu: bool
 ) -> ResolvedHyperparameters:
     """Replace every "auto" by a number; `lora` is of the adapter that the training goes on from."""
     if report.training is None:
