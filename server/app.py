@@ -121,7 +121,12 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.database = services.database
     app.state.blobs = services.blobs
     app.state.base_models = services.base_models
-    app.state.offer = Offer(services.base_models, on_gpu=services.planning.device == "cuda")
+    app.state.offer = Offer(
+        services.base_models,
+        on_gpu=services.planning.device == "cuda",
+        room=services.planning.room,
+        home=services.settings.home,
+    )
     app.state.engines = services.engines
     app.state.full_engines = services.full_engines
     app.state.estimates = EstimateDesk(

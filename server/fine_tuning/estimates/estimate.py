@@ -94,6 +94,8 @@ def judge(
         has_dropout=resolved.lora_dropout > 0,
         parameters=report.base_parameters,
         optimizer=resolved.optimizer,
+        trains="full" if resolved.trains_all else "lora",
+        keeps_best=resolved.early_stopping_patience is not None,
         quantization=quantization,
     )
     match choose_plan(work, planning.room):
@@ -114,8 +116,7 @@ def build_estimate(
     training = _training(report)
     n_steps = resolved.total_steps(training.n_examples)
     n_tokens = resolved.n_epochs * training.n_tokens
-    trainable = None if report.base_shape is None else lora_parameters(report.base_shape, rank=resolved.lora_rank)
-    width = 2 if planning.device == "cuda" else 4
+    trainable, n_bytes = _result(report, resolved, planning.device)
     return Estimate(
         sampled=sampling.rows_looked_at is not None,
         training=_file(training, sampling.rows_looked_at),
@@ -125,7 +126,7 @@ def build_estimate(
         trained_tokens=n_tokens,
         base_parameters=report.base_parameters,
         trainable_parameters=trainable,
-        adapter_bytes=None if trainable is None else adapter_bytes(trainable, bytes_per_parameter=width),
+        adapter_bytes=n_bytes,
         fits=judgement.refusal is None,
         advice=None if judgement.refusal is None else judgement.refusal.message(),
         plan=_plan(judgement.plan, training, resolved.batch_size),
@@ -133,6 +134,17 @@ def build_estimate(
         time=_time(report, resolved, judgement.plan, planning, Amount(n_steps, n_tokens)),
         cost=_cost(cost_of(n_tokens, price=planning.price, currency=planning.currency, hosted=planning.hosted)),
     )
+
+
+def _result(report: CheckReport, resolved: ResolvedHyperparameters, device: Device) -> tuple[int | None, int | None]:
+    """How many parameters are trained, and the bytes of the weights that come of it; None: not known."""
+    if resolved.trains_all:
+        trained = report.base_parameters
+        return trained, None if trained is None else adapter_bytes(trained, bytes_per_parameter=2)
+    if report.base_shape is None:
+        return None, None
+    trained = lora_parameters(report.base_shape, rank=resolved.lora_rank)
+    return trained, adapter_bytes(trained, bytes_per_parameter=2 if device == "cuda" else 4)
 
 
 def longest_after_cutting(report: CheckReport, resolved: ResolvedHyperparameters) -> int:

@@ -281,8 +281,10 @@ def _go_on_leaner(services: WorkerServices, session: Session, job: JobRow) -> No
     step = after_out_of_memory(
         planned_of(job),
         batch_size=(job.hyperparameters or {})["batch_size"],
-        rank=rank_of(job),
-        allow_4bit=services.settings.allow_4bit and wanted_quantization(job.requested_hyperparameters) == "auto",
+        rank=None if trains_all(job) else rank_of(job),
+        allow_4bit=services.settings.allow_4bit
+        and not trains_all(job)
+        and wanted_quantization(job.requested_hyperparameters) == "auto",
     )
     if isinstance(step, Fail):
         fail(session, job, step, now=services.clock())

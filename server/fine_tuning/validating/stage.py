@@ -10,6 +10,7 @@ from server.db.tables import JobRow
 from server.fine_tuning import practice
 from server.fine_tuning.data_options import MAX_MIXED_IN, mixed_in_files, wanted_selection
 from server.fine_tuning.data_report import DataReport
+from server.fine_tuning.estimates.disk import find_lack_of_disk
 from server.fine_tuning.estimates.estimate import Judgement, build_estimate, judge, longest_after_cutting
 from server.fine_tuning.estimates.planned import Planned, keep_planned
 from server.fine_tuning.estimates.schemas import Estimate
@@ -193,6 +194,8 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
     mixed_in = mixed_in_files(job)
     failure = failure_of(report.findings, mixed_in)
     outlook = None if failure is not None else _look_ahead(services, job, report)
+    if outlook is not None and (lack := _lack_of_disk(services, outlook)) is not None:
+        failure = Fail(JobErrorCode.DISK_FULL, lack)
     if outlook is not None and outlook.judgement.refusal is not None:
         failure = Fail(JobErrorCode.OUT_OF_MEMORY, outlook.judgement.refusal.message())
     now = services.clock()
@@ -211,6 +214,16 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
         foretell(session, current, report, now=now)
         move(current, JobStatus.QUEUED)
         add_event(session, current, NewEvent("Files validated, moving job to queued state"), now=now)
+
+
+def _lack_of_disk(services: WorkerServices, outlook: "_Outlook") -> str | None:
+    if not outlook.resolved.trains_all:
+        return None
+    return find_lack_of_disk(
+        outlook.estimate.base_parameters,
+        keeps_best=outlook.resolved.early_stopping_patience is not None,
+        free_bytes=shutil.disk_usage(services.settings.home).free,
+    )
 
 
 @dataclass(frozen=True)
