@@ -22,6 +22,7 @@ from server.record.manifest import (
     BaseModelRecord,
     DataRecord,
     Manifest,
+    OwnWeightsRecord,
     condense,
     list_files,
     settings_of,
@@ -42,14 +43,23 @@ class _History:
     trained_tokens: int | None
 
 
-def add_record(services: WorkerServices, job: JobRow, staged: Path, *, name: FineTunedModelName, step: int) -> None:
-    """Complete the directory of an adapter of the job, of this step; the manifest comes last."""
+def add_record(
+    services: WorkerServices,
+    job: JobRow,
+    staged: Path,
+    *,
+    name: FineTunedModelName,
+    step: int,
+    own_weights: OwnWeightsRecord | None = None,
+) -> None:
+    """Complete the directory of an adapter or a full model of the job, of this step; the manifest comes last."""
     base = _identify_base(services, job)
     for path in base.legal_files:
         shutil.copyfile(path, staged / path.name)
     history = _history(services, job, step)
     (staged / LOSS_CURVE).write_bytes(draw_loss_curve(history.steps))
-    manifest = _describe(services, job, base, history, name=name, step=step)
+    described = _describe(services, job, base, history, name=name, step=step)
+    manifest = described.model_copy(update={"own_weights": own_weights})
     card = render_model_card(manifest, [path.name for path in base.legal_files])
     (staged / MODEL_CARD).write_text(card, encoding="utf-8")
     (staged / MANIFEST).write_bytes(manifest.model_copy(update={"files": list_files(staged)}).dump())

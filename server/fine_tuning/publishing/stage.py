@@ -24,12 +24,13 @@ from server.ids import new_checkpoint_id, new_file_id
 from server.models.names import FineTunedModelName, new_model_name, parse_model_name
 from server.models.repository import add_fine_tuned_model
 from server.record.hashes import sha256
+from server.record.manifest import OwnWeightsRecord
 from server.storage.blob_store import BlobInfo, BlobKey
 from server.storage.linking import put
 from server.vocabulary import FilePurpose, JobErrorCode, JobStatus
 from trainer.contract.checkpoint import publish_directory
 from trainer.contract.events import CheckpointSaved, Succeeded
-from trainer.contract.full_model import FULL_MODEL_REPORT
+from trainer.contract.full_model import FULL_MODEL_REPORT, FullModelReport
 from trainer.contract.full_model import WEIGHTS as FULL_WEIGHTS
 from trainer.contract.golden import GOLDEN_SAMPLES
 from trainer.contract.run_directory import read_events
@@ -60,7 +61,7 @@ def publish_files(
         staged.mkdir(parents=True)
         for file in _published_files(job, source):
             put(file, staged / file.name)
-        add_record(services, job, staged, name=name, step=step)
+        add_record(services, job, staged, name=name, step=step, own_weights=_own_weights(job, source))
         publish_directory(staged, final)
     return _refer_to(job, str(name), final)
 
@@ -69,6 +70,13 @@ def _published_files(job: JobRow, source: Path) -> list[Path]:
     if trains_all(job):
         return [path for path in sorted(source.iterdir()) if path.name != FULL_MODEL_REPORT]
     return [source / file for file in (*ADAPTER_FILES, GOLDEN_SAMPLES) if (source / file).is_file()]
+
+
+def _own_weights(job: JobRow, source: Path) -> OwnWeightsRecord | None:
+    if not trains_all(job):
+        return None
+    report = FullModelReport.model_validate_json((source / FULL_MODEL_REPORT).read_bytes())
+    return OwnWeightsRecord(**report.model_dump())
 
 
 def _refer_to(job: JobRow, name: str, directory: Path) -> AdapterRef:
