@@ -95,6 +95,7 @@ class JobErrorCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     BASE_MODEL_UNAVAILABLE = "base_model_unavailable"
     LOSS_NOT_FINITE = "loss_not_finite"
+    NOT_REPRODUCED = "not_reproduced"
     DISK_FULL = "disk_full"
     TRAINER_CRASHED = "trainer_crashed"
     MODEL_NOT_SERVABLE = "model_not_servable"

@@ -1,4 +1,4 @@
-"""Load the base model and attach a LoRA to it."""
+"""Load the base model, and count its weights."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from trainer.contract.spec import BaseModelSource, LoraSettings, Quantization
+from trainer.contract.spec import BaseModelSource, Quantization
 from trainer.environment import is_local
 from trainer.failures import BaseModelUnavailable
 
@@ -83,44 +83,6 @@ def _int8() -> Any:
     # On a CPU it says of every layer at every step that inputs become float16 while they are quantised.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
-
-
-def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
-    """Wrap every linear layer but the output head; the same seed gives the same adapter.
-
-    The adapter keeps the base's type: PEFT's default, float32 beside bfloat16, stores 58 % more activations.
-    """
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=_linear_layers(model),
-        task_type="CAUSAL_LM",
-    )
-    attached = get_peft_model(model, config, autocast_adapter_dtype=False)
-    if getattr(model, "is_quantized", False):
-        for parameter in attached.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.to(model.dtype)
-        model.is_loaded_in_4bit = model.is_loaded_in_8bit = False  # TRL would make the adapter bfloat16, on a CPU too
-    return attached
-
-
-def _linear_layers(model: Any) -> list[str]:
-    """The names of all linear layers but the output head; PEFT's own "all-linear" lists each with its place."""
-    import torch
-
-    head = model.get_output_embeddings()
-    found = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    }
-    return sorted(found)
 
 
 def count_parameters(source: BaseModelSource) -> int | None:

@@ -10,7 +10,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trainer.checkpoints import prune, save_checkpoint
 from trainer.contract.events import CheckpointSaved, Metrics, Progress
 from trainer.failures import LossNotFinite
+from trainer.full_model import FullPublication
 from trainer.ongoing import OngoingRun
+from trainer.publication import Publication
 from trainer.validation import Validation
 
 _RECENT_STEPS = 20
@@ -19,8 +21,11 @@ _RECENT_STEPS = 20
 class StepCallback(TrainerCallback):
     """Does what follows a step, in this order: report, checkpoint, stop."""
 
-    def __init__(self, run: OngoingRun, validation: Validation | None) -> None:
+    def __init__(
+        self, run: OngoingRun, validation: Validation | None, publication: Publication | FullPublication
+    ) -> None:
         self._run = run
+        self._publication = publication
         self._validation = validation
         self._times = deque([time.monotonic()], maxlen=_RECENT_STEPS + 1)
         self._saved_step = run.state.step
@@ -67,7 +72,7 @@ class StepCallback(TrainerCallback):
         step = self._run.state.step
         if step == self._saved_step or self._metrics is None:
             return
-        directory = save_checkpoint(self._run.directory, self._run.state)
+        directory = save_checkpoint(self._run.directory, self._run.state, self._publication.of_checkpoint)
         self._saved_step = step
         self._run.reporter.report(
             CheckpointSaved,

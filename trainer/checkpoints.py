@@ -1,74 +1,70 @@
 """Save what a run needs to go on, and an adapter as it is served; prune; resume."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import get_peft_model_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save, save_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from trainer.contract.checkpoint import ADAPTER, MODEL, is_complete, list_checkpoints, publish_directory, seal, step_of
-from trainer.contract.full_model import WEIGHTS as MODEL_WEIGHTS
-from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
+from trainer.adapter import load_adapter
+from trainer.adapter_files import ADAPTER_WEIGHTS, check_finite
+from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints, publish_directory, seal, step_of
+from trainer.contract.full_model import WEIGHTS
 from trainer.contract.run_directory import RunDirectory
 from trainer.failures import TrainerError
 from trainer.state import TrainingState
-from trainer.weights import check_finite, copy_weights, is_adapter, set_weights, trained_weights
+from trainer.weights import all_weights, copy_weights, is_adapter, set_weights
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 _KEPT_EPOCHS = 3
 _STATE = "state.pt"
-_BEST = "best"  # inside a checkpoint directory: the weights of the best step so far, where that is an earlier one
+_TRAINED = (
+    "trained"  # inside a checkpoint directory: the weights in training, where they are no adapter served as it is
+)
+_BEST = "best"  # likewise, those of the best step so far, where that is an earlier one
+_BEGINNING = "beginning"  # likewise, what PiSSA took out of the base
 _STAGED = ".staged-"  # a prefix that no complete directory has
 
 
-def save_checkpoint(run: RunDirectory, state: TrainingState) -> Path:
+def save_checkpoint(run: RunDirectory, state: TrainingState, publish: Callable[[Path], None]) -> Path:
     """Save after the step that is done; the directory is complete when this returns.
+
+    `publish` writes the adapter as it is served into the directory it is given, or leaves it away.
 
     Raises:
         LossNotFinite: the weights hold a number that is not finite.
     """
     final = run.checkpoint(state.step)
     run.checkpoints.mkdir(exist_ok=True)
+    trained = copy_weights(state.model) if is_adapter(state.model) else all_weights(state.model)
+    check_finite(trained, step=state.step)
 
     def fill(staged: Path) -> None:
-        if is_adapter(state.model):
-            write_adapter(staged / ADAPTER, state.model, step=state.step)
-        else:
-            _write_model(staged / MODEL, state.model, step=state.step)
-        if state.best_weights is not None and not state.is_best:
-            (staged / _BEST).mkdir()
-            _save(state.best_weights, staged / _BEST / _weights_file(state.model))
+        publish(staged / ADAPTER)
+        kept = {_TRAINED: trained, _BEGINNING: state.beginning, _BEST: None if state.is_best else state.best_weights}
+        if state.is_plain and (staged / ADAPTER).exists():
+            del kept[_TRAINED]  # it is what `publish` wrote
+        for name, weights in kept.items():
+            if weights is not None:
+                (staged / name).mkdir()
+                save_file(weights, staged / name / _weights_file(state.model), metadata={"format": "pt"})
         with (staged / _STATE).open("wb") as file:
             torch.save(state.dump(), file)
         seal(staged)
 
-    publish(final, fill)
+    _publish(final, fill)
     return final
 
 
-def publish_adapter(run: RunDirectory, model: Any, *, step: int, take: Callable[[], GoldenSamples | None]) -> None:
-    """Write the result of the run: the model's adapter, which is of that step, and the samples taken of it.
-
-    Raises:
-        LossNotFinite: the adapter holds a number that is not finite; nothing is published.
-    """
-
-    def fill(staged: Path) -> None:
-        write_adapter(staged, model, step=step)
-        samples = take()
-        if samples is not None:
-            write_samples(staged, samples)
-
-    publish(run.adapter, fill)
-
-
-def write_samples(directory: Path, samples: GoldenSamples) -> None:
-    (directory / GOLDEN_SAMPLES).write_text(samples.model_dump_json(indent=1) + "\n")
+def publish_result(run: RunDirectory, write: Callable[[Path], None], *, is_full: bool = False) -> Path:
+    """Publish the result of the run, which `write` puts into the directory it is given, whole or not at all."""
+    result = run.model if is_full else run.adapter
+    _publish(result, write)
+    return result
 
 
 def resume(checkpoint: Path, state: TrainingState) -> None:
@@ -77,18 +73,24 @@ def resume(checkpoint: Path, state: TrainingState) -> None:
     Raises:
         TrainerError: the checkpoint is not complete.
     """
-    if not is_complete(checkpoint):
-        raise TrainerError("The checkpoint to resume from is damaged. Resume from an earlier one.")
+    _check_complete(checkpoint)
     file = _weights_file(state.model)
-    weights = load_file(checkpoint / (ADAPTER if is_adapter(state.model) else MODEL) / file)
+    trained = _find(checkpoint / _TRAINED / file)
+    weights = load_file(checkpoint / ADAPTER / file) if trained is None else trained
     set_weights(state.model, weights)
     state.load(torch.load(checkpoint / _STATE, weights_only=True, map_location="cpu"))
-    if not state.keeps_best:
-        return
-    if state.is_best:
-        state.best_weights = weights
-    elif (checkpoint / _BEST).exists():
-        state.best_weights = load_file(checkpoint / _BEST / file)
+    if state.keeps_best:
+        state.best_weights = weights if state.is_best else _find(checkpoint / _BEST / file)
+
+
+def find_beginning(checkpoint: Path) -> dict[str, Tensor] | None:
+    """What PiSSA took out of the base when the run began; None if it took nothing.
+
+    Raises:
+        TrainerError: the checkpoint is not complete.
+    """
+    _check_complete(checkpoint)
+    return _find(checkpoint / _BEGINNING / ADAPTER_WEIGHTS)
 
 
 def return_to_best(state: TrainingState) -> int:
@@ -106,11 +108,11 @@ def start_from(adapter: Path, model: Any) -> None:
         TrainerError: it is not of the same shape, or its files are damaged.
     """
     try:
-        weights = load((adapter / ADAPTER_WEIGHTS).read_bytes())
-        expected = {name: tensor.shape for name, tensor in trained_weights(model).items()}
+        weights = load_file(adapter / ADAPTER_WEIGHTS)
+        expected = {name: tensor.shape for name, tensor in get_peft_model_state_dict(model).items()}
         if {name: tensor.shape for name, tensor in weights.items()} != expected:
             raise TrainerError("The fine-tuned model's adapter does not fit the base model as it is now.")
-        set_weights(model, weights)
+        load_adapter(model, weights)
     except (OSError, SafetensorError) as error:
         raise TrainerError("The files of the fine-tuned model to start from are damaged.") from error
 
@@ -135,48 +137,20 @@ def prune(
             shutil.rmtree(doomed)
 
 
-def write_adapter(directory: Path, model: Any, *, step: int) -> None:
-    """Write `adapter_config.json` and `adapter_model.safetensors`; the same adapter gives the same bytes.
-
-    Raises:
-        LossNotFinite: a number in it is not finite.
-    """
-    tensors = copy_weights(model)
-    check_finite(tensors, "adapter", step=step)
-    directory.mkdir(exist_ok=True)
-    (directory / ADAPTER_WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
-    (directory / ADAPTER_CONFIG).write_text(json.dumps(_adapter_config(model), indent=2) + "\n")
+def _check_complete(checkpoint: Path) -> None:
+    if not is_complete(checkpoint):
+        raise TrainerError("The checkpoint to resume from is damaged. Resume from an earlier one.")
 
 
-def _write_model(directory: Path, model: Any, *, step: int) -> None:
-    """Write all weights as they are trained, without a second copy of them in memory."""
-    tensors = trained_weights(model)
-    check_finite(tensors, "model", step=step)
-    directory.mkdir()
-    _save(tensors, directory / MODEL_WEIGHTS)
-
-
-def _save(tensors: dict[str, Any], path: Path) -> None:
-    save_file(tensors, path, metadata={"format": "pt"})
+def _find(file: Path) -> dict[str, Tensor] | None:
+    return load_file(file) if file.exists() else None
 
 
 def _weights_file(model: Any) -> str:
-    return ADAPTER_WEIGHTS if is_adapter(model) else MODEL_WEIGHTS
+    return ADAPTER_WEIGHTS if is_adapter(model) else WEIGHTS
 
 
-def _adapter_config(model: Any) -> dict[str, Any]:
-    """PEFT's own, without the place of the base model on this machine, and with sets in a fixed order."""
-    config = model.peft_config["default"].to_dict()
-    config.update(base_model_name_or_path=None, inference_mode=True)
-    return {key: sorted(value) if isinstance(value, set) else _plain(value) for key, value in sorted(config.items())}
-
-
-def _plain(value: Any) -> Any:
-    return getattr(value, "value", value)  # enumerations
-
-
-def publish(final: Path, fill: Callable[[Path], None]) -> None:
-    """Have a directory filled, and give it its name when it is whole; if that fails, nothing is left of it."""
+def _publish(final: Path, fill: Callable[[Path], None]) -> None:
     staged = final.with_name(_STAGED + final.name)
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir()

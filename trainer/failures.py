@@ -2,10 +2,12 @@
 
 import errno
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.contract.events import FailureCode
 from trainer.contract.invalid import ExampleInvalid
+from trainer.contract.reproduction import Reproduction
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -45,6 +47,22 @@ class LossNotFinite(TrainerError):
             f"The {what} is not a finite number at step {step}: training diverged. "
             "Try a smaller learning_rate_multiplier or a larger batch_size.",
             param="hyperparameters",
+        )
+
+
+class NotReproduced(TrainerError):
+    """What would be published does not do what was trained; nothing is."""
+
+    code = FailureCode.NOT_REPRODUCED
+
+    def __init__(self, tried: Sequence[Reproduction], *, max_rank: int) -> None:
+        nearest = min(tried, key=lambda of: of.relative_error)
+        super().__init__(
+            f"The trained adapter ({nearest.variant}) cannot be published: reloaded as a plain LoRA of rank "
+            f"{nearest.rank}, its logits are {nearest.relative_error:.2%} of the adapter's effect away from the "
+            f"trained model's, and {nearest.bound:.2%} is allowed (the engine serves ranks up to {max_rank}). "
+            "Use the adapter type 'lora', or ask the operator for a larger rank.",
+            param="adapter",
         )
 
 

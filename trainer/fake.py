@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from trainer.contract.checkpoint import ADAPTER, MODEL, publish_directory, seal, step_of
+from trainer.contract.checkpoint import ADAPTER, publish_directory, seal, step_of
 from trainer.contract.events import (
     BestCheckpoint,
     CheckpointSaved,
@@ -119,7 +119,7 @@ def _do_step(run: RunDirectory, spec: TrainingSpec, reporter: Reporter, order: S
     if epoch or (every and step % every == 0):
         staged = run.checkpoints / f".staged-{step}"
         if spec.lora is None:
-            _write_model(staged / MODEL)
+            _write_model(staged / "trained")
         else:
             _write_adapter(staged / ADAPTER)
         seal(staged)

@@ -1,23 +1,22 @@
 """One run, from top to bottom."""
 
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from trainer.base_model import attach_lora, load_base_model
+from trainer import pissa
+from trainer.adapter import attach_lora
+from trainer.base_model import load_base_model
 from trainer.callbacks import StepCallback
-from trainer.checkpoints import publish_adapter, resume, return_to_best, start_from
+from trainer.checkpoints import find_beginning, publish_result, resume, return_to_best, start_from
 from trainer.choosing_again import ensure_chosen
 from trainer.contract.events import Note, Started, Succeeded
-from trainer.contract.golden import GoldenSamples
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
 from trainer.dataset import tokenize_files
-from trainer.failures import is_out_of_memory
-from trainer.full_model import load_to_train, publish_full_model
-from trainer.golden_samples import take_golden_samples
+from trainer.full_model import FullPublication, load_to_train
 from trainer.interruption import Interruption, StopRequested
 from trainer.measuring import Meter
 from trainer.methods import supervised
@@ -25,6 +24,9 @@ from trainer.ongoing import OngoingRun
 from trainer.optimizer import build_optimizer
 from trainer.order import StepOrder
 from trainer.packing import keeps_apart
+from trainer.probes import build_probes
+from trainer.proving import Prover
+from trainer.publication import Publication
 from trainer.reporter import Reporter
 from trainer.state import TrainingState
 from trainer.tokenizer import load_chat_tokenizer
@@ -51,8 +53,9 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     order = StepOrder(len(training), spec.method.batch_size, spec.method.n_epochs, spec.seed)
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_model(spec, device)
+    model, beginning = load_model(spec, device)
     state = TrainingState(model, *build_optimizer(model, spec.method, order.total_steps))
+    state.is_plain, state.beginning = spec.lora is not None and spec.lora.variant == "lora", beginning
     state.keeps_best = spec.method.early_stopping_patience is not None
     packs = spec.packing and keeps_apart(model, training)
     if spec.resume_from is not None:
@@ -62,6 +65,8 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
 
     ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, Meter(model), packs)
     validation = Validation(validating, ongoing) if validating else None
+    probes = build_probes(chat.tokenizer, training, context_length_tokens=spec.context_length_tokens)
+    publication = FullPublication(ongoing, probes) if spec.lora is None else Publication(ongoing, Prover(spec, probes))
     ongoing.meter.begin()
     reporter.report(Started, total_steps=order.total_steps, n_examples=len(training), first_step=state.step + 1)
     if spec.packing and not packs and spec.resume_from is None:
@@ -69,58 +74,36 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
         reporter.report(Note, level="info", message=message)
     with interruption.deferred():
         if ongoing.steps_left:
-            train(ongoing, supervised.build(ongoing, chat.tokenizer, training), validation)
+            callback = StepCallback(ongoing, validation, publication)
+            train(ongoing, supervised.build(ongoing, chat.tokenizer, training), callback)
+        measured = ongoing.meter.read()
         step = return_to_best(state)
-        result = publish_result(ongoing, chat.tokenizer, step)
+        result = publish_result(directory, partial(publication.of_result, step=step), is_full=spec.lora is None)
         reporter.report(
             Succeeded,
             step=state.step,
             trained_tokens=state.trained_tokens,
             adapter=result.name,
-            measured=ongoing.meter.read(),
+            measured=measured,
             best=None if state.best_weights is None else state.best,
             stopped_early=state.step < order.total_steps,
         )
         interruption.ignore()
 
 
-def load_model(spec: TrainingSpec, device: str) -> Any:
-    """The model with all that is to be trained, as it is before training."""
+def load_model(spec: TrainingSpec, device: str) -> tuple[Any, dict[str, Tensor] | None]:
+    """The model with all that is to be trained, and what PiSSA took out of the base for it."""
     if spec.lora is None:
-        return load_to_train(spec, device)
+        return load_to_train(spec, device), None
     base = load_base_model(spec.base_model, device, quantization=spec.memory.quantization)
-    return attach_lora(base, spec.lora, spec.seed)
+    model = attach_lora(base, spec.lora, spec.seed)
+    if spec.lora.variant != "pissa":
+        return model, None
+    return model, pissa.take_out(model, None if spec.resume_from is None else find_beginning(spec.resume_from))
 
 
-def publish_result(ongoing: OngoingRun, tokenizer: Any, step: int) -> Path:
-    """The directory of what was trained, which is of that step."""
-    run, spec, model = ongoing.directory, ongoing.spec, ongoing.state.model
-    if spec.lora is None:
-        publish_full_model(run, spec, model, tokenizer, step=step)
-        return run.model
-    publish_adapter(run, model, step=step, take=partial(_take_samples, ongoing, tokenizer, step))
-    return run.adapter
-
-
-def _take_samples(ongoing: OngoingRun, tokenizer: Any, step: int) -> GoldenSamples | None:
-    """None, and a note, where memory does not hold a second base beside the one that was trained on."""
-    try:
-        samples = take_golden_samples(ongoing.state.model, tokenizer, ongoing.spec, step=step)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        message = "No golden samples were taken: memory does not hold the base that serves beside the one in training."
-        ongoing.reporter.report(Note, level="warn", message=message)
-        return None
-    if samples.drift is not None:
-        level: Literal["info", "warn"] = "warn" if samples.drift.is_large else "info"
-        ongoing.reporter.report(Note, level=level, message=samples.drift.describe())
-    return samples
-
-
-def train(ongoing: OngoingRun, trainer: supervised.StepwiseSFTTrainer, validation: Validation | None) -> None:
+def train(ongoing: OngoingRun, trainer: supervised.StepwiseSFTTrainer, callback: StepCallback) -> None:
     """Do the steps that are left; if asked to stop, save the last one that is done."""
-    callback = StepCallback(ongoing, validation)
     trainer.add_callback(callback)
     try:
         trainer.train()

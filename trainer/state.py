@@ -28,6 +28,8 @@ class TrainingState:
     best: BestCheckpoint | None = None  # of the evaluations of the whole validation file so far
     keeps_best: bool = False  # whether the best step, and not the last one, will be the result
     best_weights: dict[str, Tensor] | None = None  # what was trained, at that step, if it is kept
+    is_plain: bool = True  # whether the adapter is served as it is in training
+    beginning: dict[str, Tensor] | None = None  # what the adapter was given out of the base's weights; None: nothing
 
     def complete_step(self) -> None:
         """Count the step that `tally` is of."""

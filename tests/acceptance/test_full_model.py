@@ -40,9 +40,7 @@ def test_a_full_model_is_made_asked_beside_an_adapter_shared_with_nobody_and_del
     name = full.fine_tuned_model or ""
     directory = service.home / "adapters" / name.rsplit(":", 1)[1]
     sha256 = hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
-    raw = client.chat.completions.with_raw_response.create(
-        model=name, messages=TASK.held_out[0].prompt(), max_tokens=5
-    )
+    raw = client.chat.completions.with_raw_response.create(model=name, messages=TASK.held_out[0].prompt(), max_tokens=5)
     assert raw.headers[HEADER] == f"sha256:{sha256}"
     assert raw.parse().model == name
 

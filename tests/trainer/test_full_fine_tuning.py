@@ -189,19 +189,33 @@ def test_what_does_not_survive_saving_is_not_published(whole: RunDirectory, stor
     import torch
     from transformers import AutoModelForCausalLM
 
-    from trainer.full_model import load_to_train, publish_full_model
-    from trainer.tokenizer import load_tokenizer
-
     half = make_base(tmp_path / "half")
     AutoModelForCausalLM.from_pretrained(half, dtype=torch.float16).save_pretrained(half)
-    spec = full(half)
-    run = make_run(tmp_path / "run", spec)
-    model = load_to_train(spec, "cpu")
-    with torch.no_grad():
-        model.model.norm.weight.fill_(1e5)
+    run = make_run(tmp_path / "run", full(half), n_examples=N_EXAMPLES)
+    before = make_run(tmp_path / "before", full(half, method={"n_epochs": 1}), n_examples=N_EXAMPLES)
+    train_here(before)
+    checkpoint = find_newest_checkpoint(before.checkpoints)
+    assert checkpoint is not None
+    _enlarge(checkpoint, "model.norm.weight")
+    run.write_spec(run.read_spec().model_copy(update={"resume_from": checkpoint}))
     with pytest.raises(TrainerError):
-        publish_full_model(run, spec, model, load_tokenizer(spec.base_model), step=1)
-    assert [path.name for path in run.root.iterdir() if path.is_dir()] == []
+        train_here(run)
+    assert not run.model.exists()
+    assert not list(run.root.glob(".staged-*"))
+
+
+def _enlarge(checkpoint: Path, name: str) -> None:
+    """Beyond what float16 holds, as training could in 32 bits."""
+    from safetensors.torch import load_file, save_file
+
+    from trainer.contract.checkpoint import MANIFEST, seal
+
+    path = checkpoint / "trained" / "model.safetensors"
+    weights = load_file(path)
+    weights[name] = weights[name] * 1e5
+    save_file(weights, path, metadata={"format": "pt"})
+    (checkpoint / MANIFEST).unlink()
+    seal(checkpoint)
 
 
 @pytest.mark.trainer

@@ -143,7 +143,7 @@ def test_trainable_parameters_and_the_shape_are_those_of_the_real_model(family: 
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from server.fine_tuning.estimates.layers import base_parameters, lora_parameters
-    from trainer.base_model import attach_lora
+    from trainer.adapter import attach_lora
     from trainer.model_shape import shape_of
 
     sizes = {

@@ -164,7 +164,7 @@ def test_the_last_three_epochs_are_kept_and_served_from_their_checkpoints(whole:
 
 
 def test_what_is_published_holds_no_path_and_no_pickle(base: Path, whole: RunDirectory) -> None:
-    names = ["adapter_config.json", "adapter_model.safetensors", "golden_samples.json"]
+    names = ["adapter_config.json", "adapter_model.safetensors", "golden_samples.json", "reproduction.json"]
     assert sorted(path.name for path in whole.adapter.iterdir()) == names
     config = json.loads((whole.adapter / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] is None

@@ -19,6 +19,7 @@ class FailureCode(StrEnum):
     INVALID_VALIDATION_FILE = "invalid_validation_file"
     BASE_MODEL_UNAVAILABLE = "base_model_unavailable"
     LOSS_NOT_FINITE = "loss_not_finite"
+    NOT_REPRODUCED = "not_reproduced"
     DISK_FULL = "disk_full"
     INTERNAL_ERROR = "internal_error"
 

@@ -62,7 +62,7 @@ class ServingLimits(Frozen):
 
     max_rank: int = Field(default=64, ge=1)  # the largest that the engine serves
     # of the logits after reload, as a share of what the adapter changes in the base's
-    max_error: float = Field(default=0.05, gt=0)
+    max_error: float = Field(default=0.1, gt=0)
 
 
 Scheduler = Literal["cosine", "cosine_with_min_lr", "linear", "constant", "constant_with_warmup", "inverse_sqrt"]
