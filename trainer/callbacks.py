@@ -13,6 +13,7 @@ from trainer.failures import LossNotFinite
 from trainer.full_model import FullPublication
 from trainer.ongoing import OngoingRun
 from trainer.publication import Publication
+from trainer.tally import Tally
 from trainer.validation import Validation
 
 _RECENT_STEPS = 20
@@ -56,7 +57,7 @@ class StepCallback(TrainerCallback):
         step, tally = self._run.state.step, self._run.state.tally
         if not math.isfinite(logs["grad_norm"]):
             raise LossNotFinite("gradient norm", step)
-        metrics = Metrics(train_loss=tally.mean_loss, train_mean_token_accuracy=tally.accuracy)
+        metrics = Metrics(train_loss=tally.mean_loss, train_mean_token_accuracy=tally.accuracy, **tally.further())
         try:
             metrics = self._validate(step, metrics)
         finally:
@@ -95,11 +96,9 @@ class StepCallback(TrainerCallback):
             return metrics
         measured: dict[str, float] = {}
         if self._validation.is_due(step):
-            part = self._validation.measure_part(step)
-            measured.update(valid_loss=part.mean_loss, valid_mean_token_accuracy=part.accuracy)
+            measured |= _measured("valid", self._validation.measure_part(step))
         if self._run.order.epoch_ended_by(step):
-            full = self._validation.measure_all()
-            measured.update(full_valid_loss=full.mean_loss, full_valid_mean_token_accuracy=full.accuracy)
+            measured |= _measured("full_valid", self._validation.measure_all())
         if not all(map(math.isfinite, measured.values())):
             raise LossNotFinite("validation loss", step)
         if "full_valid_loss" in measured:
@@ -123,3 +122,9 @@ class StepCallback(TrainerCallback):
     def _is_checkpoint_due(self, step: int) -> bool:
         every = self._run.spec.checkpoint_every_steps
         return every > 0 and step % every == 0
+
+
+def _measured(prefix: str, tally: Tally) -> dict[str, float]:
+    figures = {f"{prefix}_loss": tally.mean_loss, f"{prefix}_mean_token_accuracy": tally.accuracy}
+    margins = tally.further().get("rewards_margins")
+    return figures if margins is None else {**figures, f"{prefix}_rewards_margins": margins}

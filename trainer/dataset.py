@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from trainer.contract.report import FileKind, param_of
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import WantedSelection
+from trainer.contract.spec import MethodName, WantedSelection
 from trainer.failures import FileUnusable
 from trainer.selection import Numbers
 from trainer.selection_files import read_selection
@@ -26,8 +26,11 @@ _RELEASED_EVERY = 4096  # examples
 
 @dataclass(frozen=True)
 class TokenizedExample:
+    """One sequence; of a preference, the prompt with one of the answers."""
+
     input_ids_L: npt.NDArray[np.int32]
     trained_L: npt.NDArray[np.bool_]  # the loss mask; the first token is never predicted, so never trained on
+    is_desirable: bool = True  # whether what is trained on is to become more likely
 
     @property
     def n_trained_tokens(self) -> int:
@@ -43,7 +46,7 @@ class TokenizedExamples(Sequence[TokenizedExample]):
     def __init__(self, files: Sequence[TokenArrays], chosen: Numbers, *, limit_tokens: int) -> None:
         self._files = files
         self._chosen = chosen
-        self._limit_tokens = limit_tokens
+        self.limit_tokens = limit_tokens
         self._n_read = 0
 
     def __len__(self) -> int:
@@ -56,19 +59,27 @@ class TokenizedExamples(Sequence[TokenizedExample]):
     def __getitem__(self, index: int | slice) -> TokenizedExample | list[TokenizedExample]:
         if isinstance(index, slice):
             return [self[at] for at in range(*index.indices(len(self)))]
+        return self.sequences(index)[0]
+
+    def sequences(self, index: int) -> tuple[TokenizedExample, ...]:
+        """All of an example: two if it is a preference, the preferred answer first."""
         self._n_read += 1
         if self._n_read % _RELEASED_EVERY == 0:
             for arrays in self._files:
                 arrays.release()
         file, number = self._chosen[index].tolist()
-        whole = self._files[file][number]
-        return TokenizedExample(whole.input_ids_L[: self._limit_tokens], whole.trained_L[: self._limit_tokens])
+        kept = slice(self.limit_tokens)
+        return tuple(
+            TokenizedExample(whole.input_ids_L[kept], whole.trained_L[kept], whole.is_desirable)
+            for whole in self._files[file][number]
+        )
 
 
 def tokenize_files(
     directory: RunDirectory,
     tokenizer: ChatTokenizer,
     *,
+    method: MethodName = "supervised",
     context_length_tokens: int,
     redacts: bool = False,
     selection: WantedSelection | None = None,
@@ -84,9 +95,9 @@ def tokenize_files(
     """
 
     def open_file(path: Path) -> tuple[TokenArrays, Numbers]:
-        file = DataFile(directory, path, tokenizer, redacts=redacts)
+        file = DataFile(directory, path, tokenizer, method=method, redacts=redacts)
         arrays = file.tokens()
-        numbers = usable(arrays, context_length_tokens)
+        numbers = arrays.usable(context_length_tokens)
         if not len(numbers):
             raise nothing_left(file.kind, len(arrays), context_length_tokens, arrays.longest_tokens)
         return arrays, np.column_stack([np.zeros_like(numbers), numbers])
@@ -105,12 +116,6 @@ def tokenize_files(
         return examples(files, training), None
     arrays, validation = open_file(directory.validation_file)
     return examples(files, training), examples([arrays], validation)
-
-
-def usable(arrays: TokenArrays, limit_tokens: int) -> Numbers:
-    """The numbers of the examples of a file of which something is trained on within the context."""
-    first_N = arrays.first_trained_N
-    return np.flatnonzero((first_N >= 0) & (first_N < limit_tokens)).astype(np.uint32)
 
 
 def nothing_left(kind: FileKind, n_lines: int, context_length_tokens: int, longest_tokens: int) -> FileUnusable:

@@ -10,6 +10,7 @@ from trainer.contract.spec import BaseModelSource
 STARTED = time.monotonic()  # of this process, before anything slow is imported
 
 _QUIET = {
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",

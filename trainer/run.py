@@ -19,7 +19,7 @@ from trainer.dataset import tokenize_files
 from trainer.full_model import FullPublication, load_to_train
 from trainer.interruption import Interruption, StopRequested
 from trainer.measuring import Meter
-from trainer.methods import supervised
+from trainer.methods.choose import Data, Training, build, with_reference
 from trainer.ongoing import OngoingRun
 from trainer.optimizer import build_optimizer
 from trainer.order import StepOrder
@@ -30,7 +30,6 @@ from trainer.publication import Publication
 from trainer.reporter import Reporter
 from trainer.state import TrainingState
 from trainer.tokenizer import load_chat_tokenizer
-from trainer.validation import Validation
 
 
 def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interruption: Interruption) -> None:
@@ -46,6 +45,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     training, validating = tokenize_files(
         directory,
         chat,
+        method=spec.method.type,
         context_length_tokens=spec.context_length_tokens,
         redacts=spec.pii == "redact",
         selection=spec.selection,
@@ -57,25 +57,25 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     state = TrainingState(model, *build_optimizer(model, spec.method, order.total_steps))
     state.is_plain, state.beginning = spec.lora is not None and spec.lora.variant == "lora", beginning
     state.keeps_best = spec.method.early_stopping_patience is not None
-    packs = spec.packing and keeps_apart(model, training)
+    wants_packing = spec.packing and spec.method.type == "supervised"
+    packs = wants_packing and keeps_apart(model, training)
+    if spec.start_from is not None and spec.lora is not None:
+        start_from(spec.start_from, model)
+    data = with_reference(Data(training, validating, order), directory, spec, model, interruption)
     if spec.resume_from is not None:
         resume(spec.resume_from, state)
-    elif spec.start_from is not None and spec.lora is not None:
-        start_from(spec.start_from, model)
 
     ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, Meter(model), packs)
-    validation = Validation(validating, ongoing) if validating else None
     probes = build_probes(chat.tokenizer, training, context_length_tokens=spec.context_length_tokens)
     publication = FullPublication(ongoing, probes) if spec.lora is None else Publication(ongoing, Prover(spec, probes))
     ongoing.meter.begin()
     reporter.report(Started, total_steps=order.total_steps, n_examples=len(training), first_step=state.step + 1)
-    if spec.packing and not packs and spec.resume_from is None:
+    if wants_packing and not packs and spec.resume_from is None:
         message = "Examples are not packed into rows: a layer of this base model would mix them. It only takes longer."
         reporter.report(Note, level="info", message=message)
     with interruption.deferred():
         if ongoing.steps_left:
-            callback = StepCallback(ongoing, validation, publication)
-            train(ongoing, supervised.build(ongoing, chat.tokenizer, training), callback)
+            train(ongoing, build(ongoing, chat.tokenizer, data), publication)
         measured = ongoing.meter.read()
         step = return_to_best(state)
         result = publish_result(directory, partial(publication.of_result, step=step), is_full=spec.lora is None)
@@ -102,11 +102,12 @@ def load_model(spec: TrainingSpec, device: str) -> tuple[Any, dict[str, Tensor] 
     return model, pissa.take_out(model, None if spec.resume_from is None else find_beginning(spec.resume_from))
 
 
-def train(ongoing: OngoingRun, trainer: supervised.StepwiseSFTTrainer, callback: StepCallback) -> None:
+def train(ongoing: OngoingRun, training: Training, publication: Publication | FullPublication) -> None:
     """Do the steps that are left; if asked to stop, save the last one that is done."""
-    trainer.add_callback(callback)
+    callback = StepCallback(ongoing, training.validation, publication)
+    training.trainer.add_callback(callback)
     try:
-        trainer.train()
+        training.trainer.train()
     except StopRequested:
         callback.save()
         raise StopRequested(ongoing.state.step) from None

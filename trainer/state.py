@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from trainer import early_stopping
 from trainer.contract.events import BestCheckpoint
 from trainer.scoring import TokenTally
+from trainer.tally import Tally
 from trainer.weights import copy_weights
 
 
@@ -20,10 +21,10 @@ class TrainingState:
 
     model: Any
     optimizer: Optimizer
-    scheduler: LRScheduler
+    scheduler: LambdaLR
     step: int = 0  # the last one that is done
     trained_tokens: int = 0  # processed since step 1, padding excluded
-    tally: TokenTally = field(default_factory=TokenTally)  # of the step that is going on
+    tally: Tally = field(default_factory=TokenTally)  # of the step that is going on
     random_state: dict[str, Any] | None = None  # torch's, after the last step that is done
     best: BestCheckpoint | None = None  # of the evaluations of the whole validation file so far
     keeps_best: bool = False  # whether the best step, and not the last one, will be the result

@@ -20,6 +20,9 @@ from trainer.rendering import Renderer, Rendering, choose_renderer
 _PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # wholly described by tokenizer.json
 
 
+Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]  # token ids, and the loss mask
+
+
 @dataclass(frozen=True)
 class ChatTokenizer:
     """Renders examples and turns the text into token ids and a loss mask."""
@@ -30,7 +33,7 @@ class ChatTokenizer:
     sha256: str  # of all that decides what a text tokenises to, and where a turn ends
     template_sha256: str
 
-    def encode(self, renderings: list[Rendering]) -> list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
+    def encode(self, renderings: list[Rendering]) -> list[Encoded]:
         """For each: token ids, and whether each token is trained on (it overlaps a span)."""
         encoded = self.tokenizer(
             [rendering.text for rendering in renderings],

@@ -7,6 +7,7 @@
       mix_in_0.jsonl     optional, likewise, up to five
       selection/         if the spec has one: the examples that were chosen of the files, by the check
       *.tokens/          what a data file tokenises to (tokens.py): staged by the server, or made by the trainer
+      reference/         of a method that has one: what the model gave to the answers before the first step
       parent/            optional, likewise: the adapter, or the whole model, whose weights the training goes on from
       events.jsonl       appended by the trainer only
       checkpoints/step_000100/   complete when renamed into place
@@ -44,6 +45,7 @@ class RunDirectory:
         self.training_file = root / "training.jsonl"
         self.validation_file = root / "validation.jsonl"
         self.selection = root / "selection"
+        self.reference = root / "reference"
         self.parent = root / "parent"
         self.events = root / "events.jsonl"
         self.checkpoints = root / "checkpoints"

@@ -124,6 +124,7 @@ class SimpoMethod(Steps):
     gamma: float = Field(ge=0)  # the margin it is to reach, after scaling
 
 
+MethodName = Literal["supervised", "dpo", "orpo", "kto", "simpo"]
 Method = Annotated[
     SupervisedMethod | DpoMethod | OrpoMethod | KtoMethod | SimpoMethod,
     Field(discriminator="type"),
@@ -176,6 +177,7 @@ class CheckSpec(Frozen):
     version: Literal[1] = SPEC_VERSION
     job_id: str
     base_model: BaseModelSource
+    method: MethodName = "supervised"  # by which the files are to be trained on
     context_length_tokens: int = Field(ge=1)
     pii: PiiPolicy = "off"
     selection: WantedSelection | None = None
