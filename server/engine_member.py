@@ -1,6 +1,7 @@
 """The engine process of one base model, or of one full model, as the parent sees it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Member:
     child: Child
     socket: Path
     is_full: bool = False
+    clear: Callable[[], None] = lambda: None  # deletes what its process needs on the disk, once it will never run again
     standing: Standing = field(default_factory=lambda: Standing(EngineState.STOPPED, 0.0, Why.NEW))
     was_ready: bool = False  # since the service started
     probed_at: float = 0.0

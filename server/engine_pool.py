@@ -202,6 +202,7 @@ class EnginePool:
         if member.standing.state in (EngineState.STARTING, EngineState.READY):
             member.stand(EngineState.STOPPING, now, why=Why.DELETED)
         elif member.standing.state is not EngineState.STOPPING:
+            member.clear()
             del self._members[member.base_model]
             self._gone.add(member.base_model)
 

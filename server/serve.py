@@ -3,6 +3,7 @@
 import ctypes
 import http.client
 import os
+import shutil
 import signal
 import sys
 import time
@@ -149,13 +150,19 @@ def _engines(settings: Settings, services: Services, lifeline: int) -> list[Memb
 def _full_member(settings: Settings, services: Services, lifeline: int, size: EngineSize, base_model: str) -> Member:
     base = services.base_models.by_name[base_model]
     engine = build_full_engine_command(settings, base, size, services.placement.policy)
-    child = _engine_child(settings, engine, size.base_model, directory_of(size.base_model), lifeline)
-    return Member(size.base_model, child, engine.socket, is_full=True)
+    place = directory_of(size.base_model)
+    child = _engine_child(settings, engine, size.base_model, place, lifeline)
+    clear = partial(shutil.rmtree, _guard_directory(settings, place), ignore_errors=True)
+    return Member(size.base_model, child, engine.socket, is_full=True, clear=clear)
+
+
+def _guard_directory(settings: Settings, place: str) -> Path:
+    return settings.home / "engines" / place
 
 
 def _engine_child(settings: Settings, engine: EngineCommand, model: str, place: str, lifeline: int) -> Child:
     """`place` tells its files from those of others."""
-    directory = settings.home / "engines" / place
+    directory = _guard_directory(settings, place)
     directory.mkdir(parents=True, exist_ok=True)
     command = ChildCommand(
         name=f"the engine of {model}",

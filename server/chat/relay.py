@@ -71,11 +71,11 @@ class ChatRelay:
     callers: Remembered[bytes, Caller]
     models: Remembered[tuple[str, str], Servable]
     engines: Mapping[str, InferenceEngine]  # by the base model's own name
-    full_engines: Mapping[str, InferenceEngine]  # by the full model's, for any that there is
     base_models: BaseModels
     salts: CacheSalts
     max_body_bytes: int
     admission: Admission = field(default_factory=OpenDoor)
+    full_engines: Mapping[str, InferenceEngine] = field(default_factory=dict)  # by the full model's name
     hang_ups: HangUps = field(default_factory=HangUps)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
