@@ -126,6 +126,8 @@ def _share(app: FastAPI, services: Services) -> None:
         on_gpu=services.planning.device == "cuda",
         room=services.planning.room,
         home=services.settings.home,
+        max_rank=services.settings.max_lora_rank,
+        adapters=services.settings.adapters,
     )
     app.state.engines = services.engines
     app.state.full_engines = services.full_engines

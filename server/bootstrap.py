@@ -131,6 +131,7 @@ def build_planning(settings: Settings, placement: Placement) -> Planning:
         room=room_for_a_job(placement.resources, device, allow_4bit=settings.allow_4bit),
         device=device,
         threads=settings.trainer_threads,
+        max_rank=settings.max_lora_rank,
         price=settings.price_per_million_tokens,
         currency=settings.currency,
         hosted=load_prices(settings.hosted_prices_file),

@@ -52,7 +52,8 @@ class Settings:
     token_cache_gib: float = 10.0  # on disk, of what files tokenise to; the least recently used goes
     max_loras: int = 4  # distinct adapters in one batch of the engine
     max_resident_adapters: int = 16  # adapters an engine holds; more are loaded on demand
-    max_lora_rank: int = 16  # largest rank the engine serves
+    max_lora_rank: int = 64  # largest rank the engine serves
+    max_adapter_error: float = 0.1  # of a published adapter's logits, as a share of what the adapter changes
     gpu_policy: Literal["share", "yield", "separate"] = (
         "share"  # how engines and trainers share: share, yield, separate
     )
@@ -296,5 +297,7 @@ def _check(settings: Settings) -> None:
         raise SettingsInvalid("TUNESMITH_PORT: must be between 0 and 65535")
     if not 0.05 <= settings.engine_gpu_share <= 0.95:
         raise SettingsInvalid("TUNESMITH_ENGINE_GPU_SHARE: must be between 0.05 and 0.95")
+    if not 0 < settings.max_adapter_error <= 1:
+        raise SettingsInvalid("TUNESMITH_MAX_ADAPTER_ERROR: must be more than 0 and at most 1")
     if settings.max_lora_rank not in (1, 8, 16, 32, 64, 128, 256, 320, 512):
         raise SettingsInvalid("TUNESMITH_MAX_LORA_RANK: the engine takes 1, 8, 16, 32, 64, 128, 256, 320 or 512")

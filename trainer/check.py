@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from trainer.base_layers import read_base_layers
 from trainer.base_model import count_parameters
 from trainer.choosing import choose, report_chosen
 from trainer.contract.examples import Example, read_file
@@ -33,7 +34,11 @@ def check(run_directory: RunDirectory, spec: CheckSpec) -> CheckReport:
     """
     tokenizer = load_chat_tokenizer(spec.base_model)
     n_parameters = count_parameters(spec.base_model)
-    of_base = {"base_parameters": n_parameters, "base_shape": read_shape(spec.base_model)}
+    of_base = {
+        "base_parameters": n_parameters,
+        "base_shape": read_shape(spec.base_model),
+        "base_layers": read_base_layers(spec.base_model),
+    }
     return look_through(run_directory, spec, tokenizer).model_copy(update=of_base)
 
 

@@ -35,11 +35,14 @@ class AdapterOptions(BaseModel):
     use_rslora: bool = False
 
 
-def resolve_adapter(asked: AdapterOptions) -> dict[str, Any]:
-    """Replace every "auto"; the result has the names of `ResolvedHyperparameters`."""
+def resolve_adapter(asked: AdapterOptions, max_rank: int) -> dict[str, Any]:
+    """Replace every "auto"; the result has the names of `ResolvedHyperparameters`.
+
+    `max_rank` is the largest that the engine serves.
+    """
     if asked.type == FULL:
         return {"trains_all": True}
-    rank = AUTO_RANK if asked.rank == "auto" else asked.rank
+    rank = _auto_rank(asked.type, max_rank) if asked.rank == "auto" else asked.rank
     targets = asked.target_modules
     return {
         "lora_variant": asked.type,
@@ -49,6 +52,23 @@ def resolve_adapter(asked: AdapterOptions) -> dict[str, Any]:
         "lora_rslora": asked.use_rslora,
         "lora_target_modules": tuple(dict.fromkeys(targets)) if isinstance(targets, list) else ALL_LINEAR,
     }
+
+
+def served_rank(variant: str, rank: int) -> int:
+    """The smallest rank of the plain LoRA that an adapter of this kind and rank is published as."""
+    return 2 * rank if variant == "pissa" else rank
+
+
+def may_be_quantised(variant: str) -> bool:
+    """Whether the base may be held in fewer bits while such an adapter is trained.
+
+    PiSSA divides its weights; where all of them are trained there is no base that stays as it is.
+    """
+    return variant not in ("pissa", FULL)
+
+
+def _auto_rank(variant: str, max_rank: int) -> int:
+    return max(1, min(AUTO_RANK, max_rank // served_rank(variant, 1)))
 
 
 def asked_adapter(requested: Mapping[str, Any]) -> AdapterOptions:

@@ -35,6 +35,7 @@ class BaseModelInfo:
 
     parameters: int
     context_length: int = 0  # tokens
+    max_rank: int = 64  # of an adapter that its engine serves
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,14 @@ class ResolvedHyperparameters:
             "early_stopping_patience": self.early_stopping_patience,
             "optimizer": self.optimizer,
             "quantization": quantization or "none",
+            "adapter": {
+                "type": self.lora_variant,
+                "rank": self.lora_rank,
+                "alpha": self.lora_alpha,
+                "dropout": self.lora_dropout,
+                "target_modules": _as_sent(self.lora_target_modules),
+                "use_rslora": self.lora_rslora,
+            },
         }
 
     def total_steps(self, n_examples: int) -> int:
@@ -117,7 +126,7 @@ def resolve(
         packing=_or_auto(requested, "packing", on_gpu),
         validation_interval_steps=_or_auto(requested, "validation_interval", math.ceil(n_steps / _PARTIAL_VALIDATIONS)),
         early_stopping_patience=_or_auto(requested, "early_stopping_patience", None),
-        **resolve_adapter(adapter),
+        **resolve_adapter(adapter, base.max_rank),
     )
 
 
@@ -180,6 +189,10 @@ def _sequence_length(requested: Requested, dataset: DatasetStats, context_length
     limit = sequence_limit(requested, context_length)
     is_asked = "max_seq_length" in _explicit(requested)
     return limit if is_asked or not dataset.longest_tokens else min(limit, dataset.longest_tokens)
+
+
+def _as_sent(targets: tuple[str, ...] | str) -> list[str] | str:
+    return targets if isinstance(targets, str) else list(targets)
 
 
 def _explicit(requested: Requested) -> set[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from server.fine_tuning.hyperparameters import ResolvedHyperparameters
 
 _MOST_EPOCHS = 10
+_RANKS = (4, 64)
 _LARGE_BATCH = 64  # above which a file gets few steps
 
 
@@ -30,7 +31,7 @@ _RANGES: Mapping[str, _Range] = {
 def warn(requested: Mapping[str, Any], resolved: ResolvedHyperparameters, n_steps: int) -> list[str]:
     """A sentence for each number that was asked for and is unusual; of what "auto" came to, none."""
     asked = {name: value for name, value in requested.items() if value != "auto"}
-    return [*_outside_ranges(asked), *_too_much(asked, resolved), *_in_vain(asked, n_steps)]
+    return [*_outside_ranges(asked), *_too_much(asked, resolved), *_of_the_adapter(asked), *_in_vain(asked, n_steps)]
 
 
 def _outside_ranges(asked: Mapping[str, Any]) -> Iterator[str]:
@@ -44,6 +45,13 @@ def _too_much(asked: Mapping[str, Any], resolved: ResolvedHyperparameters) -> It
         yield _sentence("n_epochs", resolved.n_epochs, f"1 to {_MOST_EPOCHS}", "the examples may be learnt by heart")
     if asked.get("batch_size", 0) > _LARGE_BATCH:
         yield _sentence("batch_size", resolved.batch_size, f"1 to {_LARGE_BATCH}", "there are few steps to learn in")
+
+
+def _of_the_adapter(asked: Mapping[str, Any]) -> Iterator[str]:
+    rank = (asked.get("adapter") or {}).get("rank", "auto")
+    if rank != "auto" and not _RANKS[0] <= rank <= _RANKS[1]:
+        outcome = "too little can be learnt" if rank < _RANKS[0] else "small files are learnt by heart"
+        yield _sentence("adapter.rank", rank, f"{_RANKS[0]} to {_RANKS[1]}", outcome)
 
 
 def _in_vain(asked: Mapping[str, Any], n_steps: int) -> Iterator[str]:

@@ -16,14 +16,16 @@ from server.fine_tuning import repository
 from server.fine_tuning.adapter_options import FULL
 from server.fine_tuning.asked.contradictions import Circumstances, refuse_contradictions
 from server.fine_tuning.asked.full_fine_tuning import Ground, is_full, refuse_what_full_cannot
+from server.fine_tuning.asked.servable_adapters import Parent
 from server.fine_tuning.asked_files import find_mixed_in_files, find_usable_file
 from server.fine_tuning.data_options import build_selection
 from server.fine_tuning.dry_runs.estimating import Question
 from server.fine_tuning.estimates.planner import Room
 from server.fine_tuning.job_changes import add_event, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
-from server.fine_tuning.publishing.parent import read_lora
+from server.fine_tuning.publishing.lora_shape import read_lora
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
+from server.fine_tuning.serving_contract import look_at, refuse_unservable, wanted_of
 from server.fine_tuning.stages import Stage
 from server.ids import new_job_id
 from server.integrations import service as integrations
@@ -47,6 +49,8 @@ class Offer:
 
     base_models: BaseModels
     on_gpu: bool  # whether trainers compute on one
+    max_rank: int = 64  # of an adapter that the engines serve
+    adapters: Path | None = None  # where those of fine-tuned models lie
     room: Room | None = None  # for a job's memory; None: not known
     home: Path = Path("/")  # on whose disk checkpoints and models lie
 
@@ -282,7 +286,21 @@ def _get_requested(
     )
     refuse_what_full_cannot(hyperparameters, ground)
     requested = hyperparameters.asked()
-    return requested | {"adapter": {"type": FULL}} if is_full(hyperparameters, ground) else requested
+    if is_full(hyperparameters, ground):
+        return requested | {"adapter": {"type": FULL}}
+    _refuse_what_cannot_be_served(asked, model, base, offer)
+    return requested
+
+
+def _refuse_what_cannot_be_served(
+    asked: CreateFineTuningJobRequest, model: UsableModel, base: BaseModelEntry, offer: Offer
+) -> None:
+    parent = None
+    if model.row is not None and offer.adapters is not None:
+        parent = Parent(model.row.name, _lora_of(offer.adapters / model.row.directory, asked.model))
+    requested = asked.asked_hyperparameters().asked()
+    wanted = wanted_of(requested, look_at(base), max_rank=offer.max_rank, parent=parent)
+    refuse_unservable(wanted, asked.place_of_hyperparameters())
 
 
 def _get_trainable(base_models: BaseModels, model: UsableModel | None, name: str) -> tuple[UsableModel, BaseModelEntry]:
@@ -300,7 +318,7 @@ def _not_available(model: str) -> InvalidRequest:
     )
 
 
-def _lora_of(adapter: Path, model: str) -> dict[str, int]:
+def _lora_of(adapter: Path, model: str) -> dict[str, Any]:
     try:
         return read_lora(adapter)
     except FileNotFoundError as error:

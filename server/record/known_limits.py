@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.record.manifest import BaseModelRecord, DataRecord
+from trainer.contract.reproduction import Reproduction
 
 _TOY_PARAMETERS = 100_000_000
 _FEW_EXAMPLES = 100
@@ -32,6 +33,19 @@ def known_limits(of: Circumstances) -> tuple[str, ...]:
         found.append(f"It is a checkpoint after step {of.step}{planned}: training went on from there.")
     found.append("Losses and accuracies count tokens; whether whole answers are right was not measured.")
     return tuple(found)
+
+
+def of_the_reproduction(found: Reproduction | None) -> tuple[str, ...]:
+    """What is to be known of an adapter that is not what was trained, or was not compared with that."""
+    if found is None:
+        return ("It was not compared with the trained model after training.",)
+    if found.variant == "lora":
+        return ()
+    return (
+        f"It was trained as a '{found.variant}' adapter and converted to this LoRA, which does nearly the same: its "
+        f"logits differ by {found.on_examples.relative_error:.2g} of the adapter's effect on examples of the training "
+        f"data, and by {found.on_prompts.relative_error:.2g} on prompts drawn by chance.",
+    )
 
 
 def _of_the_base(of: Circumstances) -> list[str]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from inference.adapter_files import WEIGHTS
 from server.record.hashes import sha256
+from trainer.contract.reproduction import Reproduction
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION: Literal[1] = 1
@@ -99,6 +100,7 @@ class Manifest(Record):
     data_gate: dict[str, JsonValue] | None  # what was found in the data, in numbers
     estimate: dict[str, JsonValue] | None
     measured: dict[str, JsonValue] | None
+    reproduction: Reproduction | None = None  # how well it does what was trained; None: not compared
     known_limits: tuple[str, ...]
     files: dict[str, FileRecord]  # every file of the directory but this one
 

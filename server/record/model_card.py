@@ -34,6 +34,7 @@ def render_model_card(manifest: Manifest, legal_files: Iterable[str] = ()) -> st
         _training_data(manifest),
         _hyperparameters(manifest),
         _results(manifest),
+        *_reproduction(manifest),
         *_estimated_and_measured(manifest),
         *_how_well_saved(manifest),
         _how_to_use(manifest),
@@ -153,6 +154,25 @@ def _results(manifest: Manifest) -> str:
         )
     lines.append(f"![Training and validation loss by step]({LOSS_CURVE})")
     return "\n\n".join(lines)
+
+
+def _reproduction(manifest: Manifest) -> list[str]:
+    found = manifest.reproduction
+    if found is None:
+        return []
+    rows: list[tuple[str, object]] = [("trained as", found.variant), ("published as a plain LoRA of rank", found.rank)]
+    for where, of in (("examples", found.on_examples), ("random prompts", found.on_prompts)):
+        rows += [
+            (f"tokens of {where}", of.n_tokens),
+            (f"what the adapter changes in a logit, on {where}", f"{of.effect:.3g}"),
+            (f"what this adapter differs by, on {where}", f"{of.error:.3g}"),
+        ]
+    rows.append(("largest share that was let through", f"{found.bound:g}"))
+    return [
+        "## How well it does what was trained\n\n"
+        "Root mean squares of differences of logits, after reloading these files on a fresh base.\n\n"
+        + table((f"in {found.dtype}", ""), rows)
+    ]
 
 
 def _estimated_and_measured(manifest: Manifest) -> list[str]:

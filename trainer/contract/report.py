@@ -128,4 +128,5 @@ class CheckReport(Frozen):
     findings: tuple[Finding, ...] = ()  # most severe first
     base_parameters: int | None = None  # number of parameters of the base model
     base_shape: ModelShape | None = None  # None: of a family whose layers are not known here
+    base_layers: dict[str, int] | None = None  # its linear layers by name: the smaller side of the smallest
     failure: CheckFailure | None = None

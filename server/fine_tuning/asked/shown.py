@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from server.fine_tuning.adapter_options import AdapterOptions
 from server.fine_tuning.asked.hyperparameters import Auto
 from trainer.contract.spec import Optimizer, Scheduler
 
@@ -33,3 +34,4 @@ class TunedJobHyperparameters(JobHyperparameters):
     early_stopping_patience: int | Auto | None = _LEFT_OUT
     optimizer: Literal[Optimizer, Auto] | None = _LEFT_OUT
     quantization: Literal["none", "int8", "nf4", Auto] | None = _LEFT_OUT
+    adapter: AdapterOptions | None = _LEFT_OUT

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -47,7 +48,7 @@ class Question:
     validation: FileRow | None
     requested: Requested
     pii: PiiPolicy
-    lora: Mapping[str, int]  # of the adapter that the training goes on from; empty: of a base model
+    lora: Mapping[str, Any]  # of the adapter that the training goes on from; empty: of a base model
     mixed_in: Sequence[FileRow] = ()
     selection: WantedSelection | None = None
 
@@ -104,7 +105,7 @@ class EstimateDesk:
             }
         )
         requested, on_gpu = question.requested, planning.device == "cuda"
-        resolved = resolve_report(whole, requested, base, question.lora, on_gpu=on_gpu)
+        resolved = resolve_report(whole, requested, base, question.lora, on_gpu=on_gpu, max_rank=planning.max_rank)
         judgement = judge(whole, resolved, wanted_quantization(requested), planning)
         estimate = build_estimate(whole, resolved, judgement, planning, sampling)
         return DryRun(**dict(estimate), data_gate=DataReport.from_report(report, question.pii))

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from server.fine_tuning.adapter_options import may_be_quantised
 from server.fine_tuning.asked.methods import Method
 from server.fine_tuning.estimates.duration import Amount, estimate_seconds, speed_of
-from server.fine_tuning.estimates.layers import adapter_bytes, lora_parameters
+from server.fine_tuning.estimates.layers import adapter_bytes, lora_parameters, targets_of
 from server.fine_tuning.estimates.memory import Device, Memory
 from server.fine_tuning.estimates.planner import Fit, NoFit, Room, Work, choose_plan, default_plan
 from server.fine_tuning.estimates.prices import Cost, HostedPrice, cost_of
@@ -22,6 +23,7 @@ from server.fine_tuning.estimates.schemas import (
 )
 from server.fine_tuning.hyperparameters import ResolvedHyperparameters, WantedQuantization
 from trainer.contract.report import CheckReport, FileReport
+from trainer.contract.shape import ModelShape
 from trainer.contract.spec import MemoryPlan
 
 _UNKNOWN_SIZE = 1_000_000_000  # parameters assumed of a base that does not say
@@ -34,6 +36,7 @@ class Planning:
     room: Room | None  # None: not known
     device: Device
     threads: int
+    max_rank: int = 64  # of an adapter that the engines serve
     measured: Sequence[dict[str, Any]] = ()  # of earlier runs on the same base, newest first
     price: float | None = None
     currency: str = "USD"
@@ -83,6 +86,8 @@ def judge(
 ) -> Judgement:
     """Choose the plan of a job whose files can be used."""
     training = _training(report)
+    if quantization == "auto" and not may_be_quantised(resolved.lora_variant):
+        quantization = None
     if report.base_shape is None or planning.room is None:
         return Judgement(default_plan(planning.device, None if quantization == "auto" else quantization), None)
     work = Work(
@@ -92,6 +97,8 @@ def judge(
         labelled_share=training.n_trained_tokens / max(1, training.n_tokens),
         rank=resolved.lora_rank,
         has_dropout=resolved.lora_dropout > 0,
+        targets=targets_of(resolved.lora_target_modules),
+        is_dora=resolved.lora_variant == "dora",
         parameters=report.base_parameters,
         optimizer=resolved.optimizer,
         trains="full" if resolved.trains_all else "lora",
@@ -143,8 +150,17 @@ def _result(report: CheckReport, resolved: ResolvedHyperparameters, device: Devi
         return trained, None if trained is None else adapter_bytes(trained, bytes_per_parameter=2)
     if report.base_shape is None:
         return None, None
-    trained = lora_parameters(report.base_shape, rank=resolved.lora_rank)
+    trained = _trainable(report.base_shape, resolved)
     return trained, adapter_bytes(trained, bytes_per_parameter=2 if device == "cuda" else 4)
+
+
+def _trainable(shape: ModelShape, resolved: ResolvedHyperparameters) -> int:
+    return lora_parameters(
+        shape,
+        rank=resolved.lora_rank,
+        targets=targets_of(resolved.lora_target_modules),
+        has_magnitudes=resolved.lora_variant == "dora",
+    )
 
 
 def longest_after_cutting(report: CheckReport, resolved: ResolvedHyperparameters) -> int:

@@ -4,10 +4,12 @@ Weights, gradients and moments are counted; what is kept for the backward pass f
 sum is the peak of live tensor bytes, within a tenth of what is measured (benchmarks/memory.py).
 """
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from server.fine_tuning.estimates.layers import (
+    ALL_LINEAR,
     base_parameters,
     embedding_parameters,
     lora_parameters,
@@ -52,6 +54,8 @@ class Load:
     parameters: int | None = None  # of the base model, where they were counted
     optimizer: Optimizer = "adamw"
     keeps_best: bool = False  # a copy of what was trained, as it was best, in main memory
+    targets: Collection[str] = ALL_LINEAR
+    is_dora: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def estimate_memory(load: Load) -> Memory:
 
 def trainable_parameters(load: Load) -> int:
     if load.trains == "lora":
-        return lora_parameters(load.shape, rank=load.rank)
+        return lora_parameters(load.shape, rank=load.rank, targets=load.targets, has_magnitudes=load.is_dora)
     return load.parameters or base_parameters(load.shape)
 
 
@@ -126,9 +130,16 @@ def _weights(load: Load, width: int) -> int:
 def _activations(load: Load, width: int) -> int:
     """Kept for the backward pass: of every layer, or only each layer's input and one layer while it is redone."""
     layer_bytes = _layer_bytes(load, width)
+    beside = _whole_weights(load, width) if load.is_dora else 0
     if load.plan.gradient_checkpointing:
-        return load.micro_batch_tokens * load.shape.layers * load.shape.hidden * width + layer_bytes
-    return load.shape.layers * layer_bytes
+        return load.micro_batch_tokens * load.shape.layers * load.shape.hidden * width + layer_bytes + beside
+    return load.shape.layers * layer_bytes + beside
+
+
+def _whole_weights(load: Load, width: int) -> int:
+    """DoRA forms a layer's changed weight to measure it, from a unit matrix of its inputs."""
+    sizes = [sizes for name, sizes in projections(load.shape).items() if name in load.targets]
+    return max((inputs * inputs + 3 * inputs * outputs for inputs, outputs in sizes), default=0) * width
 
 
 def _beyond_a_layer(load: Load, head: int) -> int:
@@ -144,6 +155,8 @@ def _layer_bytes(load: Load, width: int) -> int:
     kept = _kept_of_a_layer(load.shape, load.rank) if load.trains == "lora" else _kept_of_a_trained_layer(load.shape)
     if load.has_dropout:
         kept += 2 * sum(inputs for inputs, _ in projections(load.shape).values())  # each input again, and its mask
+    if load.is_dora:  # what the base says and what the LoRA adds, for the gradient of the magnitudes
+        kept += 2 * sum(outputs for name, (_, outputs) in projections(load.shape).items() if name in load.targets)
     return round(load.micro_batch_tokens * kept * factor)
 
 

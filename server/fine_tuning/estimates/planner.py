@@ -4,9 +4,10 @@ The cheapest measure first: smaller micro-batches cost a few percent of the spee
 and 4-bit weights change what is trained on. The examples of a step are the same with every plan.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
+from server.fine_tuning.estimates.layers import ALL_LINEAR
 from server.fine_tuning.estimates.memory import Device, Load, Memory, Trains, estimate_memory
 from server.fine_tuning.hyperparameters import WantedQuantization
 from trainer.contract.shape import ModelShape
@@ -32,6 +33,8 @@ class Work:
     optimizer: Optimizer = "adamw"
     trains: Trains = "lora"
     keeps_best: bool = False
+    targets: Collection[str] = ALL_LINEAR
+    is_dora: bool = False
     quantization: WantedQuantization = "auto"  # other than "auto": the job's own word, whatever the operator allows
 
 
@@ -155,6 +158,8 @@ def memory_of(work: Work, device: Device, plan: MemoryPlan) -> Memory:
         labelled_tokens=labelled,
         rank=work.rank,
         has_dropout=work.has_dropout,
+        targets=work.targets,
+        is_dora=work.is_dora,
         parameters=work.parameters,
         optimizer=work.optimizer,
         trains=work.trains,

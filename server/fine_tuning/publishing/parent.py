@@ -1,6 +1,5 @@
 """The fine-tuned model that a job goes on from: its files are taken over before anybody can delete it."""
 
-import json
 from pathlib import Path
 
 from server.db.tables import JobRow
@@ -10,7 +9,6 @@ from server.fine_tuning.publishing.stage import ADAPTER_FILES
 from server.fine_tuning.worker_services import WorkerServices
 from server.storage.linking import put
 from server.vocabulary import JobErrorCode
-from trainer.contract.full_model import WEIGHTS as FULL_WEIGHTS
 
 
 def stage_parent(services: WorkerServices, job: JobRow, destination: Path) -> Fail | None:
@@ -27,14 +25,3 @@ def stage_parent(services: WorkerServices, job: JobRow, destination: Path) -> Fa
         message = f"The model {job.parent_model} was deleted before the job could read it."
         return Fail(JobErrorCode.BASE_MODEL_UNAVAILABLE, message, "model")
     return None
-
-
-def read_lora(adapter: Path) -> dict[str, int]:
-    """The shape that the job's own adapter must have, under the names of `ResolvedHyperparameters`.
-
-    Nothing of a whole model: what is trained of that is all of it, again.
-    """
-    if (adapter / FULL_WEIGHTS).is_file():
-        return {}
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    return {"lora_rank": config["r"], "lora_alpha": config["lora_alpha"]}

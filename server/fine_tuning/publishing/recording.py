@@ -15,7 +15,7 @@ from server.fine_tuning.worker_services import WorkerServices
 from server.models.names import FineTunedModelName
 from server.record.base_identity import BaseIdentity, identify
 from server.record.hashes import FileHashes, sha256
-from server.record.known_limits import Circumstances, known_limits
+from server.record.known_limits import Circumstances, known_limits, of_the_reproduction
 from server.record.loss_curve import LOSS_CURVE, draw_loss_curve
 from server.record.manifest import (
     MANIFEST,
@@ -30,6 +30,7 @@ from server.record.manifest import (
 )
 from server.record.model_card import MODEL_CARD, render_model_card
 from trainer.contract.events import Progress
+from trainer.contract.reproduction import REPRODUCTION, Reproduction
 from trainer.contract.run_directory import RunDirectory, read_events
 
 _PACKAGES = ("tunesmith", "torch", "transformers", "peft", "trl")
@@ -58,8 +59,15 @@ def add_record(
         shutil.copyfile(path, staged / path.name)
     history = _history(services, job, step)
     (staged / LOSS_CURVE).write_bytes(draw_loss_curve(history.steps))
-    described = _describe(services, job, base, history, name=name, step=step)
-    manifest = described.model_copy(update={"own_weights": own_weights})
+    reproduction = _find_reproduction(staged)
+    manifest = _describe(services, job, base, history, name=name, step=step)
+    manifest = manifest.model_copy(
+        update={
+            "reproduction": reproduction,
+            "own_weights": own_weights,
+            "known_limits": (*of_the_reproduction(reproduction), *manifest.known_limits),
+        }
+    )
     card = render_model_card(manifest, [path.name for path in base.legal_files])
     (staged / MODEL_CARD).write_text(card, encoding="utf-8")
     (staged / MANIFEST).write_bytes(manifest.model_copy(update={"files": list_files(staged)}).dump())
@@ -176,6 +184,14 @@ def _describe_data(staged: Path, row: FileRow | None, report: Mapping[str, Any] 
         **{name: counts.get(name) for name in names},
         **{name: len(counts[of]) if of in counts else None for name, of in lines.items()},
     )
+
+
+def _find_reproduction(staged: Path) -> Reproduction | None:
+    """None for one that was not compared with the trained model."""
+    try:
+        return Reproduction.model_validate_json((staged / REPRODUCTION).read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from server.fine_tuning.full_models import trains_all
 from server.fine_tuning.job_changes import add_event, fail, move
 from server.fine_tuning.leases import checkpoints_of, find_model, get_project, metrics_of, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, metrics_data
+from server.fine_tuning.publishing.lora_shape import read_lora
 from server.fine_tuning.publishing.outcome import result_events, result_step, steps_to_keep
 from server.fine_tuning.publishing.recording import add_record
 from server.fine_tuning.publishing.result_file import RESULT_FILENAME, step_metrics_csv
@@ -33,6 +34,7 @@ from trainer.contract.events import CheckpointSaved, Succeeded
 from trainer.contract.full_model import FULL_MODEL_REPORT, FullModelReport
 from trainer.contract.full_model import WEIGHTS as FULL_WEIGHTS
 from trainer.contract.golden import GOLDEN_SAMPLES
+from trainer.contract.reproduction import REPRODUCTION
 from trainer.contract.run_directory import read_events
 
 ADAPTER_FILES = (CONFIG, WEIGHTS)
@@ -69,7 +71,7 @@ def publish_files(
 def _published_files(job: JobRow, source: Path) -> list[Path]:
     if trains_all(job):
         return [path for path in sorted(source.iterdir()) if path.name != FULL_MODEL_REPORT]
-    return [source / file for file in (*ADAPTER_FILES, GOLDEN_SAMPLES) if (source / file).is_file()]
+    return [source / file for file in (*ADAPTER_FILES, GOLDEN_SAMPLES, REPRODUCTION) if (source / file).is_file()]
 
 
 def _own_weights(job: JobRow, source: Path) -> OwnWeightsRecord | None:
@@ -82,7 +84,7 @@ def _own_weights(job: JobRow, source: Path) -> OwnWeightsRecord | None:
 def _refer_to(job: JobRow, name: str, directory: Path) -> AdapterRef:
     if trains_all(job):
         return AdapterRef(name, job.base_model, directory, 0, sha256(directory / FULL_WEIGHTS), is_full=True)
-    return AdapterRef(name, job.base_model, directory, rank_of(job), sha256(directory / WEIGHTS))
+    return AdapterRef(name, job.base_model, directory, read_lora(directory)["lora_rank"], sha256(directory / WEIGHTS))
 
 
 def add_checkpoint(session: Session, job: JobRow, saved: CheckpointSaved, adapter: AdapterRef, now: float) -> None:

@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from inference.engine import AdapterRef
 from server.db.tables import JobRow
+from server.fine_tuning.adapter_options import asked_adapter, may_be_quantised
 from server.fine_tuning.estimates.planned import Planned, keep_planned, planned_of
 from server.fine_tuning.full_models import trains_all
 from server.fine_tuning.hyperparameters import wanted_quantization
@@ -42,6 +43,7 @@ from server.vocabulary import JobErrorCode, JobStatus
 from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints
 from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Measured, Succeeded, Terminal, TrainerEvent
 from trainer.contract.run_directory import EventsRead, RunDirectory, read_events
+from trainer.contract.spec import ServingLimits
 
 _BACK_OFF_S = 1.0  # after a crash, doubled for each one more
 
@@ -162,6 +164,7 @@ def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | N
         job,
         base,
         threads=services.settings.trainer_threads,
+        serving=ServingLimits(max_rank=services.settings.max_lora_rank, max_error=services.settings.max_adapter_error),
         start_from=run.parent if job.parent_model is not None else None,
         resume_from=resume_from,
     )
@@ -283,8 +286,8 @@ def _go_on_leaner(services: WorkerServices, session: Session, job: JobRow) -> No
         batch_size=(job.hyperparameters or {})["batch_size"],
         rank=None if trains_all(job) else rank_of(job),
         allow_4bit=services.settings.allow_4bit
-        and not trains_all(job)
-        and wanted_quantization(job.requested_hyperparameters) == "auto",
+        and wanted_quantization(job.requested_hyperparameters) == "auto"
+        and may_be_quantised(asked_adapter(job.requested_hyperparameters).type),
     )
     if isinstance(step, Fail):
         fail(session, job, step, now=services.clock())

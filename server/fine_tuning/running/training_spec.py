@@ -13,6 +13,7 @@ from trainer.contract.spec import (
     ALL_LINEAR,
     BaseModelSource,
     LoraSettings,
+    ServingLimits,
     Steps,
     SupervisedMethod,
     TrainingSpec,
@@ -27,6 +28,7 @@ def build(
     base: BaseModelEntry,
     *,
     threads: int,
+    serving: ServingLimits,
     start_from: Path | None,
     resume_from: Path | None,
 ) -> TrainingSpec:
@@ -41,6 +43,7 @@ def build(
         base_model=source_of(base),
         method=SupervisedMethod(**{name: settings[name] for name in Steps.model_fields if name in settings}),
         lora=None if settings.get("trains_all", False) else _lora(settings),
+        serving=serving,
         seed=job.seed,
         context_length_tokens=sequence_limit(job.requested_hyperparameters, base.context_length),
         pii=settings.get("pii", "off"),

@@ -8,6 +8,8 @@ from typing import Any
 from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
 from server.fine_tuning import practice
+from server.fine_tuning.adapter_options import FULL, asked_adapter
+from server.fine_tuning.asked.servable_adapters import Base, Parent, Refusal, route_of
 from server.fine_tuning.data_options import MAX_MIXED_IN, mixed_in_files, wanted_selection
 from server.fine_tuning.data_report import DataReport
 from server.fine_tuning.estimates.disk import find_lack_of_disk
@@ -27,9 +29,11 @@ from server.fine_tuning.job_changes import add_event, base_not_offered, fail, mo
 from server.fine_tuning.job_files import data_files
 from server.fine_tuning.leases import measured_runs, owned, report_of
 from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
-from server.fine_tuning.publishing.parent import read_lora, stage_parent
+from server.fine_tuning.publishing.lora_shape import read_lora
+from server.fine_tuning.publishing.parent import stage_parent
 from server.fine_tuning.running.training_spec import source_of
 from server.fine_tuning.running.watching import foretell
+from server.fine_tuning.serving_contract import wanted_of
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.validating.findings import failure_of, named, warnings
 from server.fine_tuning.validating.selection_events import selection_events
@@ -110,7 +114,13 @@ def follow_check(services: WorkerServices, job: JobRow) -> None:
 
 
 def resolve_report(
-    report: CheckReport, requested: Requested, base: BaseModelEntry, lora: Mapping[str, Any], *, on_gpu: bool
+    report: CheckReport,
+    requested: Requested,
+    base: BaseModelEntry,
+    lora: Mapping[str, Any],
+    *,
+    on_gpu: bool,
+    max_rank: int,
 ) -> ResolvedHyperparameters:
     """Replace every "auto" by a number; `lora` is of the adapter that the training goes on from."""
     if report.training is None:
@@ -122,7 +132,9 @@ def resolve_report(
             n_tokens=report.training.n_tokens,
             longest_tokens=report.training.longest_tokens,
         ),
-        BaseModelInfo(parameters=report.base_parameters or _UNKNOWN_SIZE, context_length=base.context_length),
+        BaseModelInfo(
+            parameters=report.base_parameters or _UNKNOWN_SIZE, context_length=base.context_length, max_rank=max_rank
+        ),
         on_gpu=on_gpu,
     )
     return replace(resolved, **lora)
@@ -193,6 +205,7 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
     data = DataReport.from_report(report, pii)
     mixed_in = mixed_in_files(job)
     failure = failure_of(report.findings, mixed_in)
+    failure = failure or _find_unservable(services, job, report)
     outlook = None if failure is not None else _look_ahead(services, job, report)
     if outlook is not None and (lack := _lack_of_disk(services, outlook)) is not None:
         failure = Fail(JobErrorCode.DISK_FULL, lack)
@@ -243,7 +256,7 @@ def _look_ahead(services: WorkerServices, job: JobRow, report: CheckReport) -> _
         return None
     lora = {} if job.parent_model is None else read_lora(services.check_directory(job).parent)
     requested, on_gpu = job.requested_hyperparameters, services.planning.device == "cuda"
-    resolved = resolve_report(report, requested, base, lora, on_gpu=on_gpu)
+    resolved = resolve_report(report, requested, base, lora, on_gpu=on_gpu, max_rank=services.planning.max_rank)
     planning = replace(services.planning, measured=measured_runs(services.database, base.name))
     judgement = judge(report, resolved, wanted_quantization(requested), planning)
     planned = Planned(
@@ -254,12 +267,36 @@ def _look_ahead(services: WorkerServices, job: JobRow, report: CheckReport) -> _
     return _Outlook(resolved, judgement, planned, build_estimate(report, resolved, judgement, planning))
 
 
+def _find_unservable(services: WorkerServices, job: JobRow, report: CheckReport) -> Fail | None:
+    """Hold the adapter against the base's layers, which may not have been known when the job was created."""
+    if asked_adapter(job.requested_hyperparameters).type == FULL:
+        return None
+    shape = None if job.parent_model is None else read_lora(services.check_directory(job).parent)
+    parent = None if shape is None else Parent(str(job.parent_model), shape)
+    found = route_of(
+        wanted_of(
+            job.requested_hyperparameters,
+            Base(report.base_layers),
+            max_rank=services.planning.max_rank,
+            parent=parent,
+        )
+    )
+    if not isinstance(found, Refusal):
+        return None
+    return Fail(JobErrorCode.MODEL_NOT_SERVABLE, found.message, f"adapter.{found.option}")
+
+
 def _on_how_it_runs(job: JobRow, outlook: _Outlook) -> Iterator[NewEvent]:
     requested = job.requested_hyperparameters
     for sentence in practice.warn(requested, outlook.resolved, outlook.estimate.total_steps):
         yield NewEvent(sentence, EventLevel.WARN)
     if outlook.planned.memory.quantization is not None and wanted_quantization(requested) == "auto":
         yield NewEvent(_IN_4_BITS)
+    if outlook.resolved.lora_variant != "lora":
+        yield NewEvent(
+            f"What is trained is a '{outlook.resolved.lora_variant}' adapter. It is published as a plain LoRA, which "
+            "engines serve, and only if that does what was trained."
+        )
 
 
 def _settle(job: JobRow, outlook: _Outlook, pii: PiiPolicy, selection_sha256: str | None) -> None:

@@ -60,7 +60,7 @@ def _find_snapshot(services: WorkerServices, job: JobRow) -> ReportedCheckpoint 
     found = find_checkpoint(services, job, attempts=range(job.attempt, 0, -1))
     if found is None or services.base_of(job) is None or has_checkpoint(services.database, job, found.event.step):
         return None
-    return found
+    return found if (found.directory / ADAPTER).is_dir() else None  # not yet converted: epochs' ends alone are
 
 
 def _name(services: WorkerServices, job: JobRow, step: int) -> None:
