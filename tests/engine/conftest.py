@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,16 +74,24 @@ class EngineProcess:
 
 @pytest.fixture(scope="session")
 def engine_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    with running_engine(tmp_path_factory.mktemp("engine") / "engine.log") as process:
+        yield process
+
+
+@contextmanager
+def running_engine(
+    log: Path, *, model: Path = BASE, name: str = BASE_NAME, max_loras: int = MAX_LORAS
+) -> Iterator[EngineProcess]:
     directory = Path(tempfile.mkdtemp(prefix="engine-"))  # short: a socket's path has 107 bytes at most
     settings = EngineSettings(
-        model=str(BASE),
+        model=str(model),
         revision=None,
-        served_name=BASE_NAME,
+        served_name=name,
         context_length=1024,
         socket=directory / "engine.sock",
         cache_directory=Path(sys.prefix) / "cache" / "vllm",
         device=find_device(),
-        max_loras=MAX_LORAS,
+        max_loras=max_loras,
         max_resident_adapters=MAX_RESIDENT,
         max_lora_rank=16,
         gpu_memory_share=0.45,
@@ -94,7 +103,7 @@ def engine_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineP
     inherited = os.environ | {"PATH": str(_path_without_compilers(directory / "bin"))}
     process = EngineProcess(
         build_command(settings, python=sys.executable, inherited=inherited),
-        tmp_path_factory.mktemp("engine") / "engine.log",
+        log,
     )
     try:
         process.start()
