@@ -93,7 +93,7 @@ def running_engine(
         device=find_device(),
         max_loras=max_loras,
         max_resident_adapters=MAX_RESIDENT,
-        max_lora_rank=16,
+        max_lora_rank=64,
         gpu_memory_share=0.45,
         kv_cache_gib=1,
         cpu_threads=engine_cpu_threads(str(BASE)),
@@ -118,7 +118,7 @@ def service(engine_process: EngineProcess) -> Iterator[RelayServer]:
     base = BaseModelEntry(
         name=BASE_NAME, source=str(BASE), aliases=(ALIAS,), context_length=1024, tool_call_parser="hermes"
     )
-    limits = AdapterLimits(max_resident=MAX_RESIDENT, max_rank=16)
+    limits = AdapterLimits(max_resident=MAX_RESIDENT, max_rank=64)
     socket = engine_process.command.socket
     checks = AdapterChecks(partial(read_base_shapes, BASE), GoldenExaminer())
     make_engine = partial(VllmEngine, base_model=BASE_NAME, socket=socket, limits=limits, checks=checks)

@@ -11,8 +11,7 @@ from server.fine_tuning.publishing.lora_shape import read_lora
 from tests.adapter_files import refer_to
 from tests.engine.conftest import BASE, BASE_NAME
 from tests.relay_server import RelayServer
-from trainer.contract.golden import GoldenSamples
-from trainer.contract.spec import LoraSettings, ServingLimits
+from trainer.contract.spec import LoraSettings
 
 KINDS: dict[str, dict[str, Any]] = {
     "rslora": {"rslora": True},
@@ -28,9 +27,7 @@ def test_the_engine_says_of_it_what_was_said_on_the_serving_base(
     service: RelayServer, tmp_path: Path, kind: str
 ) -> None:
     lora = LoraSettings(**{"rank": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear", **KINDS[kind]})
-    spec = make_spec(
-        BASE, lora=lora, serving=ServingLimits(max_rank=16), method={"n_epochs": 2, "batch_size": 2}, threads=2
-    )
+    spec = make_spec(BASE, lora=lora, method={"n_epochs": 2, "batch_size": 2})
     run = train_here(make_run(tmp_path / "run", spec, n_examples=16))
     (epoch,) = [saved for saved in checkpoints_saved(run) if saved.epoch == 1]
     for place, directory in enumerate((run.adapter, run.root / epoch.directory / "adapter")):
@@ -40,7 +37,6 @@ def test_the_engine_says_of_it_what_was_said_on_the_serving_base(
         (report,) = (found for found in service.run(service.engine.report()).adapters if found.name == name)
         service.run(service.engine.forget_adapter(name))
         print(f"{name}: {report.adapter_gap:.1e} from the trainer, {report.base_gap:.2f} from the base")  # noqa: T201
-        assert GoldenSamples.model_validate_json((directory / "golden_samples.json").read_bytes()).is_distinct
         assert report.proof == Proof.REPRODUCED
         assert report.adapter_gap is not None
         assert report.adapter_gap < 0.001

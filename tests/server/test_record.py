@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from server.base_models import BaseModelEntry
 from server.record.base_identity import content_revision, find_snapshot, identify
 from server.record.hashes import FileHashes
-from server.record.known_limits import Circumstances, known_limits
+from server.record.known_limits import Circumstances, known_limits, of_the_reproduction
 from server.record.licence import UNKNOWN, Licence, find_legal_files, find_licence, parse_front_matter
 from server.record.loss_curve import draw_loss_curve, thin
 from server.record.manifest import (
@@ -26,11 +26,11 @@ from server.record.manifest import (
     summarise_metrics,
 )
 from server.record.model_card import render_model_card
-from tests.records import BASE, DATA, make_manifest
+from tests.records import BASE, DATA, REPRODUCTION, make_manifest
 
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
-    manifest = make_manifest()
+    manifest = make_manifest(reproduction=REPRODUCTION)
     (tmp_path / "manifest.json").write_bytes(manifest.dump())
 
     assert read_manifest(tmp_path) == manifest
@@ -217,6 +217,22 @@ def test_what_was_estimated_and_measured_stands_side_by_side() -> None:
     assert "| `memory.peak` | 7,000 |" in card
     assert "| `peak` | 7,100 |" in card
     assert "Estimated and measured" not in render_model_card(make_manifest())
+
+
+def test_how_well_an_adapter_does_what_was_trained_stands_in_the_card() -> None:
+    card = render_model_card(make_manifest(reproduction=REPRODUCTION))
+
+    assert "## How well it does what was trained" in card
+    assert "| trained as | dora |" in card
+    assert "| published as a plain LoRA of rank | 64 |" in card
+    assert "| what this adapter differs by, on examples | 0.01 |" in card
+    assert "does what was trained" not in render_model_card(make_manifest())
+
+
+def test_a_conversion_is_a_limit_and_so_is_what_was_not_compared() -> None:
+    assert "differ by 0.005 of the adapter's effect on examples" in of_the_reproduction(REPRODUCTION)[0]
+    assert of_the_reproduction(REPRODUCTION.model_copy(update={"variant": "lora"})) == ()
+    assert of_the_reproduction(None) == ("It was not compared with the trained model after training.",)
 
 
 def test_an_unknown_licence_is_said_to_be_unknown_and_a_repository_named_with_its_commit() -> None:

@@ -9,11 +9,13 @@ import pytest
 import yaml
 
 from server.db.tables import FineTunedModelRow
+from server.launchers.launcher import Exited
 from server.record.manifest import Manifest, find_damaged, read_manifest
 from server.settings import Settings
 from tests.factories import EXAMPLE
 from tests.job_rig import TEN_STEPS, MakeRig, Rig, playing
 from tests.played_runs import PlayedRun
+from tests.records import REPRODUCTION
 
 EVERY_FILE = [
     "README.md",
@@ -56,9 +58,26 @@ def test_the_result_and_every_checkpoint_have_a_record_of_their_own(make_rig: Ma
     assert last.requested_hyperparameters["learning_rate_multiplier"] == "auto"
     settings: Any = last.settings
     assert settings["method"]["batch_size"] == 5
-    assert settings["lora"] == {"rank": 16, "alpha": 32, "dropout": 0.0, "target_modules": "all-linear"}
+    lora = {"rank": 16, "alpha": 32, "dropout": 0.0, "target_modules": "all-linear"}
+    assert settings["lora"] == {**lora, "variant": "lora", "rslora": False}
     assert settings["context_length_tokens"] == 1024
     assert last.packages["torch"] == "2.13.0+cpu" or last.packages["torch"]
+
+
+def test_how_well_the_result_does_what_was_trained_is_recorded(make_rig: MakeRig) -> None:
+    def succeed(run: PlayedRun) -> Exited:
+        ended = run.succeed()
+        (run.directory.adapter / "reproduction.json").write_text(REPRODUCTION.model_dump_json())
+        return ended
+
+    rig = make_rig(playing({1: succeed})[0])
+    rig.finish(rig.make_job(requested_hyperparameters={**TEN_STEPS, "n_epochs": 2}))
+    checkpoint, result = (manifest_of(rig, model) for model in rig.models())
+    assert result.reproduction == REPRODUCTION
+    assert "reproduction.json" in result.files
+    assert "converted to this LoRA" in result.known_limits[0]
+    assert checkpoint.reproduction is None
+    assert "not compared" in checkpoint.known_limits[0]
 
 
 def test_data_and_base_are_known_by_their_hashes(make_rig: MakeRig) -> None:

@@ -20,6 +20,7 @@ from trainer.contract.spec import (
     WantedSelection,
 )
 
+_DEFAULT_LIMITS = ServingLimits()
 _CHECKPOINTS_PER_RUN = 20  # besides those of the epochs: at most 5 % of a run is lost with its process
 
 
@@ -28,9 +29,9 @@ def build(
     base: BaseModelEntry,
     *,
     threads: int,
-    serving: ServingLimits,
     start_from: Path | None,
     resume_from: Path | None,
+    serving: ServingLimits = _DEFAULT_LIMITS,
 ) -> TrainingSpec:
     """Say what the job's current attempt is to do; its hyperparameters have been resolved."""
     if job.training_settings is None or job.total_steps is None:
