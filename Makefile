@@ -29,7 +29,7 @@ check: install-test  ## what must hold before a commit: format, lint, types, imp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python openapi/update.py --check
-	$(BIN)/pytest -m "$(QUICK)"
+	$(BIN)/pytest -n auto -m "$(QUICK)"
 
 test: check  ## check, and everything with the real trainer, the real engine and the whole service
 	$(BIN)/pytest -m "not gpu and not torture and (engine or trainer or service)"

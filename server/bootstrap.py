@@ -46,7 +46,7 @@ from server.observing.chat_metrics import shared_chat_metrics
 from server.placement.board import EngineBoard, database_exchange
 from server.placement.facts import Policy
 from server.placement.full_engines import FullEngines
-from server.placement.machine import find_placement
+from server.placement.machine import find_placement, gpus_have_bfloat16
 from server.placement.pooled_engine import PooledEngine
 from server.placement.sizing import EngineSize, Placement
 from server.rate_limits.limiter import RateLimiter
@@ -132,6 +132,7 @@ def build_planning(settings: Settings, placement: Placement) -> Planning:
         device=device,
         threads=settings.trainer_threads,
         max_rank=settings.max_lora_rank,
+        bfloat16=device == "cuda" and gpus_have_bfloat16(),
         price=settings.price_per_million_tokens,
         currency=settings.currency,
         hosted=load_prices(settings.hosted_prices_file),

@@ -67,7 +67,7 @@ def table(rows: list[MethodRow]) -> str:
     order = {pair: place for place, pair in enumerate((m, a) for m in OF_METHOD for a in ADAPTERS)}
     known = sorted(rows, key=lambda row: order.get((row.method, row.adapter), len(order)))
     lines = [HEADINGS, ("---",) * len(HEADINGS)]
-    lines += [tuple(getattr(row, field.name) or "–" for field in fields(MethodRow)) for row in known]
+    lines += [tuple(getattr(row, field.name) or "-" for field in fields(MethodRow)) for row in known]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

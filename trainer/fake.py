@@ -26,7 +26,7 @@ from trainer.contract.events import (
     Started,
     Succeeded,
 )
-from trainer.contract.examples import format_of, read_examples
+from trainer.contract.examples import format_of, read_file
 from trainer.contract.formats.names import FileFormat
 from trainer.contract.full_model import FULL_MODEL_REPORT, FullModelReport
 from trainer.contract.full_model import WEIGHTS as MODEL_WEIGHTS
@@ -35,7 +35,7 @@ from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import CheckFailure, CheckReport, FileReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.selection import read_selection_summary
-from trainer.contract.spec import TrainingSpec, WantedSelection
+from trainer.contract.spec import CheckSpec, MethodName, TrainingSpec, WantedSelection
 from trainer.early_stopping import compare, is_patience_over
 from trainer.failures import FileUnusable, LossNotFinite, TrainerError, describe
 from trainer.interruption import Interruption, StopRequested
@@ -148,10 +148,12 @@ def _best_after(order: StepOrder, step: int) -> BestCheckpoint | None:
 def _check(run: RunDirectory) -> int:
     spec = run.read_check_spec()
     try:
-        validation = _report(run.validation_file) if run.validation_file.exists() else None
-        report = CheckReport(training=_report(run.training_file), validation=validation, base_parameters=1_000_000)
+        validation = _report(run.validation_file, spec.method) if run.validation_file.exists() else None
+        report = CheckReport(
+            training=_report(run.training_file, spec.method), validation=validation, base_parameters=1_000_000
+        )
         if spec.selection is not None:
-            report = _choose(run, report, spec.selection)
+            report = _choose(run, report, spec, spec.selection)
     except (ExampleInvalid, FileUnusable) as error:
         failure = describe(error)
         report = CheckReport(failure=CheckFailure(code=failure.code, message=failure.message, param=failure.param))
@@ -159,12 +161,12 @@ def _check(run: RunDirectory) -> int:
     return 0
 
 
-def _choose(run: RunDirectory, report: CheckReport, wanted: WantedSelection) -> CheckReport:
+def _choose(run: RunDirectory, report: CheckReport, spec: CheckSpec, wanted: WantedSelection) -> CheckReport:
     """Choose as the trainer does, where no two examples are alike."""
     paths = [run.training_file, *(run.mixed_in_file(place) for place in range(len(wanted.mix_in)))]
     pools, start = [], 0
     for path in paths:
-        numbers = np.arange(_report(path).n_examples, dtype=np.uint32)
+        numbers = np.arange(_report(path, spec.method).n_examples, dtype=np.uint32)
         pools.append(Pool(numbers, (start + numbers).astype(np.uint32)))
         start += len(numbers)
     selection = select(pools[0], pools[1:], wanted)
@@ -177,8 +179,8 @@ def _choose(run: RunDirectory, report: CheckReport, wanted: WantedSelection) -> 
     return report.model_copy(update=chosen)
 
 
-def _report(path: Path) -> FileReport:
-    return _counted(format_of(path), sum(1 for _ in read_examples(path)))
+def _report(path: Path, method: MethodName) -> FileReport:
+    return _counted(format_of(path), sum(1 for _ in read_file(path, method)))
 
 
 def _counted(file_format: FileFormat, n_examples: int) -> FileReport:
@@ -199,7 +201,7 @@ def _validates(run: RunDirectory, spec: TrainingSpec) -> bool:
 
 def _count(run: RunDirectory, spec: TrainingSpec) -> int:
     if spec.selection is None:
-        return sum(1 for _ in read_examples(run.training_file))
+        return sum(1 for _ in read_file(run.training_file, spec.method.type))
     summary = read_selection_summary(run.selection)
     if summary is None:
         raise TrainerError("What was chosen of the job's examples is damaged or lost. Create the job again.")

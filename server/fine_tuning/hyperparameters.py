@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from server.fine_tuning.adapter_options import FULL, asked_adapter, resolve_adapter
-from trainer.contract.spec import AdapterVariant, Optimizer, Quantization, Scheduler
+from server.fine_tuning.preferences import learning_rate_share, least_batch, own_numbers
+from trainer.contract.spec import AdapterVariant, MethodName, Optimizer, Quantization, Scheduler
 
 Requested = Mapping[str, Any]
 """As `TunedHyperparameters` are dumped; an absent one counts as "auto"."""
@@ -27,6 +28,7 @@ class DatasetStats:
     n_examples: int
     n_tokens: int = 0  # of those examples
     longest_tokens: int = 0  # of one of them, before cutting; 0: not known
+    n_desirable: int = 0  # of those examples, in KTO's format
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class BaseModelInfo:
 
 @dataclass(frozen=True)
 class ResolvedHyperparameters:
-    """Every number a supervised run needs."""
+    """Every number a run needs."""
 
     n_epochs: int
     batch_size: int  # examples per step
@@ -62,10 +64,11 @@ class ResolvedHyperparameters:
     packing: bool = False
     validation_interval_steps: int = 1
     early_stopping_patience: int | None = None  # evaluations of the validation file; None: train to the end
+    own: Mapping[str, float] = field(default_factory=dict)  # what only the method has, such as beta
 
     def shown(self, quantization: Quantization | None) -> dict[str, Any]:
         """All that a job shows once it is planned: OpenAI's three and ours; what was planned is given."""
-        return {
+        numbers = {
             "n_epochs": self.n_epochs,
             "batch_size": self.batch_size,
             "learning_rate_multiplier": self.learning_rate_multiplier,
@@ -80,14 +83,21 @@ class ResolvedHyperparameters:
             "early_stopping_patience": self.early_stopping_patience,
             "optimizer": self.optimizer,
             "quantization": quantization or "none",
-            "adapter": {
-                "type": self.lora_variant,
-                "rank": self.lora_rank,
-                "alpha": self.lora_alpha,
-                "dropout": self.lora_dropout,
-                "target_modules": _as_sent(self.lora_target_modules),
-                "use_rslora": self.lora_rslora,
-            },
+            "adapter": self._adapter(),
+            **self.own,
+        }
+        return {name: value for name, value in numbers.items() if value is not None}
+
+    def _adapter(self) -> dict[str, Any]:
+        if self.trains_all:
+            return {"type": FULL}
+        return {
+            "type": self.lora_variant,
+            "rank": self.lora_rank,
+            "alpha": self.lora_alpha,
+            "dropout": self.lora_dropout,
+            "target_modules": _as_sent(self.lora_target_modules),
+            "use_rslora": self.lora_rslora,
         }
 
     def total_steps(self, n_examples: int) -> int:
@@ -95,7 +105,12 @@ class ResolvedHyperparameters:
 
 
 def resolve(
-    requested: Requested, dataset: DatasetStats, base: BaseModelInfo, *, on_gpu: bool = False
+    requested: Requested,
+    dataset: DatasetStats,
+    base: BaseModelInfo,
+    *,
+    method: MethodName = "supervised",
+    on_gpu: bool = False,
 ) -> ResolvedHyperparameters:
     """Replace every "auto" by a number, that of early stopping by none; keep every explicit number exactly.
 
@@ -103,10 +118,11 @@ def resolve(
     reports. What quantisation comes to is the planner's choice.
     """
     n_epochs = _or_auto(requested, "n_epochs", _auto_n_epochs(dataset.n_examples))
-    batch_size = _or_auto(requested, "batch_size", _auto_batch_size(dataset.n_examples))
+    auto_batch_size = max(_auto_batch_size(dataset.n_examples), least_batch(method))
+    batch_size = _or_auto(requested, "batch_size", auto_batch_size)
     adapter = asked_adapter(requested)
     seen = min(batch_size, dataset.n_examples)
-    reference = reference_learning_rate(base.parameters, seen, trains_all=adapter.type == FULL)
+    reference = reference_learning_rate(base.parameters, seen, method, trains_all=adapter.type == FULL)
     multiplier = _or_auto(requested, "learning_rate_multiplier", 1.0)
     if "learning_rate" in _explicit(requested):
         multiplier = float(f"{requested['learning_rate'] / reference:.{_SIGNIFICANT_DIGITS}g}")
@@ -123,9 +139,10 @@ def resolve(
         weight_decay=_or_auto(requested, "weight_decay", 0.01),
         max_grad_norm=_or_auto(requested, "max_grad_norm", 1.0),
         max_seq_length=_sequence_length(requested, dataset, base.context_length),
-        packing=_or_auto(requested, "packing", on_gpu),
+        packing=_or_auto(requested, "packing", on_gpu) and method == "supervised",
         validation_interval_steps=_or_auto(requested, "validation_interval", math.ceil(n_steps / _PARTIAL_VALIDATIONS)),
         early_stopping_patience=_or_auto(requested, "early_stopping_patience", None),
+        own=own_numbers(method, requested, n_examples=dataset.n_examples, n_desirable=dataset.n_desirable),
         **resolve_adapter(adapter, base.max_rank),
     )
 
@@ -141,8 +158,12 @@ def wanted_quantization(requested: Requested) -> WantedQuantization:
     return None if asked == "none" else asked
 
 
-def reference_learning_rate(parameters: int, batch_size: int, *, trains_all: bool = False) -> float:
+def reference_learning_rate(
+    parameters: int, batch_size: int, method: MethodName = "supervised", *, trains_all: bool = False
+) -> float:
     """The peak learning rate of LoRA for a base of this size at this batch size; a tenth of it for all weights.
+
+    Of preferences a share of it.
 
     At 16 examples a step: 2e-4 from 1 billion parameters on, as the guides and QLoRA (arXiv 2305.14314) have it;
     below, it rises as parameters^-0.58, to 5e-3 at 4 million, because small models need larger steps to move at all.
@@ -151,7 +172,7 @@ def reference_learning_rate(parameters: int, batch_size: int, *, trains_all: boo
     """
     of_large = _OF_ALL_WEIGHTS if trains_all else _OF_LORA
     by_size = of_large * math.pow(max(1.0, 1e9 / max(parameters, 1_000_000)), 0.583)
-    return by_size * math.pow(min(batch_size, 64) / 16, 0.4)
+    return by_size * math.pow(min(batch_size, 64) / 16, 0.4) * learning_rate_share(method)
 
 
 def _auto_n_epochs(n_examples: int) -> int:

@@ -44,14 +44,16 @@ class CreateFineTuningJobRequest(_Request):
         is_in_method = self.method is not None and self.method.hyperparameters() is not None
         return f"method.{self.method.type}.hyperparameters" if self.method and is_in_method else "hyperparameters"
 
+    def method_type(self) -> str:
+        return MethodType.SUPERVISED if self.method is None else self.method.type
+
     def asked_hyperparameters(self) -> TunedHyperparameters:
         """Those of `method` where both are there."""
-        method = self.method or MethodRequest(type="supervised")
-        asked = method.hyperparameters()
+        asked = None if self.method is None else self.method.hyperparameters()
         if asked is not None:
             return asked
         deprecated = self.hyperparameters or Hyperparameters()
-        return hyperparameters_of(method.type).model_validate(deprecated.model_dump(exclude_unset=True))
+        return hyperparameters_of(self.method_type()).model_validate(deprecated.model_dump(exclude_unset=True))
 
 
 class JobError(BaseModel):

@@ -23,6 +23,7 @@ from server.fine_tuning.dry_runs.estimating import Question
 from server.fine_tuning.estimates.planner import Room
 from server.fine_tuning.job_changes import add_event, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
+from server.fine_tuning.preferences import method_name
 from server.fine_tuning.publishing.lora_shape import read_lora
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.fine_tuning.serving_contract import look_at, refuse_unservable, wanted_of
@@ -34,7 +35,7 @@ from server.models.resolving import UsableModel
 from server.pagination import Page, build_page, unknown_cursor
 from server.placement.machine import count_parameters
 from server.settings import Settings
-from server.vocabulary import JobStatus, MethodType
+from server.vocabulary import JobStatus
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def create_job(
         suffix=None if asked.suffix is None else normalise_suffix(asked.suffix),
         user_provided_suffix=asked.suffix,
         seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
-        method=MethodType.SUPERVISED if asked.method is None else asked.method.type,
+        method=asked.method_type(),
         requested_hyperparameters=requested,
         job_metadata=asked.metadata,
         data_options=None if asked.data is None else asked.data.model_dump(exclude_none=True),
@@ -115,6 +116,7 @@ def build_question(
         base=base,
         training=training,
         validation=find_usable_file(session, "validation_file", asked.validation_file),
+        method=method_name(asked.method_type()),
         requested=requested,
         pii=(asked.data and asked.data.pii) or settings.pii_policy,
         mixed_in=find_mixed_in_files(session, asked),
@@ -260,6 +262,7 @@ def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest, base: BaseMod
         context_length=base.context_length,
         on_gpu=offer.on_gpu,
         validates=asked.validation_file is not None or holdout is not None,
+        packs=asked.method is None or asked.method.type == "supervised",
     )
     refuse_contradictions(asked.asked_hyperparameters(), circumstances)
 
@@ -276,7 +279,7 @@ def _get_requested(
     hyperparameters = asked.asked_hyperparameters()
     ground = Ground(
         place=asked.place_of_hyperparameters(),
-        method=MethodType.SUPERVISED if asked.method is None else asked.method.type,
+        method=asked.method_type(),
         base_model=base.name,
         is_further=model.row is not None,
         is_of_full=model.row is not None and model.row.is_full,

@@ -17,7 +17,9 @@ from server.importing import repository
 from server.importing.report import Section
 from server.importing.successor_table import find_successor
 from server.models.resolving import UsableModel, find_model
-from server.vocabulary import JobStatus
+from server.vocabulary import JobStatus, MethodType
+
+_REPEATED = (MethodType.SUPERVISED, MethodType.DPO)  # of OpenAI's methods, those that are trained here
 
 
 @dataclass
@@ -85,8 +87,7 @@ def build_request(job: JobRow, model: str) -> CreateFineTuningJobRequest:
     Raises:
         ValidationError: it has what no request can ask for here.
     """
-    method = (job.imported or {}).get("method") or {}
-    part = {"hyperparameters": job.hyperparameters} if job.method == "supervised" else method.get(job.method)
+    part = {"hyperparameters": job.hyperparameters} if job.method in _REPEATED else None
     return CreateFineTuningJobRequest.model_validate(
         {
             "model": model,

@@ -54,10 +54,20 @@ class BestStep(Record):
 
 
 class MetricsRecord(Record):
-    """Losses in nats a token, accuracies as shares of tokens, under OpenAI's names."""
+    """Supervised: losses in nats a token, accuracies as shares of tokens. Of preferences: the method's loss, shares of
+    choices. Under OpenAI's names, and TRL's where OpenAI has none."""
 
     last: dict[str, float]  # of the adapter's own step
     best: BestStep | None  # of the run up to that step
+
+
+class DriftRecord(Record):
+    """How far the base that serves is from the quantised one that was trained on, in nats a token of the samples."""
+
+    quantization: str
+    mean: float  # with the adapter on both
+    largest: float  # of one token
+    of_base: float  # the mean without the adapter
 
 
 class FileRecord(Record):
@@ -97,6 +107,7 @@ class Manifest(Record):
     trained_tokens: int | None  # processed up to the step, padding excluded
     packages: dict[str, str | None]  # None: not installed beside the server
     metrics: MetricsRecord
+    drift: DriftRecord | None = None  # None: nothing was quantised, or it was not measured, as of a checkpoint
     data_gate: dict[str, JsonValue] | None  # what was found in the data, in numbers
     estimate: dict[str, JsonValue] | None
     measured: dict[str, JsonValue] | None

@@ -22,6 +22,11 @@ _METRICS = {
     "valid_mean_token_accuracy": "validation accuracy, a part of the file",
     "full_valid_loss": "validation loss",
     "full_valid_mean_token_accuracy": "validation accuracy",
+    "rewards/chosen": "reward of the preferred answers",
+    "rewards/rejected": "reward of the other answers",
+    "rewards/margins": "margin of the rewards",
+    "full_valid_rewards/margins": "validation margin of the rewards",
+    "kl": "distance from the reference, in nats",
 }
 
 
@@ -35,6 +40,7 @@ def render_model_card(manifest: Manifest, legal_files: Iterable[str] = ()) -> st
         _hyperparameters(manifest),
         _results(manifest),
         *_reproduction(manifest),
+        *_drift(manifest),
         *_estimated_and_measured(manifest),
         *_how_well_saved(manifest),
         _how_to_use(manifest),
@@ -173,6 +179,19 @@ def _reproduction(manifest: Manifest) -> list[str]:
         "Root mean squares of differences of logits, after reloading these files on a fresh base.\n\n"
         + table((f"in {found.dtype}", ""), rows)
     ]
+
+
+def _drift(manifest: Manifest) -> list[str]:
+    """How the base that serves differs from the one that was trained on, where that was quantised."""
+    if manifest.drift is None:
+        return []
+    rows = [
+        ("with the adapter, mean", round(manifest.drift.mean, 5)),
+        ("with the adapter, largest of a token", round(manifest.drift.largest, 5)),
+        ("without the adapter, mean", round(manifest.drift.of_base, 5)),
+    ]
+    head = (f"from {manifest.drift.quantization} to the base that serves", "nats a token")
+    return ["## Trained on a quantised base", table(head, rows)]
 
 
 def _estimated_and_measured(manifest: Manifest) -> list[str]:

@@ -14,4 +14,4 @@ def test_what_two_tests_say_of_a_row_becomes_one(tmp_path: Path) -> None:
     keep(tmp_path, "dpo", "lora", served="as it is")
     keep(None, "dpo", "lora", trains="never kept")
     assert read_rows(tmp_path) == [MethodRow("dpo", "lora", trains="4 steps", served="as it is")]
-    assert "| dpo | lora | 4 steps | – | – | as it is | – |" in table(read_rows(tmp_path))
+    assert "| dpo | lora | 4 steps | - | - | as it is | - |" in table(read_rows(tmp_path))

@@ -17,6 +17,7 @@ from server.record.licence import UNKNOWN, Licence, find_legal_files, find_licen
 from server.record.loss_curve import draw_loss_curve, thin
 from server.record.manifest import (
     BestStep,
+    DriftRecord,
     MetricsRecord,
     condense,
     find_damaged,
@@ -27,6 +28,8 @@ from server.record.manifest import (
 )
 from server.record.model_card import render_model_card
 from tests.records import BASE, DATA, REPRODUCTION, make_manifest
+
+DRIFT = DriftRecord(quantization="int8", mean=0.018685, largest=0.262334, of_base=0.023828)
 
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -126,10 +129,14 @@ def test_a_report_is_kept_in_numbers() -> None:
     [
         (
             {},
-            ["3.7 million parameters", "2 training example(s) were longer than the context of 1,024 tokens", "300 ex"],
+            ["3.7 million parameters", "2 training example(s) were longer than the limit of 1,024 tokens", "300 ex"],
         ),
         ({"validation": None}, ["no validation file"]),
-        ({"settings": {"memory": {"quantization": "nf4"}}}, ["in the form nf4"]),
+        ({"settings": {"memory": {"quantization": "nf4"}}}, ["in the form nf4", "a little differently."]),
+        (
+            {"settings": {"memory": {"quantization": "int8"}}, "drift": DRIFT},
+            ["in the form int8", "a little differently: by 0.019 nats a token, at most 0.262."],
+        ),
         (
             {
                 "data_gate": {
@@ -172,6 +179,14 @@ def test_nothing_is_limited_that_is_as_it_should_be() -> None:
         "It was trained on 5,000 example(s).",
         "Losses and accuracies count tokens; whether whole answers are right was not measured.",
     )
+
+
+def test_the_card_says_how_far_the_base_that_serves_is_from_a_quantised_one() -> None:
+    card = render_model_card(make_manifest(drift=DRIFT))
+    assert "## Trained on a quantised base" in card
+    assert "| from int8 to the base that serves | nats a token |" in card
+    assert "| with the adapter, largest of a token | 0.26233 |" in card
+    assert "quantised base" not in render_model_card(make_manifest())
 
 
 def test_the_card_is_one_of_the_hubs() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import DpoMethod, KtoMethod, OrpoMethod, SimpoMethod
+from trainer.contract.spec import DpoMethod, KtoMethod, OrpoMethod, SimpoMethod, SupervisedMethod
 from trainer.dataset import TokenizedExample, TokenizedExamples
 
 Logs = list[dict[str, float]]  # one a step
@@ -78,7 +78,12 @@ def _of_method(
     from trl.trainer.dpo_trainer import DPOTrainer
     from trl.trainer.kto_config import KTOConfig
     from trl.trainer.kto_trainer import KTOTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
+    if isinstance(method, SupervisedMethod):
+        rows = [_labelled(examples[number]) for number in numbers]
+        return SFTTrainer, SFTConfig(**arguments), rows
     if isinstance(method, KtoMethod):
         weights = {"desirable_weight": method.desirable_weight, "undesirable_weight": method.undesirable_weight}
         answers = [_answer(examples[number], tokenizer) for number in numbers]
@@ -93,6 +98,12 @@ def _of_method(
             simpo = {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": method.beta, "simpo_gamma": method.gamma}
             return CPOTrainer, CPOConfig(**arguments, **simpo), pairs
     raise ValueError(f"{method.type} is not a method of preferences")
+
+
+def _labelled(sequence: TokenizedExample) -> dict[str, Any]:
+    ids = sequence.input_ids_L.tolist()
+    labels = [token if is_trained else -100 for token, is_trained in zip(ids, sequence.trained_L, strict=True)]
+    return {"input_ids": ids, "labels": labels}
 
 
 def _pair(examples: TokenizedExamples, number: int, tokenizer: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Each method of preferences with the real libraries: what it computes, what it changes, and how it goes on."""
+"""Each method with the real libraries: what it computes, what it changes, and how those of preferences go on."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from plain_trl import train_plainly
-from preferences import METHODS, N_EXAMPLES, make_preference_run, preference_spec
+from preference_runs import METHODS, N_EXAMPLES, make_preference_run, preference_spec
 from trainer_runs import FAULTS, checkpoints_saved, damage, events, progress, start, train_here
 
 from tests.method_rows import KeepRow
@@ -20,6 +20,7 @@ from trainer.contract.spec import MethodName
 pytestmark = [pytest.mark.trainer, pytest.mark.timeout(300)]
 
 PREFERENCES: list[MethodName] = ["dpo", "orpo", "kto", "simpo"]
+COMPARED = {"loss", "rewards/chosen", "logps/chosen"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,7 +36,7 @@ def runs(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[MethodNam
     return {method: train_here(make_preference_run(root / method, preference_spec(base, method))) for method in METHODS}
 
 
-@pytest.mark.parametrize("method", PREFERENCES)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_step_is_what_the_library_alone_computes_on_the_same_batch(
     method: MethodName, runs: dict[MethodName, RunDirectory], tmp_path: Path, keep_row: KeepRow
 ) -> None:
@@ -46,7 +47,7 @@ def test_every_step_is_what_the_library_alone_computes_on_the_same_batch(
     for step, logs in zip(steps, plain, strict=True):
         figures = step.metrics.model_dump(exclude_none=True) | {"loss": step.metrics.train_loss}
         shared = figures.keys() & logs.keys()
-        assert shared >= {"loss", "rewards/chosen", "logps/chosen"}
+        assert shared >= (COMPARED if method in PREFERENCES else {"loss"})
         assert {name: figures[name] for name in shared} == pytest.approx(
             {name: logs[name] for name in shared}, rel=1e-4, abs=1e-5
         )
@@ -65,7 +66,18 @@ def test_held_out_choices_come_out_as_they_were_made(
     assert margins[1] > margins[0]  # type: ignore[operator]
     assert last.full_valid_loss < first.full_valid_loss  # type: ignore[operator]
     assert last.full_valid_mean_token_accuracy == pytest.approx(1.0)
-    keep_row(method, "lora", effect=f"accuracy {last.full_valid_mean_token_accuracy:.2f}, margin {margins[1]:.2f}")
+    effect = f"{last.full_valid_mean_token_accuracy:.0%} of choices right, margin {margins[0]:.2f} to {margins[1]:.2f}"
+    keep_row(method, "lora", effect=effect)
+
+
+def test_supervised_training_lowers_the_loss_on_held_out_examples(
+    runs: dict[MethodName, RunDirectory], keep_row: KeepRow
+) -> None:
+    first, *_, last = (event.metrics for event in checkpoints_saved(runs["supervised"]) if event.epoch is not None)
+    assert first.full_valid_loss is not None
+    assert last.full_valid_loss is not None
+    assert last.full_valid_loss < first.full_valid_loss
+    keep_row("supervised", "lora", effect=f"loss {first.full_valid_loss:.2f} to {last.full_valid_loss:.2f}")
 
 
 @pytest.mark.parametrize("method", PREFERENCES)

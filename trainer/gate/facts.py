@@ -91,7 +91,8 @@ class Facts:
     def trained(self) -> npt.NDArray[np.int64]:
         """Those of them inside the loss mask."""
         trained: npt.NDArray[np.int64] = self.column("kept_answer_tokens").astype(np.int64)
-        return trained + self.column("other_kept_answer_tokens")
+        trained += self.column("other_kept_answer_tokens")
+        return trained
 
     def longest(self) -> npt.NDArray[np.uint32]:
         """The longest sequence of each example, before cutting."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from server.errors import InvalidRequest
 from server.fine_tuning.asked.hyperparameters import TunedHyperparameters
+from server.fine_tuning.asked.methods import KtoHyperparameters
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,14 @@ class Circumstances:
     context_length: int  # of the base model, in tokens
     on_gpu: bool  # whether trainers of this server compute on one
     validates: bool  # whether there is a validation file or a hold-out
+    packs: bool  # whether the method's examples can share rows
 
 
 def refuse_contradictions(asked: TunedHyperparameters, of: Circumstances) -> None:
     """Raises: InvalidRequest: it names the first contradiction, and what would work."""
-    for error in (*_among_themselves(asked, of), *_with_the_base(asked, of), *_with_the_data(asked, of)):
-        raise error
+    for look in (_among_themselves, _with_the_method, _with_the_base, _with_the_data):
+        for error in look(asked, of):
+            raise error
 
 
 def _among_themselves(asked: TunedHyperparameters, of: Circumstances) -> Iterator[InvalidRequest]:
@@ -31,12 +34,29 @@ def _among_themselves(asked: TunedHyperparameters, of: Circumstances) -> Iterato
             param=f"{of.place}.learning_rate",
             code="invalid_value",
         )
+    if isinstance(asked, KtoHyperparameters) and asked.batch_size == 1:
+        yield InvalidRequest(
+            f"Invalid '{of.place}.batch_size': integer below minimum value. Expected a value >= 2, as 'kto' estimates "
+            "over each step how far the model has moved, but got 1 instead.",
+            param=f"{of.place}.batch_size",
+            code="integer_below_min_value",
+        )
     if asked.lr_scheduler == "constant" and asked.warmup_ratio not in ("auto", 0):
         yield InvalidRequest(
             "The learning rate of 'lr_scheduler' 'constant' has no warm-up. Ask for 'constant_with_warmup', or leave "
             "'warmup_ratio' out.",
             param=f"{of.place}.warmup_ratio",
             code="invalid_value",
+        )
+
+
+def _with_the_method(asked: TunedHyperparameters, of: Circumstances) -> Iterator[InvalidRequest]:
+    if asked.packing is True and not of.packs:
+        yield InvalidRequest(
+            "'packing' is for single answers: pairs and judged answers do not share rows. Leave 'packing' out, or use "
+            "the method 'supervised'.",
+            param=f"{of.place}.packing",
+            code="unsupported_value",
         )
 
 

@@ -32,7 +32,7 @@ from server.vocabulary import JobErrorCode
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import CheckReport, param_of
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import CheckSpec, PiiPolicy, WantedSelection
+from trainer.contract.spec import CheckSpec, MethodName, PiiPolicy, WantedSelection
 
 _AT_ONCE = 2  # each of another project: nobody keeps the others waiting
 _TIME_LIMIT_S = 120.0
@@ -46,6 +46,7 @@ class Question:
     base: BaseModelEntry
     training: FileRow
     validation: FileRow | None
+    method: MethodName
     requested: Requested
     pii: PiiPolicy
     lora: Mapping[str, Any]  # of the adapter that the training goes on from; empty: of a base model
@@ -89,7 +90,7 @@ class EstimateDesk:
         base = question.base
         sampling, of_validation = self._stage_files(question, run)
         mixed_in = [row.id for row in question.mixed_in]
-        _refuse(find_fault(run), mixed_in)
+        _refuse(find_fault(run, question.method), mixed_in)
         report = self._check(run, question)
         if report.failure is not None:
             failure = report.failure
@@ -105,9 +106,12 @@ class EstimateDesk:
             }
         )
         requested, on_gpu = question.requested, planning.device == "cuda"
-        resolved = resolve_report(whole, requested, base, question.lora, on_gpu=on_gpu, max_rank=planning.max_rank)
-        judgement = judge(whole, resolved, wanted_quantization(requested), planning)
-        estimate = build_estimate(whole, resolved, judgement, planning, sampling)
+        method = question.method
+        resolved = resolve_report(
+            whole, requested, base, question.lora, method=method, on_gpu=on_gpu, max_rank=planning.max_rank
+        )
+        judgement = judge(whole, resolved, wanted_quantization(requested), planning, method=method)
+        estimate = build_estimate(whole, resolved, judgement, planning, sampling, method=method)
         return DryRun(**dict(estimate), data_gate=DataReport.from_report(report, question.pii))
 
     def _stage_files(self, question: Question, run: RunDirectory) -> tuple[Sampling, Sampling]:
@@ -144,6 +148,7 @@ class EstimateDesk:
             CheckSpec(
                 job_id=run.root.name,
                 base_model=source_of(question.base),
+                method=question.method,
                 context_length_tokens=sequence_limit(question.requested, question.base.context_length),
                 pii=question.pii,
                 selection=question.selection,

@@ -32,7 +32,7 @@ class Amount:
 
     n_steps: int
     n_tokens: int  # trained on in all epochs
-    validation_tokens: int = 0  # in all passes over the validation file
+    validation_tokens: int = 0  # in all passes forward alone: over the validation file, and for a reference
 
 
 def speed_of(measured: Sequence[dict[str, Any]], *, device: Device, threads: int, parameters: int) -> Speed:

@@ -51,11 +51,13 @@ class Load:
     rank: int = 16
     trains: Trains = "lora"
     has_dropout: bool = False  # before the LoRA
+    is_fused: bool = False  # whether the output head is TRL's on a CPU, too
     parameters: int | None = None  # of the base model, where they were counted
     optimizer: Optimizer = "adamw"
     keeps_best: bool = False  # a copy of what was trained, as it was best, in main memory
     targets: Collection[str] = ALL_LINEAR
     is_dora: bool = False
+    bfloat16: bool = True  # whether a GPU has it; an older one computes in float32
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Memory:
 
 def estimate_memory(load: Load) -> Memory:
     """Add up what a run holds at its peak."""
-    width = _width(load.device)
+    width = number_bytes(load.device, bfloat16=load.bfloat16)
     trainable = trainable_parameters(load)
     head = _head(load, width)
     if load.plan.gradient_checkpointing and load.device == "cpu":
@@ -101,25 +103,27 @@ def trainable_parameters(load: Load) -> int:
     return load.parameters or base_parameters(load.shape)
 
 
-def resting_bytes_of_full(parameters: int, device: Device, optimizer: Optimizer = "adamw") -> int:
+def resting_bytes_of_full(
+    parameters: int, device: Device, optimizer: Optimizer = "adamw", *, bfloat16: bool = True
+) -> int:
     """What training all weights holds before the first example: they, their gradients and their moments."""
-    return round(parameters * (_full_width(device) + 4 + _MOMENTS_BYTES[optimizer]))
+    return round(parameters * (_full_width(device, bfloat16=bfloat16) + 4 + _MOMENTS_BYTES[optimizer]))
 
 
-def _full_width(device: Device) -> int:
+def _full_width(device: Device, *, bfloat16: bool) -> int:
     """Bytes a weight that is itself trained: float32 everywhere, and on a GPU its copy that is computed with."""
-    return 6 if device == "cuda" else 4
+    return 6 if device == "cuda" and bfloat16 else 4
 
 
-def _width(device: Device) -> int:
-    """Bytes a number: bfloat16 on a GPU, float32 on a CPU."""
-    return 2 if device == "cuda" else 4
+def number_bytes(device: Device, *, bfloat16: bool) -> int:
+    """Of one number in the type that trainers compute in: bfloat16 on a GPU that has it, else float32."""
+    return 2 if device == "cuda" and bfloat16 else 4
 
 
 def _weights(load: Load, width: int) -> int:
     parameters = load.parameters or base_parameters(load.shape)
     if load.trains == "full":
-        return parameters * _full_width(load.device)
+        return parameters * _full_width(load.device, bfloat16=load.bfloat16)
     if load.plan.quantization is None:
         return parameters * width
     packed = projection_parameters(load.shape)
@@ -151,7 +155,7 @@ def _beyond_a_layer(load: Load, head: int) -> int:
 
 def _layer_bytes(load: Load, width: int) -> int:
     """What one layer keeps of the micro-batch."""
-    factor = width * (_MIXED if load.device == "cuda" else 1.0)
+    factor = width * (_MIXED if width == 2 else 1.0)
     kept = _kept_of_a_layer(load.shape, load.rank) if load.trains == "lora" else _kept_of_a_trained_layer(load.shape)
     if load.has_dropout:
         kept += 2 * sum(inputs for inputs, _ in projections(load.shape).values())  # each input again, and its mask
@@ -175,6 +179,8 @@ def _head(load: Load, width: int) -> int:
     """Logits of the labelled tokens, their log-probabilities and a gradient; on a GPU the fused head's portion."""
     if load.device == "cuda":
         return min(load.micro_batch_tokens, _FUSED_TOKENS) * min(load.shape.vocabulary, _FUSED_VOCABULARY) * width
+    if load.is_fused:
+        return min(load.micro_batch_tokens, _FUSED_TOKENS) * _FUSED_VOCABULARY * width  # whatever the vocabulary is
     return load.labelled_tokens * load.shape.vocabulary * 3 * 4
 
 

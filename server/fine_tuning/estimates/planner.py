@@ -29,12 +29,14 @@ class Work:
     labelled_share: float  # of the tokens, inside the loss mask
     rank: int = 16
     has_dropout: bool = False
+    is_fused: bool = False  # whether the output head is TRL's on a CPU, too
     parameters: int | None = None  # of the base model, where they were counted
     optimizer: Optimizer = "adamw"
     trains: Trains = "lora"
     keeps_best: bool = False
     targets: Collection[str] = ALL_LINEAR
     is_dora: bool = False
+    bfloat16: bool = True  # whether a GPU has it
     quantization: WantedQuantization = "auto"  # other than "auto": the job's own word, whatever the operator allows
 
 
@@ -160,10 +162,12 @@ def memory_of(work: Work, device: Device, plan: MemoryPlan) -> Memory:
         has_dropout=work.has_dropout,
         targets=work.targets,
         is_dora=work.is_dora,
-        parameters=work.parameters,
-        optimizer=work.optimizer,
         trains=work.trains,
         keeps_best=work.keeps_best,
+        is_fused=work.is_fused,
+        parameters=work.parameters,
+        optimizer=work.optimizer,
+        bfloat16=work.bfloat16,
     )
     return estimate_memory(load)
 

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from server.db.tables import FileRow, JobRow
 from server.fine_tuning.leases import JobFiles, find_files, find_report, metrics_of
 from server.fine_tuning.lifecycle import metrics_data
@@ -21,6 +23,7 @@ from server.record.manifest import (
     MANIFEST,
     BaseModelRecord,
     DataRecord,
+    DriftRecord,
     Manifest,
     OwnWeightsRecord,
     condense,
@@ -30,6 +33,7 @@ from server.record.manifest import (
 )
 from server.record.model_card import MODEL_CARD, render_model_card
 from trainer.contract.events import Progress
+from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
 from trainer.contract.reproduction import REPRODUCTION, Reproduction
 from trainer.contract.run_directory import RunDirectory, read_events
 
@@ -60,7 +64,7 @@ def add_record(
     history = _history(services, job, step)
     (staged / LOSS_CURVE).write_bytes(draw_loss_curve(history.steps))
     reproduction = _find_reproduction(staged)
-    manifest = _describe(services, job, base, history, name=name, step=step)
+    manifest = _describe(services, job, base, history, name=name, step=step, drift=_find_drift(services, job, staged))
     manifest = manifest.model_copy(
         update={
             "reproduction": reproduction,
@@ -74,7 +78,14 @@ def add_record(
 
 
 def _describe(
-    services: WorkerServices, job: JobRow, base: BaseIdentity, history: _History, *, name: FineTunedModelName, step: int
+    services: WorkerServices,
+    job: JobRow,
+    base: BaseIdentity,
+    history: _History,
+    *,
+    name: FineTunedModelName,
+    step: int,
+    drift: DriftRecord | None,
 ) -> Manifest:
     """Everything but the files of the directory."""
     checked, spec = services.check_directory(job), _read(services.run_directory(job).spec)
@@ -108,6 +119,7 @@ def _describe(
         total_steps=job.total_steps,
         is_checkpoint=name.step is not None,
         data_gate=data_gate,
+        drift=drift,
     )
     return Manifest(
         name=str(name),
@@ -128,12 +140,25 @@ def _describe(
         trained_tokens=history.trained_tokens,
         packages={package: _version(package) for package in _PACKAGES},
         metrics=summarise_metrics(history.steps),
+        drift=drift,
         data_gate=data_gate,
         estimate=None if found is None else condense(found.estimate),
         measured=None if found is None else condense(found.measured),
         known_limits=known_limits(circumstances),
         files={},
     )
+
+
+def _find_drift(services: WorkerServices, job: JobRow, staged: Path) -> DriftRecord | None:
+    """From the golden samples; a checkpoint has none."""
+    quantization = _read(services.run_directory(job).spec).get("memory", {}).get("quantization")
+    try:
+        drift = GoldenSamples.model_validate_json((staged / GOLDEN_SAMPLES).read_bytes()).drift
+    except (FileNotFoundError, ValidationError):
+        return None  # of damaged ones the engine says that they are
+    if drift is None or quantization is None:
+        return None
+    return DriftRecord(quantization=quantization, mean=drift.mean, largest=drift.largest, of_base=drift.of_base)
 
 
 def _identify_base(services: WorkerServices, job: JobRow) -> BaseIdentity:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
 from server.fine_tuning.estimates.planned import planned_of
@@ -13,14 +15,15 @@ from trainer.contract.spec import (
     ALL_LINEAR,
     BaseModelSource,
     LoraSettings,
+    Method,
     ServingLimits,
     Steps,
-    SupervisedMethod,
     TrainingSpec,
     WantedSelection,
 )
 
 _DEFAULT_LIMITS = ServingLimits()
+_METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 _CHECKPOINTS_PER_RUN = 20  # besides those of the epochs: at most 5 % of a run is lost with its process
 
 
@@ -42,7 +45,7 @@ def build(
         job_id=job.id,
         attempt=job.attempt,
         base_model=source_of(base),
-        method=SupervisedMethod(**{name: settings[name] for name in Steps.model_fields if name in settings}),
+        method=_method(job, settings),
         lora=None if settings.get("trains_all", False) else _lora(settings),
         serving=serving,
         seed=job.seed,
@@ -68,6 +71,11 @@ def _lora(settings: Mapping[str, Any]) -> LoraSettings:
         rslora=settings.get("lora_rslora", False),
         target_modules=settings.get("lora_target_modules", ALL_LINEAR),
     )
+
+
+def _method(job: JobRow, settings: dict[str, Any]) -> Method:
+    steps = {name: settings[name] for name in Steps.model_fields if name in settings}
+    return _METHOD.validate_python({"type": job.method, **steps, **settings.get("own", {})})
 
 
 def source_of(base: BaseModelEntry) -> BaseModelSource:

@@ -29,6 +29,7 @@ from server.fine_tuning.job_changes import add_event, base_not_offered, fail, mo
 from server.fine_tuning.job_files import data_files
 from server.fine_tuning.leases import measured_runs, owned, report_of
 from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
+from server.fine_tuning.preferences import method_name
 from server.fine_tuning.publishing.lora_shape import read_lora
 from server.fine_tuning.publishing.parent import stage_parent
 from server.fine_tuning.running.training_spec import source_of
@@ -45,7 +46,7 @@ from trainer.contract.examples import MIN_EXAMPLES, too_few_examples
 from trainer.contract.faults import find_faults
 from trainer.contract.report import MAX_LINES_NAMED, CheckReport, FileKind, param_of
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import CheckSpec, PiiPolicy
+from trainer.contract.spec import CheckSpec, MethodName, PiiPolicy
 
 _CODES: dict[FileKind, JobErrorCode] = {"validation": JobErrorCode.INVALID_VALIDATION_FILE}
 _OF_TRAINING = JobErrorCode.INVALID_TRAINING_FILE  # files that are mixed in are trained on, too
@@ -77,7 +78,7 @@ def validate(services: WorkerServices, job: JobRow) -> None:
         return
     failure = stage_parent(services, job, run.parent)
     failure = failure or _stage_files(services, job, run)
-    failure = failure or find_fault(run)
+    failure = failure or find_fault(run, method_name(job.method))
     if failure is not None:
         _fail(services, job, failure)
         return
@@ -85,6 +86,7 @@ def validate(services: WorkerServices, job: JobRow) -> None:
         CheckSpec(
             job_id=job.id,
             base_model=source_of(base),
+            method=method_name(job.method),
             context_length_tokens=sequence_limit(job.requested_hyperparameters, base.context_length),
             pii=_pii_policy(services, job),
             selection=wanted_selection(job),
@@ -119,6 +121,7 @@ def resolve_report(
     base: BaseModelEntry,
     lora: Mapping[str, Any],
     *,
+    method: MethodName,
     on_gpu: bool,
     max_rank: int,
 ) -> ResolvedHyperparameters:
@@ -131,27 +134,29 @@ def resolve_report(
             n_examples=report.training.n_examples,
             n_tokens=report.training.n_tokens,
             longest_tokens=report.training.longest_tokens,
+            n_desirable=report.training.n_desirable,
         ),
         BaseModelInfo(
             parameters=report.base_parameters or _UNKNOWN_SIZE, context_length=base.context_length, max_rank=max_rank
         ),
+        method=method,
         on_gpu=on_gpu,
     )
     return replace(resolved, **lora)
 
 
-def find_fault(run: RunDirectory) -> Fail | None:
+def find_fault(run: RunDirectory, method: MethodName) -> Fail | None:
     """Why a job cannot train on the files that are staged, the first reason in full; None if it can.
 
     Memory stays constant.
     """
-    found = find_faults(run.training_file, MAX_LINES_NAMED)
+    found = find_faults(run.training_file, MAX_LINES_NAMED, method=method)
     if not found.faults and found.n_examples < MIN_EXAMPLES:
         return Fail(JobErrorCode.INVALID_N_EXAMPLES, too_few_examples(found.n_examples), "training_file")
     if found.faults:
         return Fail(JobErrorCode.INVALID_TRAINING_FILE, found.job_message(), "training_file")
     for path in (run.validation_file, *map(run.mixed_in_file, range(MAX_MIXED_IN))):
-        found = find_faults(path, MAX_LINES_NAMED) if path.exists() else found
+        found = find_faults(path, MAX_LINES_NAMED, method=method) if path.exists() else found
         if found.faults:
             kind = run.kind_of(path)
             return Fail(_CODES.get(kind, _OF_TRAINING), found.job_message(kind), param_of(kind))
@@ -256,15 +261,16 @@ def _look_ahead(services: WorkerServices, job: JobRow, report: CheckReport) -> _
         return None
     lora = {} if job.parent_model is None else read_lora(services.check_directory(job).parent)
     requested, on_gpu = job.requested_hyperparameters, services.planning.device == "cuda"
-    resolved = resolve_report(report, requested, base, lora, on_gpu=on_gpu, max_rank=services.planning.max_rank)
+    method, max_rank = method_name(job.method), services.planning.max_rank
+    resolved = resolve_report(report, requested, base, lora, method=method, on_gpu=on_gpu, max_rank=max_rank)
     planning = replace(services.planning, measured=measured_runs(services.database, base.name))
-    judgement = judge(report, resolved, wanted_quantization(requested), planning)
+    judgement = judge(report, resolved, wanted_quantization(requested), planning, method=method)
     planned = Planned(
         memory=judgement.plan,
         needed_bytes=0 if judgement.memory is None else judgement.memory.needed,
-        longest_tokens=longest_after_cutting(report, resolved),
+        longest_tokens=longest_after_cutting(report, resolved, method),
     )
-    return _Outlook(resolved, judgement, planned, build_estimate(report, resolved, judgement, planning))
+    return _Outlook(resolved, judgement, planned, build_estimate(report, resolved, judgement, planning, method=method))
 
 
 def _find_unservable(services: WorkerServices, job: JobRow, report: CheckReport) -> Fail | None:
