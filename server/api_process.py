@@ -36,7 +36,7 @@ def run(settings: Settings, listen_fd: int, place: int) -> None:
 async def _serve_first(settings: Settings, public: socket.socket) -> None:
     services = build_api_services(settings)
     api = _Server(_config(create_app(services), lifespan="on"))
-    control = _Server(_config(ControlApp(services.engines), lifespan="off"))
+    control = _Server(_config(ControlApp(services.engines, services.full_engines), lifespan="off"))
     told = _stopping(api, control)
     with _unix_listener(settings.control_socket) as private:
         async with asyncio.TaskGroup() as beside:

@@ -69,6 +69,7 @@ def create_app(services: Services, *, tidies_up: bool = True) -> ASGIApp:
         callers=Remembered(most=_MOST_CALLERS),
         models=Remembered(most=_MOST_MODELS),
         engines=services.engines,
+        full_engines=services.full_engines,
         base_models=services.base_models,
         salts=CacheSalts(load_salt_key(services.settings.salt_key)),
         max_body_bytes=services.settings.max_chat_body_bytes,
@@ -94,6 +95,7 @@ def create_rest_app(services: Services, desk: FrontDesk | None = None, *, tidies
             yield
         for engine in services.engines.values():
             await engine.close()
+        await services.full_engines.close()
 
     app = FastAPI(
         title="Tunesmith",
@@ -122,10 +124,13 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.offer = Offer(
         services.base_models,
         on_gpu=services.planning.device == "cuda",
+        room=services.planning.room,
+        home=services.settings.home,
         max_rank=services.settings.max_lora_rank,
         adapters=services.settings.adapters,
     )
     app.state.engines = services.engines
+    app.state.full_engines = services.full_engines
     app.state.estimates = EstimateDesk(
         database=services.database,
         blobs=services.blobs,

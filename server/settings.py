@@ -163,9 +163,9 @@ class Settings:
         """Where the first API process lends resident adapters to the others."""
         return self.sockets / "lending.sock"
 
-    def engine_socket(self, index: int) -> Path:
-        """Where the engine of the `index`-th base model listens."""
-        return self.sockets / f"engine-{index}.sock"
+    def engine_socket(self, place: int | str) -> Path:
+        """Where the engine of the base model at that place of the settings listens, or of the full model of that id."""
+        return self.sockets / f"engine-{place}.sock"
 
 
 def load_settings(environment: Mapping[str, str], **overrides: object) -> Settings:

@@ -104,14 +104,16 @@ def make_model(
     name: str | None = None,
     step: int | None = None,
     directory: str | None = None,
+    is_full: bool = False,
 ) -> FineTunedModelRow:
-    """A fine-tuned model of a new job, with an adapter's directory of its own unless one is given."""
+    """A fine-tuned model of a new job, with a directory of its own unless one is given."""
     job = make_job(services, project_id, status=JobStatus.SUCCEEDED)
     name = name or str(new_model_name("tunesmith-demo", "personal", None, step))
     directory = directory or job.id
     (services.settings.adapters / directory).mkdir(parents=True, exist_ok=True)
     with system_session(services.database, write=True) as session:
-        adapter = AdapterRef(name, job.base_model, services.settings.adapters / directory, 8, "5" * 64)
+        home, rank = services.settings.adapters / directory, 0 if is_full else 8
+        adapter = AdapterRef(name, job.base_model, home, rank, "5" * 64, is_full=is_full)
         return add_fine_tuned_model(session, job, adapter, now=time.time(), step=step)
 
 

@@ -33,7 +33,7 @@ def write_adapter(directory: Path, config: Any, plain: PlainLora, *, step: int) 
 def check_finite(tensors: Mapping[str, Tensor], *, step: int) -> None:
     """Raises: LossNotFinite."""
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise LossNotFinite("adapter", step)
+        raise LossNotFinite("trained weights", step)
 
 
 def pack(tensors: Mapping[str, Tensor]) -> bytes:

@@ -12,9 +12,12 @@ from trainer.environment import is_local
 from trainer.failures import BaseModelUnavailable
 
 
-def load_base_model(source: BaseModelSource, device: str, *, quantization: Quantization | None = None) -> Any:
+def load_base_model(
+    source: BaseModelSource, device: str, *, quantization: Quantization | None = None, is_trained: bool = False
+) -> Any:
     """Load the weights, in the type that the device computes in.
 
+    Weights that are trained themselves are float32 everywhere: in 16 bits most steps would be rounded away.
     With `quantization` the linear layers but the output head are kept in 4 or 8 bits, and compute in that type.
 
     Raises:
@@ -23,7 +26,7 @@ def load_base_model(source: BaseModelSource, device: str, *, quantization: Quant
     import torch
     from transformers import AutoModelForCausalLM
 
-    dtype = torch.bfloat16 if computes_in_bfloat16(device) else torch.float32
+    dtype = torch.bfloat16 if computes_in_bfloat16(device) and not is_trained else torch.float32
     quantized = {}
     if quantization is not None:
         config = _nf4(dtype) if quantization == "nf4" else _int8()

@@ -10,6 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trainer.checkpoints import prune, save_checkpoint
 from trainer.contract.events import CheckpointSaved, Metrics, Progress
 from trainer.failures import LossNotFinite
+from trainer.full_model import FullPublication
 from trainer.ongoing import OngoingRun
 from trainer.publication import Publication
 from trainer.tally import Tally
@@ -21,7 +22,9 @@ _RECENT_STEPS = 20
 class StepCallback(TrainerCallback):
     """Does what follows a step, in this order: report, checkpoint, stop."""
 
-    def __init__(self, run: OngoingRun, validation: Validation | None, publication: Publication) -> None:
+    def __init__(
+        self, run: OngoingRun, validation: Validation | None, publication: Publication | FullPublication
+    ) -> None:
         self._run = run
         self._publication = publication
         self._validation = validation
@@ -85,6 +88,7 @@ class StepCallback(TrainerCallback):
             self._run.directory,
             ends_epoch=lambda step: self._run.order.epoch_ended_by(step) is not None,
             best_step=None if best is None else best.step,
+            are_published=self._run.spec.lora is not None,
         )
 
     def _validate(self, step: int, metrics: Metrics) -> Metrics:

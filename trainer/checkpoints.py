@@ -1,6 +1,5 @@
-"""Save what a run needs to go on, and the adapter as it is served; prune; resume."""
+"""Save what a run needs to go on, and an adapter as it is served; prune; resume."""
 
-import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,20 +8,24 @@ from typing import Any
 import torch
 from peft import get_peft_model_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trainer.adapter import copy_adapter, load_adapter
-from trainer.adapter_files import ADAPTER_WEIGHTS, check_finite, pack
+from trainer.adapter import load_adapter
+from trainer.adapter_files import ADAPTER_WEIGHTS, check_finite
 from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints, publish_directory, seal, step_of
+from trainer.contract.full_model import WEIGHTS
 from trainer.contract.run_directory import RunDirectory
 from trainer.failures import TrainerError
 from trainer.state import TrainingState
+from trainer.weights import all_weights, copy_weights, is_adapter, set_weights
 
 _KEPT_EPOCHS = 3
 _STATE = "state.pt"
-_TRAINED = "trained"  # inside a checkpoint directory: the adapter in training, where it is not served as it is
-_BEST = "best"  # likewise, the adapter of the best step so far, where that is an earlier one
+_TRAINED = (
+    "trained"  # inside a checkpoint directory: the weights in training, where they are no adapter served as it is
+)
+_BEST = "best"  # likewise, those of the best step so far, where that is an earlier one
 _BEGINNING = "beginning"  # likewise, what PiSSA took out of the base
 _STAGED = ".staged-"  # a prefix that no complete directory has
 
@@ -33,11 +36,11 @@ def save_checkpoint(run: RunDirectory, state: TrainingState, publish: Callable[[
     `publish` writes the adapter as it is served into the directory it is given, or leaves it away.
 
     Raises:
-        LossNotFinite: the adapter holds a number that is not finite.
+        LossNotFinite: the weights hold a number that is not finite.
     """
     final = run.checkpoint(state.step)
     run.checkpoints.mkdir(exist_ok=True)
-    trained = copy_adapter(state.model)
+    trained = copy_weights(state.model) if is_adapter(state.model) else all_weights(state.model)
     check_finite(trained, step=state.step)
 
     def fill(staged: Path) -> None:
@@ -48,19 +51,20 @@ def save_checkpoint(run: RunDirectory, state: TrainingState, publish: Callable[[
         for name, weights in kept.items():
             if weights is not None:
                 (staged / name).mkdir()
-                (staged / name / ADAPTER_WEIGHTS).write_bytes(pack(weights))
-        buffer = io.BytesIO()
-        torch.save(state.dump(), buffer)
-        (staged / _STATE).write_bytes(buffer.getbuffer())
+                save_file(weights, staged / name / _weights_file(state.model), metadata={"format": "pt"})
+        with (staged / _STATE).open("wb") as file:
+            torch.save(state.dump(), file)
         seal(staged)
 
     _publish(final, fill)
     return final
 
 
-def publish_result(run: RunDirectory, write: Callable[[Path], None]) -> None:
+def publish_result(run: RunDirectory, write: Callable[[Path], None], *, is_full: bool = False) -> Path:
     """Publish the result of the run, which `write` puts into the directory it is given, whole or not at all."""
-    _publish(run.adapter, write)
+    result = run.model if is_full else run.adapter
+    _publish(result, write)
+    return result
 
 
 def resume(checkpoint: Path, state: TrainingState) -> None:
@@ -70,12 +74,13 @@ def resume(checkpoint: Path, state: TrainingState) -> None:
         TrainerError: the checkpoint is not complete.
     """
     _check_complete(checkpoint)
-    trained = _find(checkpoint, _TRAINED)
-    adapter = _read(checkpoint / ADAPTER) if trained is None else trained
-    load_adapter(state.model, adapter)
+    file = _weights_file(state.model)
+    trained = _find(checkpoint / _TRAINED / file)
+    weights = load_file(checkpoint / ADAPTER / file) if trained is None else trained
+    set_weights(state.model, weights)
     state.load(torch.load(checkpoint / _STATE, weights_only=True, map_location="cpu"))
     if state.keeps_best:
-        state.best_weights = adapter if state.is_best else _find(checkpoint, _BEST)
+        state.best_weights = weights if state.is_best else _find(checkpoint / _BEST / file)
 
 
 def find_beginning(checkpoint: Path) -> dict[str, Tensor] | None:
@@ -85,14 +90,14 @@ def find_beginning(checkpoint: Path) -> dict[str, Tensor] | None:
         TrainerError: the checkpoint is not complete.
     """
     _check_complete(checkpoint)
-    return _find(checkpoint, _BEGINNING)
+    return _find(checkpoint / _BEGINNING / ADAPTER_WEIGHTS)
 
 
 def return_to_best(state: TrainingState) -> int:
     """Give the model the weights of the best step, where they were kept; the step that it then is of."""
     if state.best is None or state.best_weights is None:
         return state.step
-    load_adapter(state.model, state.best_weights)
+    set_weights(state.model, state.best_weights)
     return state.best.step
 
 
@@ -103,7 +108,7 @@ def start_from(adapter: Path, model: Any) -> None:
         TrainerError: it is not of the same shape, or its files are damaged.
     """
     try:
-        weights = _read(adapter)
+        weights = load_file(adapter / ADAPTER_WEIGHTS)
         expected = {name: tensor.shape for name, tensor in get_peft_model_state_dict(model).items()}
         if {name: tensor.shape for name, tensor in weights.items()} != expected:
             raise TrainerError("The fine-tuned model's adapter does not fit the base model as it is now.")
@@ -112,13 +117,20 @@ def start_from(adapter: Path, model: Any) -> None:
         raise TrainerError("The files of the fine-tuned model to start from are damaged.") from error
 
 
-def prune(run: RunDirectory, *, ends_epoch: Callable[[int], bool], best_step: int | None) -> None:
-    """Delete all but the checkpoints of the last three epochs, the best one and the newest one."""
+def prune(
+    run: RunDirectory, *, ends_epoch: Callable[[int], bool], best_step: int | None, are_published: bool = True
+) -> None:
+    """Delete all but the checkpoints of the last three epochs, the best one and the newest one.
+
+    Where they are not published, nobody wants any but the newest; the best weights are in that one, too.
+    """
     found = list_checkpoints(run.checkpoints)
     epochs = [path for path in found if ends_epoch(step_of(path) or 0)]
-    kept = {*epochs[-_KEPT_EPOCHS:], *found[-1:], *(path for path in found if step_of(path) == best_step)}
+    kept = (
+        {*epochs[-_KEPT_EPOCHS:], *(path for path in found if step_of(path) == best_step)} if are_published else set()
+    )
     for path in found:
-        if path not in kept:
+        if path not in {*kept, *found[-1:]}:
             # A directory that is being deleted must not look like a checkpoint.
             doomed = path.with_name(_STAGED + path.name)
             path.rename(doomed)
@@ -130,13 +142,12 @@ def _check_complete(checkpoint: Path) -> None:
         raise TrainerError("The checkpoint to resume from is damaged. Resume from an earlier one.")
 
 
-def _read(directory: Path) -> dict[str, Tensor]:
-    weights: dict[str, Tensor] = load((directory / ADAPTER_WEIGHTS).read_bytes())
-    return weights
+def _find(file: Path) -> dict[str, Tensor] | None:
+    return load_file(file) if file.exists() else None
 
 
-def _find(checkpoint: Path, name: str) -> dict[str, Tensor] | None:
-    return _read(checkpoint / name) if (checkpoint / name).exists() else None
+def _weights_file(model: Any) -> str:
+    return ADAPTER_WEIGHTS if is_adapter(model) else WEIGHTS
 
 
 def _publish(final: Path, fill: Callable[[Path], None]) -> None:

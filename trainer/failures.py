@@ -9,6 +9,8 @@ from trainer.contract.events import FailureCode
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.reproduction import Reproduction
 
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 class TrainerError(Exception):
     """A failure the trainer knows; its text is safe to show."""
@@ -78,7 +80,7 @@ def describe(error: BaseException) -> Failure:
             return Failure(error.code, str(error), error.param)
         case ExampleInvalid():
             return Failure(FailureCode.INVALID_TRAINING_FILE, error.job_message(), "training_file")
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+        case _ if is_disk_full(error):
             return Failure(FailureCode.DISK_FULL, "The disk is full. Free some space and create the job again.")
         case _ if is_out_of_memory(error):
             return Failure(
@@ -90,6 +92,13 @@ def describe(error: BaseException) -> Failure:
             return Failure(
                 FailureCode.INTERNAL_ERROR, f"The trainer failed ({kind}). The operator finds why in its log."
             )
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Also where safetensors, which has an exception of its own, could not write on."""
+    if isinstance(error, OSError):
+        return error.errno in _DISK_FULL
+    return type(error).__name__ == "SafetensorError" and any(f"(os error {code})" in str(error) for code in _DISK_FULL)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

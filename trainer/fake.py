@@ -28,6 +28,8 @@ from trainer.contract.events import (
 )
 from trainer.contract.examples import format_of, read_file
 from trainer.contract.formats.names import FileFormat
+from trainer.contract.full_model import FULL_MODEL_REPORT, FullModelReport
+from trainer.contract.full_model import WEIGHTS as MODEL_WEIGHTS
 from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSample, GoldenSamples, build_golden_samples
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import CheckFailure, CheckReport, FileReport
@@ -70,14 +72,16 @@ def _train(run: RunDirectory, spec: TrainingSpec) -> int:
                 step += 1
                 best = _best_after(order, step)
                 _do_step(run, spec, reporter, order, step)
-            _write_adapter(run.root / "staged-adapter")
-            (run.root / "staged-adapter" / GOLDEN_SAMPLES).write_text(_golden_samples().model_dump_json())
-            publish_directory(run.root / "staged-adapter", run.adapter)
+            result = run.model if spec.lora is None else run.adapter
+            staged = run.root / "staged-result"
+            (_write_model if spec.lora is None else _write_adapter)(staged)
+            (staged / GOLDEN_SAMPLES).write_text(_golden_samples().model_dump_json())
+            publish_directory(staged, result)
             reporter.report(
                 Succeeded,
                 step=step,
                 trained_tokens=_tokens(order, step),
-                adapter="adapter",
+                adapter=result.name,
                 best=None if patience is None else best,
                 stopped_early=step < order.total_steps,
             )
@@ -114,7 +118,10 @@ def _do_step(run: RunDirectory, spec: TrainingSpec, reporter: Reporter, order: S
     epoch, every = order.epoch_ended_by(step), spec.checkpoint_every_steps
     if epoch or (every and step % every == 0):
         staged = run.checkpoints / f".staged-{step}"
-        _write_adapter(staged / ADAPTER)
+        if spec.lora is None:
+            _write_model(staged / "trained")
+        else:
+            _write_adapter(staged / ADAPTER)
         seal(staged)
         publish_directory(staged, run.checkpoint(step))
         directory = str(run.checkpoint(step).relative_to(run.root))
@@ -218,6 +225,17 @@ def _write_adapter(directory: Path) -> None:
     directory.mkdir(parents=True)
     (directory / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 8, "base_model_name_or_path": null}\n')
     (directory / "adapter_model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
+
+
+def _write_model(directory: Path) -> None:
+    """Likewise of a whole model."""
+    directory.mkdir(parents=True)
+    report = FullModelReport(
+        dtype="bfloat16", parameters=1_000_000, n_probe_tokens=256, logit_error=0.1, same_choice=1.0, logprob_gap=0.001
+    )
+    (directory / FULL_MODEL_REPORT).write_text(report.model_dump_json())
+    (directory / "config.json").write_text('{"model_type": "fake"}\n')
+    (directory / MODEL_WEIGHTS).write_bytes(struct.pack("<Q", 2) + b"{}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from trainer.adapter_files import check_finite, write_adapter
 from trainer.base_model import load_base_model
 from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples, Scores, build_golden_samples, measure_drift
 from trainer.contract.reproduction import REPRODUCTION, Agreement, Reproduction, bound_of, relative_error
-from trainer.contract.spec import TrainingSpec
+from trainer.contract.spec import LoraSettings, TrainingSpec
 from trainer.failures import LossNotFinite, NotReproduced
 from trainer.golden_samples import golden_samples_of, logits_of, sample, score
 from trainer.plain_lora import Changes, PlainLora, as_trained, without_beginning
@@ -63,6 +63,12 @@ class Prover:
     spec: TrainingSpec
     probes: Probes
 
+    @property
+    def _lora(self) -> LoraSettings:
+        if self.spec.lora is None:
+            raise ValueError("a run that trains all weights has no adapter to prove")
+        return self.spec.lora
+
     def publish(self, directory: Path, state: TrainingState, *, step: int) -> Proof:
         """Write the model's adapter, which is of that step, with its samples; the same adapter gives the same bytes.
 
@@ -87,7 +93,7 @@ class Prover:
         Raises:
             LossNotFinite
         """
-        plain = as_trained(copy_adapter(state.model), self.spec.lora)
+        plain = as_trained(copy_adapter(state.model), self._lora)
         write_adapter(directory, _config_of(state.model), plain, step=step)
 
     def _ask(self, model: Any) -> _Said:
@@ -98,10 +104,10 @@ class Prover:
     ) -> _Served:
         """Write the first plain LoRA that does it. `trained` is None where the model's own base was quantised."""
         changes = None
-        if trained is None or self.spec.lora.variant == "dora":
+        if trained is None or self._lora.variant == "dora":
             again = _attach_again(base, state.model)
             trained = trained or self._ask(again)
-            if self.spec.lora.variant == "dora":
+            if self._lora.variant == "dora":
                 changes = Changes(again, self.probes.weighed, most=self.spec.serving.max_rank)
             base = again.unload()
         of_base = trained.again_by(base)
@@ -123,7 +129,7 @@ class Prover:
 
         What DoRA changes has no small rank: four times its own halves the error, and no engine needs more room for it.
         """
-        lora, most = self.spec.lora, self.spec.serving.max_rank
+        lora, most = self._lora, self.spec.serving.max_rank
         if changes is not None:
             rank = min(_TIMES_THE_RANK * lora.rank, most)
             while rank < most:
@@ -142,12 +148,12 @@ class Prover:
             for part in (slice(1), slice(1, None))
         )
         return Reproduction(
-            variant=self.spec.lora.variant,
+            variant=self._lora.variant,
             rank=plain.rank,
             dtype=dtype.removeprefix("torch."),
             on_prompts=on_prompts,
             on_examples=on_examples,
-            bound=bound_of(self.spec.lora.variant, self.spec.serving.max_error),
+            bound=bound_of(self._lora.variant, self.spec.serving.max_error),
         )
 
     def _complete(self, directory: Path, quantised: Any | None, served: _Served) -> Proof:

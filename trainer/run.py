@@ -1,8 +1,10 @@
 """One run, from top to bottom."""
 
 from functools import partial
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from trainer import pissa
 from trainer.adapter import attach_lora
@@ -15,6 +17,7 @@ from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import BY_TOKENS, TrainingSpec
 from trainer.dataset import tokenize_files
 from trainer.experts import ATTENTION_ONLY, leaves_experts_alone
+from trainer.full_model import FullPublication, load_to_train
 from trainer.interruption import Interruption, StopRequested
 from trainer.measuring import Meter
 from trainer.methods.choose import Data, Training, build, with_reference
@@ -51,17 +54,13 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     order = StepOrder(len(training), spec.method.batch_size, spec.method.n_epochs, spec.seed)
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    base = load_base_model(spec.base_model, device, quantization=spec.memory.quantization)
-    model = attach_lora(base, spec.lora, spec.seed)
-    beginning = None
-    if spec.lora.variant == "pissa":
-        beginning = pissa.take_out(model, None if spec.resume_from is None else find_beginning(spec.resume_from))
+    model, beginning = load_model(spec, device)
     state = TrainingState(model, *build_optimizer(model, spec.method, order.total_steps))
-    state.is_plain, state.beginning = spec.lora.variant == "lora", beginning
+    state.is_plain, state.beginning = spec.lora is not None and spec.lora.variant == "lora", beginning
     state.keeps_best = spec.method.early_stopping_patience is not None
     wants_packing = spec.packing and spec.method.type in BY_TOKENS
     packs = wants_packing and keeps_apart(model, training)
-    if spec.start_from is not None:
+    if spec.start_from is not None and spec.lora is not None:
         start_from(spec.start_from, model)
     data = with_reference(Data(training, validating, order), directory, spec, model, interruption)
     if spec.resume_from is not None:
@@ -69,7 +68,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
 
     ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, Meter(model), packs)
     probes = build_probes(chat.tokenizer, training, context_length_tokens=spec.context_length_tokens)
-    publication = Publication(ongoing, Prover(spec, probes))
+    publication = FullPublication(ongoing, probes) if spec.lora is None else Publication(ongoing, Prover(spec, probes))
     ongoing.meter.begin()
     reporter.report(Started, total_steps=order.total_steps, n_examples=len(training), first_step=state.step + 1)
     if leaves_experts_alone(model) and spec.resume_from is None:
@@ -79,17 +78,15 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
         reporter.report(Note, level="info", message=message)
     with interruption.deferred():
         if ongoing.steps_left:
-            training_of_run = build(ongoing, chat.tokenizer, data)
-            callback = StepCallback(ongoing, training_of_run.validation, publication)
-            train(ongoing, training_of_run, callback)
+            train(ongoing, build(ongoing, chat.tokenizer, data), publication)
         measured = ongoing.meter.read()
         step = return_to_best(state)
-        publish_result(directory, partial(publication.of_result, step=step))
+        result = publish_result(directory, partial(publication.of_result, step=step), is_full=spec.lora is None)
         reporter.report(
             Succeeded,
             step=state.step,
             trained_tokens=state.trained_tokens,
-            adapter=directory.adapter.name,
+            adapter=result.name,
             measured=measured,
             best=None if state.best_weights is None else state.best,
             stopped_early=state.step < order.total_steps,
@@ -97,8 +94,20 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
         interruption.ignore()
 
 
-def train(ongoing: OngoingRun, training: Training, callback: StepCallback) -> None:
+def load_model(spec: TrainingSpec, device: str) -> tuple[Any, dict[str, Tensor] | None]:
+    """The model with all that is to be trained, and what PiSSA took out of the base for it."""
+    if spec.lora is None:
+        return load_to_train(spec, device), None
+    base = load_base_model(spec.base_model, device, quantization=spec.memory.quantization)
+    model = attach_lora(base, spec.lora, spec.seed)
+    if spec.lora.variant != "pissa":
+        return model, None
+    return model, pissa.take_out(model, None if spec.resume_from is None else find_beginning(spec.resume_from))
+
+
+def train(ongoing: OngoingRun, training: Training, publication: Publication | FullPublication) -> None:
     """Do the steps that are left; if asked to stop, save the last one that is done."""
+    callback = StepCallback(ongoing, training.validation, publication)
     training.trainer.add_callback(callback)
     try:
         training.trainer.train()

@@ -39,7 +39,7 @@ class GoldenExaminer:
                 comparison.base_gap,
                 golden.tolerance,
             )
-            raise AdapterRejected(_describe(comparison))
+            raise AdapterRejected(_describe(comparison, is_full=adapter.is_full))
         return Examination(proof, comparison.adapter_gap, comparison.base_gap)
 
 
@@ -54,7 +54,9 @@ def judge(golden: GoldenSamples, comparison: Comparison) -> Proof | None:
             return None
 
 
-def _describe(comparison: Comparison) -> str:
+def _describe(comparison: Comparison, *, is_full: bool) -> str:
+    if is_full:
+        return "the engine does not say with the model's weights what was said when they were trained"
     if comparison.verdict is Verdict.IS_BASE:
         return "the engine loaded the adapter but does not apply it: the base model answers in its place"
     return "the engine with the adapter does not say what was said when it was trained"

@@ -75,6 +75,7 @@ class ChatRelay:
     salts: CacheSalts
     max_body_bytes: int
     admission: Admission = field(default_factory=OpenDoor)
+    full_engines: Mapping[str, InferenceEngine] = field(default_factory=dict)  # by the full model's name
     hang_ups: HangUps = field(default_factory=HangUps)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,11 +141,16 @@ class ChatRelay:
                 param="tools",
                 code="unsupported_value",
             )
-        engine = self.engines.get(base.name)
+        engine = self._engine_of(base, adapter)
         if engine is None:
             raise not_ready()
         engine_name = base.name if adapter is None else adapter.name
         return _Target(engine, base, adapter, Naming(asked=request.model, engine=engine_name))
+
+    def _engine_of(self, base: BaseModelEntry, adapter: AdapterRef | None) -> InferenceEngine | None:
+        if adapter is not None and adapter.is_full:
+            return self.full_engines.get(adapter.engine)
+        return self.engines.get(base.name)
 
     async def _answer(
         self, request: ChatRequest, target: _Target, caller: Caller, account: Account, send: Send

@@ -33,6 +33,8 @@ def run(asked: Namespace, settings: Settings) -> int:
         model = repository.find_model(database, asked.name)
     if model is None:
         raise CommandFailed(f"there is no fine-tuned model {asked.name}; `tunesmith models list` shows those there are")
+    if asked.merged and model.is_full:
+        raise CommandFailed(f"{model.name} is a whole model already; export it without --merged")
     suffix = "-merged" if asked.merged else ""
     output = asked.output or Path.cwd() / (safe_name(model.name) + suffix)
     if asked.merged and output.suffix == _TAR:

@@ -217,16 +217,20 @@ class FineTunedModelRow(ProjectOwned, table=True):
     """A servable name. Names are unique per weights and never reused, so a deleted one keeps its row."""
 
     __tablename__ = "fine_tuned_model"
-    __table_args__ = (Index("ix_fine_tuned_model_project_id_seq", "project_id", "seq"),)
+    __table_args__ = (
+        Index("ix_fine_tuned_model_project_id_seq", "project_id", "seq"),
+        Index("ix_fine_tuned_model_is_full", "is_full", sqlite_where=text("is_full")),
+    )
 
     project_id: str = Field(foreign_key="project.id")  # indexed with `seq`, the order of its lists
     name: str = Field(primary_key=True)
     seq: int = Field(default=0, index=True)
     job_id: str = Field(foreign_key="job.id", index=True)
     base_model: str  # the base model's own name in the settings
-    directory: str  # of the adapter, relative to the home directory's adapters/
-    rank: int
-    # of the adapter's weights as they were published; None: an older version published them, and they were gone since
+    directory: str  # of the adapter or the whole model, relative to the home directory's adapters/
+    rank: int  # 0: it is no adapter
+    is_full: bool = False  # all of a model's weights, served by an engine of their own
+    # of the weights as they were published; None: an older version published them, and they were gone since
     sha256: str | None = None
     created_at: int
     step: int | None = None  # of a checkpoint; None: the job's final model
@@ -302,7 +306,7 @@ class AccessVersionRow(SQLModel, table=True):
 
 
 class EngineRow(SQLModel, table=True):
-    """How the engine of a base model stands; written by the parent, which starts and stops it."""
+    """How the engine of a base model, or of a full one, stands; written by the parent, which starts and stops it."""
 
     __tablename__ = "engine"
 

@@ -10,6 +10,7 @@ from trainer.contract.spec import ALL_LINEAR, AdapterVariant
 Auto = Literal["auto"]
 
 VARIANTS: tuple[AdapterVariant, ...] = ("lora", "dora", "pissa")
+FULL = "full"  # no adapter: all of the model's weights are trained, and the result is a model of its own
 AUTO_RANK = 16
 _ALPHA_PER_RANK = 2
 _MAX_RANK = 512  # of any engine of ours
@@ -24,7 +25,7 @@ class AdapterOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     # any word: one that is not offered is refused with what would work instead
-    type: Annotated[str, Field(max_length=64, json_schema_extra={"enum": list(VARIANTS)})] = "lora"
+    type: Annotated[str, Field(max_length=64, json_schema_extra={"enum": [*VARIANTS, FULL]})] = "lora"
     rank: Annotated[int, Field(ge=1, le=_MAX_RANK)] | Auto = "auto"
     alpha: Annotated[int, Field(ge=1, le=_MAX_ALPHA)] | Auto = "auto"
     dropout: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | Auto = "auto"
@@ -39,6 +40,8 @@ def resolve_adapter(asked: AdapterOptions, max_rank: int) -> dict[str, Any]:
 
     `max_rank` is the largest that the engine serves.
     """
+    if asked.type == FULL:
+        return {"trains_all": True}
     rank = _auto_rank(asked.type, max_rank) if asked.rank == "auto" else asked.rank
     targets = asked.target_modules
     return {
@@ -57,8 +60,11 @@ def served_rank(variant: str, rank: int) -> int:
 
 
 def may_be_quantised(variant: str) -> bool:
-    """Whether the base may be held in fewer bits while such an adapter is trained. PiSSA divides its weights."""
-    return variant != "pissa"
+    """Whether the base may be held in fewer bits while such an adapter is trained.
+
+    PiSSA divides its weights; where all of them are trained there is no base that stays as it is.
+    """
+    return variant not in ("pissa", FULL)
 
 
 def _auto_rank(variant: str, max_rank: int) -> int:

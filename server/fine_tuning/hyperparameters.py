@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from server.fine_tuning.adapter_options import asked_adapter, resolve_adapter
+from server.fine_tuning.adapter_options import FULL, asked_adapter, resolve_adapter
 from server.fine_tuning.preferences import learning_rate_share, least_batch, own_numbers
 from trainer.contract.spec import BY_TOKENS, AdapterVariant, MethodName, Optimizer, Quantization, Scheduler
 
@@ -16,6 +16,7 @@ WantedQuantization = Quantization | Literal["auto"] | None
 """What the frozen base is to be held in; None: as it is; "auto": the planner chooses."""
 
 MAX_BATCH_SIZE = 256
+_OF_LORA, _OF_ALL_WEIGHTS = 2e-4, 2e-5  # learning rates from 1 billion parameters on, at 16 examples a step
 _PARTIAL_VALIDATIONS = 20  # in a run
 _SIGNIFICANT_DIGITS = 6  # of a multiplier that follows from a learning rate
 
@@ -47,6 +48,7 @@ class ResolvedHyperparameters:
     batch_size: int  # examples per step
     learning_rate_multiplier: float
     learning_rate: float  # peak, after warm-up: the reference learning rate times the multiplier
+    trains_all: bool = False  # all of the model's weights; what is said of a LoRA then means nothing
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0
@@ -81,17 +83,22 @@ class ResolvedHyperparameters:
             "early_stopping_patience": self.early_stopping_patience,
             "optimizer": self.optimizer,
             "quantization": quantization or "none",
-            "adapter": {
-                "type": self.lora_variant,
-                "rank": self.lora_rank,
-                "alpha": self.lora_alpha,
-                "dropout": self.lora_dropout,
-                "target_modules": _as_sent(self.lora_target_modules),
-                "use_rslora": self.lora_rslora,
-            },
+            "adapter": self._adapter(),
             **self.own,
         }
         return {name: value for name, value in numbers.items() if value is not None}
+
+    def _adapter(self) -> dict[str, Any]:
+        if self.trains_all:
+            return {"type": FULL}
+        return {
+            "type": self.lora_variant,
+            "rank": self.lora_rank,
+            "alpha": self.lora_alpha,
+            "dropout": self.lora_dropout,
+            "target_modules": _as_sent(self.lora_target_modules),
+            "use_rslora": self.lora_rslora,
+        }
 
     def total_steps(self, n_examples: int) -> int:
         return self.n_epochs * math.ceil(n_examples / self.batch_size)
@@ -114,7 +121,9 @@ def resolve(
     n_epochs = _or_auto(requested, "n_epochs", auto_n_epochs(dataset.n_examples))
     auto_batch_size = max(_auto_batch_size(dataset.n_examples), least_batch(method))
     batch_size = _or_auto(requested, "batch_size", auto_batch_size)
-    reference = reference_learning_rate(base.parameters, min(batch_size, dataset.n_examples), method)
+    adapter = asked_adapter(requested)
+    seen = min(batch_size, dataset.n_examples)
+    reference = reference_learning_rate(base.parameters, seen, method, trains_all=adapter.type == FULL)
     multiplier = _or_auto(requested, "learning_rate_multiplier", 1.0)
     if "learning_rate" in _explicit(requested):
         multiplier = float(f"{requested['learning_rate'] / reference:.{_SIGNIFICANT_DIGITS}g}")
@@ -135,7 +144,7 @@ def resolve(
         validation_interval_steps=_or_auto(requested, "validation_interval", math.ceil(n_steps / _PARTIAL_VALIDATIONS)),
         early_stopping_patience=_or_auto(requested, "early_stopping_patience", None),
         own=own_numbers(method, requested, n_examples=dataset.n_examples, n_desirable=dataset.n_desirable),
-        **resolve_adapter(asked_adapter(requested), base.max_rank),
+        **resolve_adapter(adapter, base.max_rank),
     )
 
 
@@ -150,15 +159,20 @@ def wanted_quantization(requested: Requested) -> WantedQuantization:
     return None if asked == "none" else asked
 
 
-def reference_learning_rate(parameters: int, batch_size: int, method: MethodName = "supervised") -> float:
-    """The peak learning rate of LoRA for a base of this size at this batch size; of preferences a share of it.
+def reference_learning_rate(
+    parameters: int, batch_size: int, method: MethodName = "supervised", *, trains_all: bool = False
+) -> float:
+    """The peak learning rate of LoRA for a base of this size at this batch size; a tenth of it for all weights.
+
+    Of preferences a share of it.
 
     At 16 examples a step: 2e-4 from 1 billion parameters on, as the guides and QLoRA (arXiv 2305.14314) have it;
     below, it rises as parameters^-0.58, to 5e-3 at 4 million, because small models need larger steps to move at all.
     It follows the batch as batch_size^0.4, a little less than the square root that theory gives for Adam
     (arXiv 2405.14578): many small noisy steps at the full rate diverge. Above 64 examples it stays.
     """
-    by_size = 2e-4 * math.pow(max(1.0, 1e9 / max(parameters, 1_000_000)), 0.583)
+    of_large = _OF_ALL_WEIGHTS if trains_all else _OF_LORA
+    by_size = of_large * math.pow(max(1.0, 1e9 / max(parameters, 1_000_000)), 0.583)
     return by_size * math.pow(min(batch_size, 64) / 16, 0.4) * learning_rate_share(method)
 
 

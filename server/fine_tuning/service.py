@@ -1,6 +1,7 @@
 """What clients may ask of a job."""
 
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ from server.db.project_session import ProjectSession
 from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
 from server.errors import InvalidRequest, NotFound
 from server.fine_tuning import repository
+from server.fine_tuning.adapter_options import FULL
 from server.fine_tuning.asked.contradictions import Circumstances, refuse_contradictions
+from server.fine_tuning.asked.full_fine_tuning import Ground, is_full, refuse_what_full_cannot
 from server.fine_tuning.asked.servable_adapters import Parent
 from server.fine_tuning.asked_files import find_mixed_in_files, find_usable_file
 from server.fine_tuning.data_options import build_selection
 from server.fine_tuning.dry_runs.estimating import Question
+from server.fine_tuning.estimates.planner import Room
 from server.fine_tuning.job_changes import add_event, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
 from server.fine_tuning.preferences import method_name
@@ -29,6 +33,7 @@ from server.integrations import service as integrations
 from server.models.names import normalise_suffix
 from server.models.resolving import UsableModel
 from server.pagination import Page, build_page, unknown_cursor
+from server.placement.machine import count_parameters
 from server.settings import Settings
 from server.vocabulary import JobStatus
 
@@ -47,6 +52,8 @@ class Offer:
     on_gpu: bool  # whether trainers compute on one
     max_rank: int = 64  # of an adapter that the engines serve
     adapters: Path | None = None  # where those of fine-tuned models lie
+    room: Room | None = None  # for a job's memory; None: not known
+    home: Path = Path("/")  # on whose disk checkpoints and models lie
 
 
 def create_job(
@@ -58,8 +65,7 @@ def create_job(
         InvalidRequest: something that was asked for is not there, or is not offered.
     """
     model, base = _get_trainable(offer.base_models, model, asked.model)
-    _refuse_what_is_not_offered(asked, base, offer)
-    _refuse_what_cannot_be_served(asked, model, base, offer)
+    requested = _get_requested(asked, model, base, offer)
     for param in ("training_file", "validation_file"):
         find_usable_file(session, param, getattr(asked, param))
     find_mixed_in_files(session, asked)
@@ -78,7 +84,7 @@ def create_job(
         user_provided_suffix=asked.suffix,
         seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
         method=asked.method_type(),
-        requested_hyperparameters=asked.asked_hyperparameters().asked(),
+        requested_hyperparameters=requested,
         job_metadata=asked.metadata,
         data_options=None if asked.data is None else asked.data.model_dump(exclude_none=True),
     )
@@ -102,8 +108,7 @@ def build_question(
         InvalidRequest: something that was asked for is not there, or is not offered.
     """
     model, base = _get_trainable(offer.base_models, model, asked.model)
-    _refuse_what_is_not_offered(asked, base, offer)
-    _refuse_what_cannot_be_served(asked, model, base, offer)
+    requested = _get_requested(asked, model, base, offer)
     training = find_usable_file(session, "training_file", asked.training_file)
     if training is None:
         raise ValueError("a request names its training file")
@@ -112,7 +117,7 @@ def build_question(
         training=training,
         validation=find_usable_file(session, "validation_file", asked.validation_file),
         method=method_name(asked.method_type()),
-        requested=asked.asked_hyperparameters().asked(),
+        requested=requested,
         pii=(asked.data and asked.data.pii) or settings.pii_policy,
         mixed_in=find_mixed_in_files(session, asked),
         selection=build_selection({} if asked.data is None else asked.data.model_dump(), seed=asked.seed or 0),
@@ -261,6 +266,34 @@ def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest, base: BaseMod
         packs=asked.method is None or asked.method.type == "supervised",
     )
     refuse_contradictions(asked.asked_hyperparameters(), circumstances)
+
+
+def _get_requested(
+    asked: CreateFineTuningJobRequest, model: UsableModel, base: BaseModelEntry, offer: Offer
+) -> dict[str, Any]:
+    """The hyperparameters that were asked for, with what follows from the model that the training goes on from.
+
+    Raises:
+        InvalidRequest: something is not offered.
+    """
+    _refuse_what_is_not_offered(asked, base, offer)
+    hyperparameters = asked.asked_hyperparameters()
+    ground = Ground(
+        place=asked.place_of_hyperparameters(),
+        method=asked.method_type(),
+        base_model=base.name,
+        is_further=model.row is not None,
+        is_of_full=model.row is not None and model.row.is_full,
+        parameters=count_parameters(base.source),
+        room=offer.room,
+        free_disk_bytes=shutil.disk_usage(offer.home).free,
+    )
+    refuse_what_full_cannot(hyperparameters, ground)
+    requested = hyperparameters.asked()
+    if is_full(hyperparameters, ground):
+        return requested | {"adapter": {"type": FULL}}
+    _refuse_what_cannot_be_served(asked, model, base, offer)
+    return requested
 
 
 def _refuse_what_cannot_be_served(

@@ -30,8 +30,8 @@ class AdapterGate(Protocol):
         """
         ...
 
-    def forget(self, base_model: str, name: str) -> None:
-        """Have the engine unload the adapter; afterwards its files may go.
+    def forget(self, engine: str, name: str) -> None:
+        """Have the engine, named as its base or full model, unload the adapter; afterwards its files may go.
 
         Raises:
             EngineUnavailable: try again later.

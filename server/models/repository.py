@@ -23,6 +23,7 @@ def add_fine_tuned_model(
         base_model=adapter.base_model,
         directory=adapter.directory.name,
         rank=adapter.rank,
+        is_full=adapter.is_full,
         sha256=adapter.sha256,
         created_at=int(now),
         step=step,
@@ -40,6 +41,21 @@ def list_models(session: Session) -> list[FineTunedModelRow]:
     """Oldest first."""
     query = select(FineTunedModelRow).where(col(FineTunedModelRow.deleted_at).is_(None))
     return list(session.exec(query.order_by(col(FineTunedModelRow.seq))))
+
+
+def list_full(session: Session) -> list[FineTunedModelRow]:
+    """Models with engines of their own."""
+    query = select(FineTunedModelRow).where(col(FineTunedModelRow.is_full), col(FineTunedModelRow.deleted_at).is_(None))
+    return list(session.exec(query))
+
+
+def list_deleted_full(session: Session, *, among: Iterable[str]) -> list[FineTunedModelRow]:
+    query = select(FineTunedModelRow).where(
+        col(FineTunedModelRow.is_full),
+        col(FineTunedModelRow.deleted_at).is_not(None),
+        col(FineTunedModelRow.name).in_(list(among)),
+    )
+    return list(session.exec(query))
 
 
 def list_deleted(session: Session) -> list[FineTunedModelRow]:

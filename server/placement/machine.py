@@ -1,9 +1,11 @@
 """A look at this machine's memory, and how it is placed by the settings."""
 
+import math
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from inference.tensor_file import TensorFileDamaged, read_header
 from server.placement.facts import Patience, Policy
 from server.placement.sizing import GIB, Machine, Placement, Wishes, place_on_cpu, place_on_gpus
 from server.settings import Settings, SettingsInvalid
@@ -53,6 +55,15 @@ def engine_bytes(source: str, kv_cache_gib: int) -> int:
 def weights_bytes(source: str) -> int:
     """0: they are not here."""
     return sum(file.stat().st_size for file in Path(source).glob("*.safetensors"))
+
+
+def count_parameters(source: str) -> int | None:
+    """Of a base model, by the headers of its files; None: they are not here, or cannot be read."""
+    try:
+        headers = [read_header(path) for path in Path(source).glob("*.safetensors")]
+    except (OSError, TensorFileDamaged):
+        return None
+    return sum(math.prod(tensor.shape) for header in headers for tensor in header.values()) or None
 
 
 def find_gpus() -> dict[int, int | None]:

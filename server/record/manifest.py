@@ -1,4 +1,4 @@
-"""`manifest.json` of a published adapter: what it is, what it was made of and how. No path, no training text."""
+"""`manifest.json` of a published model: what it is, what it was made of and how. No path, no training text."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,6 +75,17 @@ class FileRecord(Record):
     sha256: str
 
 
+class OwnWeightsRecord(Record):
+    """How a model all of whose weights were trained was saved: `FullModelReport` says each."""
+
+    dtype: str
+    parameters: int
+    n_probe_tokens: int
+    logit_error: float
+    same_choice: float
+    logprob_gap: float
+
+
 class Manifest(Record):
     version: Literal[1] = MANIFEST_VERSION
     name: str  # the model's
@@ -84,7 +95,8 @@ class Manifest(Record):
     step: int
     total_steps: int | None
     base_model: BaseModelRecord
-    parent_model: str | None  # the fine-tuned model whose adapter the training went on from
+    parent_model: str | None  # the fine-tuned model whose weights the training went on from
+    own_weights: OwnWeightsRecord | None = None  # None: it is an adapter
     training_data: DataRecord | None
     validation_data: DataRecord | None  # of a file, or of what was held out of the training file
     mixed_in_data: tuple[DataRecord, ...] = ()  # further files that were trained on; counted in the training data, too

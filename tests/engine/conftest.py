@@ -73,7 +73,9 @@ class EngineProcess:
 
 
 @contextmanager
-def running_engine(base: Path, name: str, log: Path, **options: Any) -> Iterator[EngineProcess]:
+def running_engine(
+    base: Path, name: str, log: Path, *, max_loras: int = MAX_LORAS, **options: Any
+) -> Iterator[EngineProcess]:
     """One engine for one base model, as the service starts it, but for the compilers."""
     directory = Path(tempfile.mkdtemp(prefix="engine-"))  # short: a socket's path has 107 bytes at most
     settings = EngineSettings(
@@ -83,7 +85,7 @@ def running_engine(base: Path, name: str, log: Path, **options: Any) -> Iterator
         socket=directory / "engine.sock",
         cache_directory=Path(sys.prefix) / "cache" / "vllm",
         device=find_device(),
-        max_loras=MAX_LORAS,
+        max_loras=max_loras,
         max_resident_adapters=MAX_RESIDENT,
         max_lora_rank=64,
         gpu_memory_share=0.45,

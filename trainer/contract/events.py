@@ -85,7 +85,7 @@ class CheckpointSaved(Event):
     type: Literal["checkpoint_saved"] = "checkpoint_saved"
     step: int
     epoch: int | None  # 1-based; the checkpoint at the end of that epoch
-    directory: str  # relative to the run directory; holds the state to resume from and, in adapter/, the adapter
+    directory: str  # relative to the run directory; holds the state to resume from and, in adapter/, any adapter
     metrics: Metrics
     is_best: bool = False  # its full validation loss is the lowest so far
 
@@ -125,7 +125,7 @@ class Succeeded(Event):
     type: Literal["succeeded"] = "succeeded"
     step: int  # the last one that was trained
     trained_tokens: int
-    adapter: str  # directory of the published adapter, relative to the run directory
+    adapter: str  # directory of the adapter, or of the whole model, relative to the run directory
     best: BestCheckpoint | None = None  # whose adapter that is; None: the last step's
     stopped_early: bool = False
     measured: Measured | None = None

@@ -27,7 +27,7 @@ class GoldenSample(Frozen):
 
     prompt_token_ids: tuple[int, ...]
     sampled_token_ids: tuple[int, ...]
-    adapter_logprobs: tuple[float, ...]  # under the base with the adapter
+    adapter_logprobs: tuple[float, ...]  # under the base with the adapter, or the model whose weights were all trained
     base_logprobs: tuple[float, ...]  # under the base alone
 
     @model_validator(mode="after")

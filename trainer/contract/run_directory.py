@@ -8,10 +8,11 @@
       selection/         if the spec has one: the examples that were chosen of the files, by the check
       *.tokens/          what a data file tokenises to (tokens.py): staged by the server, or made by the trainer
       reference/         of a method that has one: what the model gave to the answers before the first step
-      parent/            optional, likewise: the adapter whose weights the training goes on from
+      parent/            optional, likewise: the adapter, or the whole model, whose weights the training goes on from
       events.jsonl       appended by the trainer only
       checkpoints/step_000100/   complete when renamed into place
       adapter/           the result, with its golden samples; complete when renamed into place
+      model/             likewise, where all weights were trained: a model of its own, and how well it was saved
       trainer.log        stdout and stderr, for humans
       stop               its existence asks the run to stop, like SIGTERM
 
@@ -49,6 +50,7 @@ class RunDirectory:
         self.events = root / "events.jsonl"
         self.checkpoints = root / "checkpoints"
         self.adapter = root / "adapter"
+        self.model = root / "model"
         self.log = root / "trainer.log"
         self.stop = root / "stop"
 

@@ -1,9 +1,9 @@
 """Everything a run needs to know, resolved; nothing is left to a default in the trainer."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SPEC_VERSION: Literal[1] = 1
 
@@ -155,7 +155,7 @@ class TrainingSpec(Frozen):
     attempt: int = Field(ge=1)  # a retry gets a directory of its own
     base_model: BaseModelSource
     method: Method
-    lora: LoraSettings
+    lora: LoraSettings | None  # None: all of the model's weights are trained
     serving: ServingLimits = ServingLimits()
     seed: int = Field(ge=0)
     context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end, plain text is split
@@ -166,8 +166,17 @@ class TrainingSpec(Frozen):
     packing: bool = False  # several examples in one row, each attending to itself alone; the losses are the same
     threads: int = Field(ge=1)  # CPU threads; part of what makes a run reproducible
     memory: MemoryPlan
-    start_from: Path | None = None  # an adapter's directory, whose weights the training goes on from
+    # a directory whose weights the training goes on from: an adapter's, or, where all are trained, a whole model's
+    start_from: Path | None = None
     resume_from: Path | None = None  # a complete directory under checkpoints/ of an earlier attempt; goes first
+
+    @model_validator(mode="after")
+    def _trains_what_it_can(self) -> Self:
+        if self.lora is None and self.memory.quantization is not None:
+            raise ValueError(
+                "only a base that stays as it is can be quantised, not one all of whose weights are trained"
+            )
+        return self
 
 
 class CheckSpec(Frozen):

@@ -12,6 +12,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import Trainer
 
+from trainer.base_model import computes_in_bfloat16
 from trainer.failures import LossNotFinite
 from trainer.ongoing import OngoingRun
 from trainer.tally import Tally
@@ -73,7 +74,8 @@ def arguments(run: OngoingRun) -> dict[str, Any]:
         "seed": run.spec.seed,
         "data_seed": run.spec.seed,
         "use_cpu": run.state.model.device.type == "cpu",
-        "bf16": False,  # no autocast: on a GPU the weights are bfloat16 themselves
+        # On a GPU a frozen base is bfloat16 itself; weights that are all trained are float32, and computed with in it.
+        "bf16": run.spec.lora is None and computes_in_bfloat16(run.state.model.device.type),
         "gradient_checkpointing": run.spec.memory.gradient_checkpointing,
         "max_length": None,
         "remove_unused_columns": False,

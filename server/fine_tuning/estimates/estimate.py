@@ -24,8 +24,8 @@ from server.fine_tuning.estimates.schemas import (
 from server.fine_tuning.hyperparameters import ResolvedHyperparameters, WantedQuantization
 from server.fine_tuning.preferences import passes_before_training, sequences_per_example
 from trainer.contract.report import CheckReport, FileReport
-from trainer.contract.spec import BY_TOKENS, MemoryPlan, MethodName
 from trainer.contract.shape import ModelShape
+from trainer.contract.spec import BY_TOKENS, MemoryPlan, MethodName
 
 _UNKNOWN_SIZE = 1_000_000_000  # parameters assumed of a base that does not say
 
@@ -110,6 +110,8 @@ def judge(
         is_dora=resolved.lora_variant == "dora",
         parameters=report.base_parameters,
         optimizer=resolved.optimizer,
+        trains="full" if resolved.trains_all else "lora",
+        keeps_best=resolved.early_stopping_patience is not None,
         bfloat16=planning.bfloat16,
         quantization=quantization,
     )
@@ -133,8 +135,7 @@ def build_estimate(
     training = _training(report)
     n_steps = resolved.total_steps(training.n_examples)
     n_tokens = resolved.n_epochs * training.n_tokens
-    trainable = None if report.base_shape is None else _trainable(report.base_shape, resolved)
-    width = number_bytes(planning.device, bfloat16=planning.bfloat16)
+    trainable, n_bytes = _result(report, resolved, planning)
     return Estimate(
         sampled=sampling.rows_looked_at is not None,
         training=_file(training, sampling.rows_looked_at),
@@ -144,13 +145,28 @@ def build_estimate(
         trained_tokens=n_tokens,
         base_parameters=report.base_parameters,
         trainable_parameters=trainable,
-        adapter_bytes=None if trainable is None else adapter_bytes(trainable, bytes_per_parameter=width),
+        adapter_bytes=n_bytes,
         fits=judgement.refusal is None,
         advice=None if judgement.refusal is None else judgement.refusal.message(),
         plan=_plan(judgement.plan, training, resolved.batch_size),
         memory=_memory(judgement.memory, planning),
         time=_time(report, resolved, judgement.plan, planning, _amount(method, resolved, training)),
         cost=_cost(cost_of(n_tokens, price=planning.price, currency=planning.currency, hosted=planning.hosted)),
+    )
+
+
+def _result(
+    report: CheckReport, resolved: ResolvedHyperparameters, planning: Planning
+) -> tuple[int | None, int | None]:
+    """How many parameters are trained, and the bytes of the weights that come of it; None: not known."""
+    if resolved.trains_all:
+        trained = report.base_parameters
+        return trained, None if trained is None else adapter_bytes(trained, bytes_per_parameter=2)
+    if report.base_shape is None:
+        return None, None
+    trained = _trainable(report.base_shape, resolved)
+    return trained, adapter_bytes(
+        trained, bytes_per_parameter=number_bytes(planning.device, bfloat16=planning.bfloat16)
     )
 
 

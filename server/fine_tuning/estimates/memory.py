@@ -54,6 +54,7 @@ class Load:
     is_fused: bool = False  # whether the output head is TRL's on a CPU, too
     parameters: int | None = None  # of the base model, where they were counted
     optimizer: Optimizer = "adamw"
+    keeps_best: bool = False  # a copy of what was trained, as it was best, in main memory
     targets: Collection[str] = ALL_LINEAR
     is_dora: bool = False
     bfloat16: bool = True  # whether a GPU has it; an older one computes in float32
@@ -80,26 +81,38 @@ class Memory:
 def estimate_memory(load: Load) -> Memory:
     """Add up what a run holds at its peak."""
     width = number_bytes(load.device, bfloat16=load.bfloat16)
-    trainable, adapter = 0, 0
-    if load.trains == "lora":
-        trainable = lora_parameters(load.shape, rank=load.rank, targets=load.targets, has_magnitudes=load.is_dora)
-        adapter, gradients = trainable * width, trainable * 4
-    else:
-        trainable = load.parameters or base_parameters(load.shape)
-        gradients = trainable * width
+    trainable = trainable_parameters(load)
     head = _head(load, width)
     if load.plan.gradient_checkpointing and load.device == "cpu":
         head = _beyond_a_layer(load, head)
     memory = Memory(
         weights=_weights(load, width),
-        adapter=adapter,
-        gradients=gradients,
+        adapter=trainable * width if load.trains == "lora" else 0,
+        gradients=trainable * 4,
         optimizer=round(trainable * _MOMENTS_BYTES[load.optimizer]),
         activations=_activations(load, width),
         head=head,
         reserve=_CUDA_CONTEXT_BYTES if load.device == "cuda" else 0,
     )
     return replace(memory, needed=_needed(memory, load))
+
+
+def trainable_parameters(load: Load) -> int:
+    if load.trains == "lora":
+        return lora_parameters(load.shape, rank=load.rank, targets=load.targets, has_magnitudes=load.is_dora)
+    return load.parameters or base_parameters(load.shape)
+
+
+def resting_bytes_of_full(
+    parameters: int, device: Device, optimizer: Optimizer = "adamw", *, bfloat16: bool = True
+) -> int:
+    """What training all weights holds before the first example: they, their gradients and their moments."""
+    return round(parameters * (_full_width(device, bfloat16=bfloat16) + 4 + _MOMENTS_BYTES[optimizer]))
+
+
+def _full_width(device: Device, *, bfloat16: bool) -> int:
+    """Bytes a weight that is itself trained: float32 everywhere, and on a GPU its copy that is computed with."""
+    return 6 if device == "cuda" and bfloat16 else 4
 
 
 def number_bytes(device: Device, *, bfloat16: bool) -> int:
@@ -109,6 +122,8 @@ def number_bytes(device: Device, *, bfloat16: bool) -> int:
 
 def _weights(load: Load, width: int) -> int:
     parameters = load.parameters or base_parameters(load.shape)
+    if load.trains == "full":
+        return parameters * _full_width(load.device, bfloat16=load.bfloat16)
     if load.plan.quantization is None:
         return parameters * width
     packed = projection_parameters(load.shape)
@@ -141,7 +156,7 @@ def _beyond_a_layer(load: Load, head: int) -> int:
 def _layer_bytes(load: Load, width: int) -> int:
     """What one layer keeps of the micro-batch."""
     factor = width * (_MIXED if width == 2 else 1.0)
-    kept = _kept_of_a_layer(load.shape, load.rank)
+    kept = _kept_of_a_layer(load.shape, load.rank) if load.trains == "lora" else _kept_of_a_trained_layer(load.shape)
     if load.has_dropout:
         kept += 2 * sum(inputs for inputs, _ in projections(load.shape).values())  # each input again, and its mask
     if load.is_dora:  # what the base says and what the LoRA adds, for the gradient of the magnitudes
@@ -155,6 +170,11 @@ def _kept_of_a_layer(shape: ModelShape, rank: int) -> int:
     return 4 * shape.intermediate + 4 * shape.hidden + 3 * query + 3 * key + 7 * rank
 
 
+def _kept_of_a_trained_layer(shape: ModelShape) -> int:
+    """No LoRA's, but what goes into the norms, whose weights are trained too."""
+    return _kept_of_a_layer(shape, 0) + 2 * shape.hidden + (shape.heads + shape.kv_heads) * shape.head_dim
+
+
 def _head(load: Load, width: int) -> int:
     """Logits of the labelled tokens, their log-probabilities and a gradient; on a GPU the fused head's portion."""
     if load.device == "cuda":
@@ -165,8 +185,12 @@ def _head(load: Load, width: int) -> int:
 
 
 def _needed(memory: Memory, load: Load) -> int:
-    """On a CPU with the plain base beside a quantised one, for the golden samples; a GPU holds one at a time."""
+    """On a CPU with the plain base beside a quantised one, for the golden samples, and a copy of the best weights.
+
+    On a GPU the samples are left out if need be, and the copy is in main memory.
+    """
     if load.device == "cuda":
         return memory.peak
+    copy = trainable_parameters(load) * 4 if load.keeps_best else 0
     beside = 0 if load.plan.quantization is None else (load.parameters or base_parameters(load.shape)) * 4
-    return round(memory.peak * _CPU_MARGIN) + beside + _PROCESS_BYTES
+    return round(memory.peak * _CPU_MARGIN) + beside + copy + _PROCESS_BYTES

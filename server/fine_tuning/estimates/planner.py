@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from server.fine_tuning.estimates.layers import ALL_LINEAR
-from server.fine_tuning.estimates.memory import Device, Load, Memory, estimate_memory
+from server.fine_tuning.estimates.memory import Device, Load, Memory, Trains, estimate_memory
 from server.fine_tuning.hyperparameters import WantedQuantization
 from trainer.contract.shape import ModelShape
 from trainer.contract.spec import MemoryPlan, Optimizer, Quantization
@@ -32,6 +32,8 @@ class Work:
     is_fused: bool = False  # whether the output head is TRL's on a CPU, too
     parameters: int | None = None  # of the base model, where they were counted
     optimizer: Optimizer = "adamw"
+    trains: Trains = "lora"
+    keeps_best: bool = False
     targets: Collection[str] = ALL_LINEAR
     is_dora: bool = False
     bfloat16: bool = True  # whether a GPU has it
@@ -61,7 +63,8 @@ class NoFit:
     memory: Memory
     available_bytes: int
     fitting_tokens: int  # the longest example that would fit; 0: none
-    needed_with_4bit_bytes: int | None  # None: that was tried
+    needed_with_4bit_bytes: int | None  # None: that was tried, or cannot be
+    needed_with_lora_bytes: int | None = None  # None: that is what was tried
 
     def message(self) -> str:
         what = (
@@ -72,6 +75,8 @@ class NoFit:
             remedies.append(f"with examples of at most {self.fitting_tokens} tokens it fits")
         if self.needed_with_4bit_bytes is not None and self.needed_with_4bit_bytes <= self.available_bytes:
             remedies.append(f"with quantization 'nf4' it needs {_gb(self.needed_with_4bit_bytes)}")
+        if self.needed_with_lora_bytes is not None and self.needed_with_lora_bytes <= self.available_bytes:
+            remedies.append(f"with adapter type 'lora' it needs {_gb(self.needed_with_lora_bytes)}")
         advice = "; ".join(remedies) or "choose a smaller base model"
         return f"{what} To make it fit: {advice}."
 
@@ -122,6 +127,8 @@ def _plans(work: Work, room: Room) -> Iterator[MemoryPlan]:
 
 
 def _quantizations(work: Work, room: Room) -> tuple[Quantization | None, ...]:
+    if work.trains == "full":
+        return (None,)  # what is itself trained cannot be quantised
     if work.quantization != "auto":
         return (work.quantization,)
     return (None, "nf4") if room.allow_4bit else (None,)
@@ -155,6 +162,8 @@ def memory_of(work: Work, device: Device, plan: MemoryPlan) -> Memory:
         has_dropout=work.has_dropout,
         targets=work.targets,
         is_dora=work.is_dora,
+        trains=work.trains,
+        keeps_best=work.keeps_best,
         is_fused=work.is_fused,
         parameters=work.parameters,
         optimizer=work.optimizer,
@@ -167,12 +176,18 @@ def _no_fit(work: Work, room: Room, leanest: Fit) -> NoFit:
     quantization = _quantizations(work, room)[-1]
     plan = MemoryPlan(micro_batch_tokens=1, gradient_checkpointing=True, quantization=quantization)
     with_4bit = plan.model_copy(update={"quantization": "nf4"})
+    is_full = work.trains == "full"
     return NoFit(
         leanest=leanest.plan,
         memory=leanest.memory,
         available_bytes=room.available_bytes,
         fitting_tokens=_longest_that_fits(work, room, plan),
-        needed_with_4bit_bytes=None if quantization == "nf4" else memory_of(work, room.device, with_4bit).needed,
+        needed_with_4bit_bytes=None
+        if is_full or quantization == "nf4"
+        else memory_of(work, room.device, with_4bit).needed,
+        needed_with_lora_bytes=memory_of(replace(work, trains="lora"), room.device, leanest.plan).needed
+        if is_full
+        else None,
     )
 
 

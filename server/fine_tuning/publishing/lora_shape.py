@@ -5,11 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from inference.adapter_config import CONFIG
+from trainer.contract.full_model import WEIGHTS as FULL_WEIGHTS
 from trainer.contract.spec import ALL_LINEAR
 
 
 def read_lora(adapter: Path) -> dict[str, Any]:
-    """What a job that goes on from it trains, under the names of `ResolvedHyperparameters`."""
+    """What a job that goes on from it trains, under the names of `ResolvedHyperparameters`.
+
+    Nothing of a whole model: what is trained of that is all of it, again.
+    """
+    if (adapter / FULL_WEIGHTS).is_file():
+        return {}
     config = json.loads((adapter / CONFIG).read_text())
     targets = config.get("target_modules")
     return {

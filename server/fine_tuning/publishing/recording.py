@@ -25,6 +25,7 @@ from server.record.manifest import (
     DataRecord,
     DriftRecord,
     Manifest,
+    OwnWeightsRecord,
     condense,
     list_files,
     settings_of,
@@ -47,8 +48,16 @@ class _History:
     trained_tokens: int | None
 
 
-def add_record(services: WorkerServices, job: JobRow, staged: Path, *, name: FineTunedModelName, step: int) -> None:
-    """Complete the directory of an adapter of the job, of this step; the manifest comes last."""
+def add_record(
+    services: WorkerServices,
+    job: JobRow,
+    staged: Path,
+    *,
+    name: FineTunedModelName,
+    step: int,
+    own_weights: OwnWeightsRecord | None = None,
+) -> None:
+    """Complete the directory of an adapter or a full model of the job, of this step; the manifest comes last."""
     base = _identify_base(services, job)
     for path in base.legal_files:
         shutil.copyfile(path, staged / path.name)
@@ -59,6 +68,7 @@ def add_record(services: WorkerServices, job: JobRow, staged: Path, *, name: Fin
     manifest = manifest.model_copy(
         update={
             "reproduction": reproduction,
+            "own_weights": own_weights,
             "known_limits": (*of_the_reproduction(reproduction), *manifest.known_limits),
         }
     )

@@ -12,6 +12,7 @@ from inference.engine import AdapterRef
 from server.db.tables import JobRow
 from server.fine_tuning.adapter_options import asked_adapter, may_be_quantised
 from server.fine_tuning.estimates.planned import Planned, keep_planned, planned_of
+from server.fine_tuning.full_models import trains_all
 from server.fine_tuning.hyperparameters import wanted_quantization
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
 from server.fine_tuning.job_files import data_files
@@ -36,6 +37,7 @@ from server.fine_tuning.stages import Stage
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import LaunchRefused, LaunchRequest, Lost, RunHandle, Running, RunState
 from server.storage.blob_store import BlobKey
+from server.storage.linking import put_directory
 from server.storage.token_cache import link_directory
 from server.vocabulary import JobErrorCode, JobStatus
 from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints
@@ -155,7 +157,7 @@ def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | N
         message = "A file of the job was deleted before it could be trained on."
         return Fail(JobErrorCode.INVALID_TRAINING_FILE, message, "training_file")
     if job.parent_model is not None:
-        shutil.copytree(services.check_directory(job).parent, run.parent)
+        put_directory(services.check_directory(job).parent, run.parent)
     checkpoint = find_checkpoint(services, job, attempts=range(job.attempt - 1, 0, -1))
     resume_from = None if checkpoint is None else checkpoint.directory
     spec = training_spec.build(
@@ -203,10 +205,15 @@ def _stage_files(services: WorkerServices, job: JobRow, run: RunDirectory) -> bo
 def _publish_checkpoint(
     services: WorkerServices, job: JobRow, run: RunDirectory, event: TrainerEvent
 ) -> AdapterRef | None:
-    """Publish the files of a checkpoint that clients are to see; the job's model has its own name."""
+    """Publish the files of a checkpoint that clients are to see; the job's model has its own name.
+
+    Not of a whole model: each would take as much disk as its base. docs/decisions/0032 has the reasons.
+    """
     settings = job.training_settings or {}
-    if not isinstance(event, CheckpointSaved) or not is_for_clients(
-        event, n_epochs=settings["n_epochs"], patience=settings.get("early_stopping_patience")
+    if (
+        not isinstance(event, CheckpointSaved)
+        or trains_all(job)
+        or not is_for_clients(event, n_epochs=settings["n_epochs"], patience=settings.get("early_stopping_patience"))
     ):
         return None
     adapter = run.root / event.directory / ADAPTER
@@ -277,7 +284,7 @@ def _go_on_leaner(services: WorkerServices, session: Session, job: JobRow) -> No
     step = after_out_of_memory(
         planned_of(job),
         batch_size=(job.hyperparameters or {})["batch_size"],
-        rank=rank_of(job),
+        rank=None if trains_all(job) else rank_of(job),
         allow_4bit=services.settings.allow_4bit
         and wanted_quantization(job.requested_hyperparameters) == "auto"
         and may_be_quantised(asked_adapter(job.requested_hyperparameters).type),

@@ -1,6 +1,7 @@
 """JobRow → TrainingSpec."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +40,13 @@ def build(
     if job.training_settings is None or job.total_steps is None:
         raise ValueError("the job's hyperparameters are not resolved")
     settings = job.training_settings
-    lora = LoraSettings(
-        rank=settings["lora_rank"],
-        alpha=settings["lora_alpha"],
-        dropout=settings["lora_dropout"],
-        variant=settings.get("lora_variant", "lora"),
-        rslora=settings.get("lora_rslora", False),
-        target_modules=settings.get("lora_target_modules", ALL_LINEAR),
-    )
     selection = settings.get("selection")
     return TrainingSpec(
         job_id=job.id,
         attempt=job.attempt,
         base_model=source_of(base),
         method=_method(job, settings),
-        lora=lora,
+        lora=None if settings.get("trains_all", False) else _lora(settings),
         serving=serving,
         seed=job.seed,
         context_length_tokens=sequence_limit(job.requested_hyperparameters, base.context_length),
@@ -66,6 +59,17 @@ def build(
         memory=planned_of(job).memory,
         start_from=start_from,
         resume_from=resume_from,
+    )
+
+
+def _lora(settings: Mapping[str, Any]) -> LoraSettings:
+    return LoraSettings(
+        rank=settings["lora_rank"],
+        alpha=settings["lora_alpha"],
+        dropout=settings["lora_dropout"],
+        variant=settings.get("lora_variant", "lora"),
+        rslora=settings.get("lora_rslora", False),
+        target_modules=settings.get("lora_target_modules", ALL_LINEAR),
     )
 
 

@@ -8,9 +8,11 @@ from typing import Any
 from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
 from server.fine_tuning import practice
+from server.fine_tuning.adapter_options import FULL, asked_adapter
 from server.fine_tuning.asked.servable_adapters import Base, Parent, Refusal, route_of
 from server.fine_tuning.data_options import MAX_MIXED_IN, mixed_in_files, wanted_selection
 from server.fine_tuning.data_report import DataReport
+from server.fine_tuning.estimates.disk import find_lack_of_disk
 from server.fine_tuning.estimates.estimate import Judgement, build_estimate, judge, longest_after_cutting
 from server.fine_tuning.estimates.planned import Planned, keep_planned
 from server.fine_tuning.estimates.schemas import Estimate
@@ -211,6 +213,8 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
     failure = failure_of(report.findings, mixed_in)
     failure = failure or _find_unservable(services, job, report)
     outlook = None if failure is not None else _look_ahead(services, job, report)
+    if outlook is not None and (lack := _lack_of_disk(services, outlook)) is not None:
+        failure = Fail(JobErrorCode.DISK_FULL, lack)
     if outlook is not None and outlook.judgement.refusal is not None:
         failure = Fail(JobErrorCode.OUT_OF_MEMORY, outlook.judgement.refusal.message())
     now = services.clock()
@@ -231,6 +235,16 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
         add_event(session, current, NewEvent("Files validated, moving job to queued state"), now=now)
 
 
+def _lack_of_disk(services: WorkerServices, outlook: "_Outlook") -> str | None:
+    if not outlook.resolved.trains_all:
+        return None
+    return find_lack_of_disk(
+        outlook.estimate.base_parameters,
+        keeps_best=outlook.resolved.early_stopping_patience is not None,
+        free_bytes=shutil.disk_usage(services.settings.home).free,
+    )
+
+
 @dataclass(frozen=True)
 class _Outlook:
     """What a job that can be queued will come to."""
@@ -248,10 +262,8 @@ def _look_ahead(services: WorkerServices, job: JobRow, report: CheckReport) -> _
         return None
     lora = {} if job.parent_model is None else read_lora(services.check_directory(job).parent)
     requested, on_gpu = job.requested_hyperparameters, services.planning.device == "cuda"
-    method = method_name(job.method)
-    resolved = resolve_report(
-        report, requested, base, lora, method=method, on_gpu=on_gpu, max_rank=services.planning.max_rank
-    )
+    method, max_rank = method_name(job.method), services.planning.max_rank
+    resolved = resolve_report(report, requested, base, lora, method=method, on_gpu=on_gpu, max_rank=max_rank)
     planning = replace(services.planning, measured=measured_runs(services.database, base.name))
     judgement = judge(report, resolved, wanted_quantization(requested), planning, method=method)
     planned = Planned(
@@ -264,6 +276,8 @@ def _look_ahead(services: WorkerServices, job: JobRow, report: CheckReport) -> _
 
 def _find_unservable(services: WorkerServices, job: JobRow, report: CheckReport) -> Fail | None:
     """Hold the adapter against the base's layers, which may not have been known when the job was created."""
+    if asked_adapter(job.requested_hyperparameters).type == FULL:
+        return None
     shape = None if job.parent_model is None else read_lora(services.check_directory(job).parent)
     parent = None if shape is None else Parent(str(job.parent_model), shape)
     found = route_of(
