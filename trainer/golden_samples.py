@@ -14,6 +14,7 @@ from peft import get_peft_model, set_peft_model_state_dict
 from torch import Tensor
 
 from trainer.base_model import copy_adapter, load_base_model
+from trainer.contract.examine import ExamineSpec
 from trainer.contract.golden import GoldenSample, GoldenSamples, build_golden_samples, gap
 from trainer.contract.spec import TrainingSpec
 from trainer.failures import LossNotFinite
@@ -22,7 +23,7 @@ _SAMPLES, _PROMPT_TOKENS, _SAMPLED_TOKENS = 4, 24, 16
 _SEED = 20  # of prompts and sampling; never the job's: the same base is always asked the same
 
 
-def take_golden_samples(model: Any, tokenizer: Any, spec: TrainingSpec, *, step: int) -> GoldenSamples:
+def take_golden_samples(model: Any, tokenizer: Any, spec: TrainingSpec | ExamineSpec, *, step: int) -> GoldenSamples:
     """Sample from base and adapter, which is of that step, at temperature 1. The same adapter gives the same samples.
 
     Raises:
@@ -61,7 +62,7 @@ def build_prompts(tokenizer: Any, *, n_tokens: int) -> list[list[int]]:
     return [chance.choices(words, k=n_tokens) for _ in range(_SAMPLES)]
 
 
-def _on_serving_base(model: Any, spec: TrainingSpec) -> Any:
+def _on_serving_base(model: Any, spec: TrainingSpec | ExamineSpec) -> Any:
     """The adapter on the base as it is served: a base that was quantised for training is not."""
     base = load_base_model(spec.base_model, model.device.type)
     serving = get_peft_model(base, copy.deepcopy(model.peft_config["default"]), autocast_adapter_dtype=False)

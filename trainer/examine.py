@@ -1,0 +1,72 @@
+"""`python -m trainer examine`: an adapter that was made elsewhere, loaded onto its base; its golden samples are taken.
+
+In 32-bit floats, which every engine's own format is a rounding of.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from trainer.base_model import load_base_model
+from trainer.contract.examine import ExamineReport, ExamineSpec
+from trainer.contract.golden import GOLDEN_SAMPLES
+from trainer.contract.run_directory import RunDirectory, write_atomically
+from trainer.failures import LossNotFinite, TrainerError
+from trainer.golden_samples import take_golden_samples
+from trainer.tokenizer import load_tokenizer
+
+_WEIGHTS = "adapter_model.safetensors"
+
+
+def examine(directory: RunDirectory, spec: ExamineSpec) -> ExamineReport:
+    """Raises:
+    TrainerError: the base or the adapter cannot be used, or the one does not fit the other.
+    """
+    torch.set_num_threads(spec.threads)
+    base = load_base_model(spec.base_model, "cpu")
+    n_base = sum(parameter.numel() for parameter in base.parameters())
+    model = _attach(base, spec.adapter)
+    try:
+        golden = take_golden_samples(model, load_tokenizer(spec.base_model), spec, step=0)
+    except LossNotFinite as error:
+        raise TrainerError("With the adapter, the base model's output holds numbers that are not finite.") from error
+    if golden.base_gap == 0:
+        raise TrainerError("The adapter changes nothing of what the base model says.")
+    write_atomically(directory.root / GOLDEN_SAMPLES, golden.model_dump_json(indent=1).encode() + b"\n")
+    return ExamineReport(
+        base_parameters=n_base,
+        adapter_parameters=sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name),
+        base_gap=golden.base_gap,
+    )
+
+
+def _attach(base: Any, adapter: Path) -> Any:
+    """PEFT passes over tensors that it has no place for, and invents those that are missing: here neither may be."""
+    try:
+        config = LoraConfig.from_pretrained(str(adapter))
+        model = get_peft_model(base, config, autocast_adapter_dtype=False)
+        loaded = set_peft_model_state_dict(model, load_file(adapter / _WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise _misfit("PEFT cannot load it onto the base model") from error
+    without_place = loaded.unexpected_keys
+    missing = [name for name in loaded.missing_keys if ".lora_" in name]
+    if without_place:
+        raise _misfit(f"the base model has no module for {_shown(without_place)}")
+    if missing:
+        raise _misfit(f"it has no weights for {_shown(missing)}")
+    return model.eval()
+
+
+def _misfit(reason: str) -> TrainerError:
+    return TrainerError(
+        f"The adapter does not fit the base model: {reason}. Import it for the base model that it was trained on."
+    )
+
+
+def _shown(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0][:200]}{more}"
