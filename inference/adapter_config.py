@@ -41,13 +41,7 @@ def check_config(config: Mapping[str, Any], max_rank: int) -> None:
     """Raises: AdapterRejected: no engine of ours serves such an adapter."""
     if config.get("peft_type") != "LORA":
         raise AdapterRejected("the adapter is not a LoRA adapter")
-    ranks, alphas = _pattern(config, "rank_pattern"), _pattern(config, "alpha_pattern")
-    for rank in (config.get("r"), *ranks.values()):
-        if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= max_rank:
-            raise AdapterRejected(f"the adapter's rank is not between 1 and {max_rank}")
-    for alpha in (config.get("lora_alpha"), *alphas.values()):
-        if not isinstance(alpha, int | float) or isinstance(alpha, bool):
-            raise AdapterRejected("the adapter's lora_alpha is not a number")
+    _check_numbers(config, max_rank)
     check_scaling("", config)
     if config.get("bias", "none") != "none":
         raise AdapterRejected("the adapter trains biases, which the engine does not serve")
@@ -81,6 +75,16 @@ def check_scaling(module: str, config: Mapping[str, Any]) -> None:
     largest = _MAX_SCALING * (math.sqrt(rank) if config.get("use_rslora") else rank)
     if not 0 < alpha <= largest:  # nor what is no number
         raise AdapterRejected(f"the adapter's scaling, of lora_alpha and rank, is not between 0 and {_MAX_SCALING:g}")
+
+
+def _check_numbers(config: Mapping[str, Any], max_rank: int) -> None:
+    ranks, alphas = _pattern(config, "rank_pattern"), _pattern(config, "alpha_pattern")
+    for rank in (config.get("r"), *ranks.values()):
+        if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= max_rank:
+            raise AdapterRejected(f"the adapter's rank is not between 1 and {max_rank}")
+    for alpha in (config.get("lora_alpha"), *alphas.values()):
+        if not isinstance(alpha, int | float) or isinstance(alpha, bool):
+            raise AdapterRejected("the adapter's lora_alpha is not a number")
 
 
 def _pattern(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

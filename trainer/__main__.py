@@ -18,7 +18,7 @@ from trainer.contract.merge import MergeOutcome
 from trainer.contract.report import CheckFailure, CheckReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
-from trainer.failures import Failure, describe
+from trainer.failures import AdapterUnfit, Failure, describe
 from trainer.interruption import Interruption, StopRequested
 from trainer.reporter import Reporter
 
@@ -93,6 +93,8 @@ def examine(directory: RunDirectory) -> int:
         from trainer.examine import examine as look
 
         outcome = ExamineOutcome(report=look(directory, spec))
+    except AdapterUnfit as error:
+        outcome = ExamineOutcome(unfit=str(error))
     except Exception as error:  # the trainer's one boundary
         outcome = ExamineOutcome(failure=_check_failure(error))
     directory.write_examine_outcome(outcome)

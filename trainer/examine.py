@@ -15,7 +15,7 @@ from trainer.base_model import load_base_model
 from trainer.contract.examine import ExamineReport, ExamineSpec
 from trainer.contract.golden import GOLDEN_SAMPLES
 from trainer.contract.run_directory import RunDirectory, write_atomically
-from trainer.failures import LossNotFinite, TrainerError
+from trainer.failures import AdapterUnfit, LossNotFinite
 from trainer.golden_samples import take_golden_samples
 from trainer.tokenizer import load_tokenizer
 
@@ -24,7 +24,8 @@ _WEIGHTS = "adapter_model.safetensors"
 
 def examine(directory: RunDirectory, spec: ExamineSpec) -> ExamineReport:
     """Raises:
-    TrainerError: the base or the adapter cannot be used, or the one does not fit the other.
+    BaseModelUnavailable.
+    AdapterUnfit: it does not fit the base, or does nothing to it.
     """
     torch.set_num_threads(spec.threads)
     base = load_base_model(spec.base_model, "cpu")
@@ -33,9 +34,9 @@ def examine(directory: RunDirectory, spec: ExamineSpec) -> ExamineReport:
     try:
         golden = take_golden_samples(model, load_tokenizer(spec.base_model), spec, step=0)
     except LossNotFinite as error:
-        raise TrainerError("With the adapter, the base model's output holds numbers that are not finite.") from error
+        raise AdapterUnfit("With the adapter, the base model's output holds numbers that are not finite.") from error
     if golden.base_gap == 0:
-        raise TrainerError("The adapter changes nothing of what the base model says.")
+        raise AdapterUnfit("The adapter changes nothing of what the base model says.")
     write_atomically(directory.root / GOLDEN_SAMPLES, golden.model_dump_json(indent=1).encode() + b"\n")
     return ExamineReport(
         base_parameters=n_base,
@@ -49,7 +50,7 @@ def _attach(base: Any, adapter: Path) -> Any:
     try:
         config = LoraConfig.from_pretrained(str(adapter))
         model = get_peft_model(base, config, autocast_adapter_dtype=False)
-        loaded = set_peft_model_state_dict(model, load_file(adapter / _WEIGHTS))
+        loaded: Any = set_peft_model_state_dict(model, load_file(adapter / _WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise _misfit("PEFT cannot load it onto the base model") from error
     without_place = loaded.unexpected_keys
@@ -61,8 +62,8 @@ def _attach(base: Any, adapter: Path) -> Any:
     return model.eval()
 
 
-def _misfit(reason: str) -> TrainerError:
-    return TrainerError(
+def _misfit(reason: str) -> AdapterUnfit:
+    return AdapterUnfit(
         f"The adapter does not fit the base model: {reason}. Import it for the base model that it was trained on."
     )
 

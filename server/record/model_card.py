@@ -24,13 +24,13 @@ def render_model_card(manifest: Manifest, legal_files: Iterable[str] = ()) -> st
     """The text of `README.md`. `legal_files` are the names of the base's that lie beside it."""
     base = manifest.base_model
     sections = [
-        _front_matter(base, library="peft", tags=["lora", "peft", "tunesmith", "text-generation"]),
+        front_matter_of_adapter(base),
         _what_it_is(manifest),
         _training_data(manifest),
         _hyperparameters(manifest),
         _results(manifest),
         *_estimated_and_measured(manifest),
-        _how_to_use(manifest),
+        how_to_use(manifest.name, base),
         "## Limits\n\n" + "\n".join(f"- {sentence}" for sentence in manifest.known_limits),
         licence_section(base, legal_files),
     ]
@@ -51,6 +51,10 @@ def _front_matter(base: BaseModelRecord, *, library: str, tags: list[str]) -> st
     }
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items() if value is not None]
     return "\n".join(["---", *lines, "---"])
+
+
+def front_matter_of_adapter(base: BaseModelRecord) -> str:
+    return _front_matter(base, library="peft", tags=["lora", "peft", "tunesmith", "text-generation"])
 
 
 def front_matter_of_merged(base: BaseModelRecord) -> str:
@@ -151,8 +155,7 @@ def _estimated_and_measured(manifest: Manifest) -> list[str]:
     return ["## Estimated and measured", *tables] if tables else []
 
 
-def _how_to_use(manifest: Manifest) -> str:
-    base = manifest.base_model
+def how_to_use(name: str, base: BaseModelRecord) -> str:
     source = base.repository or f"path/to/{base.name}"
     is_commit = base.repository is not None and base.revision is not None
     revision = f', revision="{base.revision}"' if is_commit else ""
@@ -165,7 +168,7 @@ from openai import OpenAI
 
 client = OpenAI(base_url="http://localhost:8000/v1", api_key="...")
 answer = client.chat.completions.create(
-    model="{manifest.name}",
+    model="{name}",
     messages=[{{"role": "user", "content": "..."}}],
 )
 ```

@@ -26,7 +26,8 @@ class ExamineReport(Frozen):
 
 
 class ExamineOutcome(Frozen):
-    """Either `failure` is set, or `report` is."""
+    """One of them is set."""
 
     report: ExamineReport | None = None
+    unfit: str | None = None  # why the adapter is not this base model's
     failure: CheckFailure | None = None
