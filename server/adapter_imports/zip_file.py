@@ -1,12 +1,12 @@
 """The members of a zip: stored or deflated plain files; nothing of it is held in memory but its list."""
 
-import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import partial
-from io import SEEK_CUR, SEEK_END, SEEK_SET
+from io import SEEK_SET
 from typing import BinaryIO
 
 from server.adapter_imports.members import MOST_MEMBERS, Member, check_name, no_link, too_many_members
@@ -16,7 +16,7 @@ from server.errors import InvalidRequest
 _MAX_READ_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _ENCRYPTED = 0x1
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 def list_zip(file: BinaryIO) -> list[Member]:
@@ -56,11 +56,10 @@ class _Sparing:
         self.seekable, self.tell = file.seekable, file.tell
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
-        if whence == SEEK_END and offset < -os.fstat(self._file.fileno()).st_size:
-            raise zipfile.BadZipFile
-        if whence == SEEK_CUR and self._file.tell() + offset < 0:
-            raise zipfile.BadZipFile
-        return self._file.seek(offset, whence)
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as error:  # before the beginning
+            raise zipfile.BadZipFile from error
 
     def read(self, n_bytes: int = -1) -> bytes:
         most = _MAX_READ_BYTES + 1
