@@ -5,7 +5,7 @@ from pathlib import Path
 
 from server.base_models import BaseModelEntry
 from server.db.tables import ModelImportRow
-from server.record.base_identity import identify
+from server.record.base_identity import BaseIdentity, identify
 from server.record.hashes import FileHashes
 from server.record.imported import ImportedManifest, known_limits_of_imported, render_imported_card
 from server.record.manifest import MANIFEST, list_files, record_base
@@ -17,7 +17,7 @@ def add_imported_record(
     staged: Path, row: ModelImportRow, base: BaseModelEntry, report: ExamineReport, hashes: FileHashes
 ) -> None:
     """Complete the directory; the manifest comes last."""
-    identity = identify(base, hashes)
+    identity = _identify(base, hashes)
     for path in identity.legal_files:
         shutil.copyfile(path, staged / path.name)
     described = record_base(base.name, identity, report.base_parameters)
@@ -35,3 +35,11 @@ def add_imported_record(
     card = render_imported_card(manifest, [path.name for path in identity.legal_files])
     (staged / MODEL_CARD).write_text(card, encoding="utf-8")
     (staged / MANIFEST).write_bytes(manifest.model_copy(update={"files": list_files(staged)}).dump())
+
+
+def _identify(base: BaseModelEntry, hashes: FileHashes) -> BaseIdentity:
+    """Nothing is known of a base whose files the operator has taken away since."""
+    try:
+        return identify(base, hashes)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return BaseIdentity(None, None)
