@@ -1,6 +1,7 @@
 """The life of an import: what is handed in is looked at at once, sampled, proven, named — or gone without a trace."""
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +18,6 @@ from server.__main__ import main
 from server.adapter_imports import service
 from server.adapter_imports.desk import ImportDesk
 from server.adapter_imports.importer import AdapterImporter
-from server.api_process import _unix_listener
 from server.auth.api_keys import create_key
 from server.base_models import BaseModels
 from server.bootstrap import build_services
@@ -316,7 +316,11 @@ def working(rig: Rig) -> Iterator[Rig]:
     """The worker's thread, and the private door of an API process."""
     stop = threading.Event()
     thread = threading.Thread(target=AdapterImporter(rig.worker).run, args=(stop,))
-    with _unix_listener(rig.services.settings.control_socket):
+    door = rig.services.settings.control_socket
+    door.parent.mkdir(exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(door))
+        listener.listen()
         thread.start()
         yield rig
         stop.set()
