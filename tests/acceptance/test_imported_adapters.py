@@ -15,6 +15,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from server.settings import Settings
+from tests.acceptance.conftest import running_service
 from tests.acceptance.jobs import BASE
 from tests.service import KEY, Service
 
@@ -128,3 +129,34 @@ def score(model: Any, tokens: list[int]) -> list[float]:
 
 def mean_gap(one: list[float], other: list[float]) -> float:
     return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / len(one)
+
+
+@pytest.mark.torture
+def test_an_import_outlives_a_kill_of_everything_and_leaves_nothing_beside_its_model(tmp_path: Path) -> None:
+    """All of it while the trainer looks at the adapter, then the worker while another trainer does."""
+    adapter = make_adapter(PLAIN, tmp_path / "adapter", strength=0.3)
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(adapter, arcname="mine")
+    with running_service() as service:
+        with http(service) as browser:
+            files = {"file": ("a.tar", archive.getvalue())}
+            created = browser.post("/tunesmith/model_imports", data={"base_model": BASE}, files=files)
+        import_id = created.raise_for_status().json()["id"]
+        service.wait_for(lambda: service.processes("trainer"), "the trainer to look at it")
+        service.kill_tree()
+        service.start_without_waiting("--port", service.base_url.split(":")[2].split("/")[0])
+        service.wait_for(lambda: service.processes("trainer"), "another trainer")
+        service.kill("worker")
+        service.wait_until_ready()
+        found: dict[str, Any] = {"status": "in_progress"}
+        while found["status"] == "in_progress":
+            time.sleep(0.2)
+            with http(service) as browser:
+                found = browser.get(f"/tunesmith/model_imports/{import_id}").raise_for_status().json()
+        assert found["error"] is None
+        with service.client() as client:
+            assert answer(client, found["fine_tuned_model"])
+        settings = Settings(home=service.home)
+        assert [path.name for path in settings.adapters.iterdir()] == [found["fine_tuned_model"].split(":")[4]]
+        service.wait_for(lambda: not list(settings.model_imports.iterdir()), "its directory to be gone")
