@@ -10,6 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server import health
+from server.adapter_imports import routes as model_imports
+from server.adapter_imports.desk import ImportDesk
 from server.auth.authenticator import Authenticator
 from server.bootstrap import Services, build_front_desk, tidy_up
 from server.chat.cache_salt import CacheSalts, load_salt_key
@@ -47,13 +49,14 @@ ROUTERS = (
     models,
     model_aliases,
     model_archives,
+    model_imports,
     usage,
     metrics,
     health,
 )
 
 _MOST_CALLERS, _MOST_MODELS = 10_000, 10_000  # that are remembered between requests
-_STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts)")
+_STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts|tunesmith/model_imports)")
 
 
 def create_app(services: Services, *, tidies_up: bool = True) -> ASGIApp:
@@ -140,6 +143,7 @@ def _share(app: FastAPI, services: Services) -> None:
         tokens=services.tokens,
         locks=services.locks,
     )
+    app.state.model_imports = ImportDesk(services.settings.model_imports, services.locks)
     app.state.usage_folder = Folder(services.database, services.settings.usage)
     app.state.running_keys = RunningKeys(services.locks)
     app.state.completions = Completions(services.locks)

@@ -41,6 +41,7 @@ class Settings:
     stop_grace_s: float = 5.0  # from asking a trainer to stop to killing it
     max_file_bytes: int = 512 * 1024**2  # in one request
     max_upload_bytes: int = 8 * 1024**3  # in parts
+    max_adapter_bytes: int = 2 * 1024**3  # of an adapter to import, as an archive and unpacked
     max_chat_body_bytes: int = 16 * 1024**2
     requests_per_minute: int | None = None  # of a project to a base model; None: as many as it likes
     tokens_per_minute: int | None = None  # likewise, of the prompt and of the answer
@@ -114,6 +115,11 @@ class Settings:
     def imports(self) -> Path:
         """What an import keeps, by project: what has no place among files and jobs."""
         return self.home / "imports"
+
+    @property
+    def model_imports(self) -> Path:
+        """The adapters that are being imported, by import; nothing in it outlives its import."""
+        return self.home / "model_imports"
 
     @property
     def wandb(self) -> Path:
@@ -230,6 +236,7 @@ def _check_amounts(settings: Settings) -> None:
         "max_crashes",
         "max_file_bytes",
         "max_upload_bytes",
+        "max_adapter_bytes",
         "max_chat_body_bytes",
         "max_concurrent_answers",
         "max_loras",

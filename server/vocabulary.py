@@ -60,6 +60,14 @@ class UploadStatus(StrEnum):
     EXPIRED = "expired"
 
 
+class ImportStatus(StrEnum):
+    """ModelImport.status; not OpenAI's."""
+
+    IN_PROGRESS = "in_progress"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
 class EventLevel(StrEnum):
     """OpenAI: FineTuningJobEvent.level."""
 

@@ -37,6 +37,10 @@ class FileUnusable(TrainerError):
         self.code = FailureCode.INVALID_VALIDATION_FILE if is_validation else FailureCode.INVALID_TRAINING_FILE
 
 
+class AdapterUnfit(TrainerError):
+    """An adapter made elsewhere is not this base model's, or does nothing to it."""
+
+
 class LossNotFinite(TrainerError):
     """Training diverged; nothing is published."""
 

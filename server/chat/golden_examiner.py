@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from inference.engine import AdapterRef, AdapterRejected, Score
 from inference.examination import Examination, Proof
-from server.record.manifest import MANIFEST, read_manifest
+from server.record.imported import read_adapter_manifest
+from server.record.manifest import MANIFEST
 from trainer.contract.golden import GOLDEN_SAMPLES, Comparison, GoldenSamples, Verdict, compare
 
 _LOG = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def _read(directory: Path) -> GoldenSamples | None:
 
 def _once_had(directory: Path) -> bool:
     try:
-        manifest = read_manifest(directory)
+        manifest = read_adapter_manifest(directory)
     except (OSError, ValueError) as error:
         raise AdapterRejected(f"the adapter's {MANIFEST} is damaged") from error
     return manifest is not None and GOLDEN_SAMPLES in manifest.files

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, Column, Enum, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from server.vocabulary import EventLevel, EventType, FilePurpose, JobStatus, UploadStatus
+from server.vocabulary import EventLevel, EventType, FilePurpose, ImportStatus, JobStatus, UploadStatus
 
 
 def _words(vocabulary: type[StrEnum]) -> Enum:
@@ -225,7 +225,7 @@ class FineTunedModelRow(ProjectOwned, table=True):
     project_id: str = Field(foreign_key="project.id")  # indexed with `seq`, the order of its lists
     name: str = Field(primary_key=True)
     seq: int = Field(default=0, index=True)
-    job_id: str = Field(foreign_key="job.id", index=True)
+    job_id: str | None = Field(default=None, foreign_key="job.id", index=True)  # None: the adapter was imported
     base_model: str  # the base model's own name in the settings
     directory: str  # of the adapter or the whole model, relative to the home directory's adapters/
     rank: int  # 0: it is no adapter
@@ -235,6 +235,24 @@ class FineTunedModelRow(ProjectOwned, table=True):
     created_at: int
     step: int | None = None  # of a checkpoint; None: the job's final model
     deleted_at: int | None = Field(default=None, index=True)
+
+
+class ModelImportRow(ProjectOwned, table=True):
+    """An adapter that was made elsewhere, on its way to being a fine-tuned model. Its files lie under its id."""
+
+    __tablename__ = "model_import"
+
+    id: str = Field(primary_key=True)
+    seq: int = Field(default=0, index=True)
+    created_at: int
+    finished_at: int | None = None
+    status: ImportStatus = Field(default=ImportStatus.IN_PROGRESS, sa_type=_words(ImportStatus), index=True)
+    base_model: str  # the base model's own name in the settings
+    model_name: str  # that it will have
+    rank: int
+    sha256: str  # of its weights
+    error_code: str | None = None
+    error_message: str | None = None
 
 
 class ModelAliasRow(ProjectOwned, table=True):

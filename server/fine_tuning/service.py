@@ -311,6 +311,13 @@ def _get_trainable(base_models: BaseModels, model: UsableModel | None, name: str
     base = None if model is None else base_models.find(model.base_model)
     if model is None or base is None:
         raise _not_available(name)
+    if model.row is not None and model.row.job_id is None:
+        raise InvalidRequest(
+            f"The model {name[:256]} was imported, and training goes on from adapters that were trained here only: "
+            f"those have the layers and the scaling that training expects. Use its base model, {base.name}.",
+            param="model",
+            code="model_not_available",
+        )
     return model, base
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from inference.adapter_files import WEIGHTS
+from server.record.base_identity import BaseIdentity
 from server.record.hashes import sha256
 from trainer.contract.reproduction import Reproduction
 
@@ -32,6 +33,19 @@ class BaseModelRecord(Record):
     license: str  # of the Hub's words, or "unknown"
     license_name: str | None = None
     license_link: str | None = None
+
+
+def record_base(name: str, base: BaseIdentity, parameters: int | None) -> BaseModelRecord:
+    return BaseModelRecord(
+        name=name,
+        repository=base.repository,
+        revision=base.revision,
+        chat_template_sha256=base.chat_template_sha256,
+        parameters=parameters,
+        license=base.licence.id,
+        license_name=base.licence.name,
+        license_link=base.licence.link,
+    )
 
 
 class DataRecord(Record):

@@ -43,7 +43,7 @@ def render_model_card(manifest: Manifest, legal_files: Iterable[str] = ()) -> st
         *_drift(manifest),
         *_estimated_and_measured(manifest),
         *_how_well_saved(manifest),
-        _how_to_use(manifest),
+        how_to_use(manifest.name, base, is_adapter=manifest.own_weights is None),
         "## Limits\n\n" + "\n".join(f"- {sentence}" for sentence in manifest.known_limits),
         licence_section(base, legal_files),
     ]
@@ -66,10 +66,14 @@ def _front_matter(base: BaseModelRecord, *, library: str, tags: list[str]) -> st
     return "\n".join(["---", *lines, "---"])
 
 
+def front_matter_of_adapter(base: BaseModelRecord) -> str:
+    return _front_matter(base, library="peft", tags=["lora", "peft", "tunesmith", "text-generation"])
+
+
 def _front_matter_of(manifest: Manifest) -> str:
     if manifest.own_weights is not None:
         return front_matter_of_merged(manifest.base_model)
-    return _front_matter(manifest.base_model, library="peft", tags=["lora", "peft", "tunesmith", "text-generation"])
+    return front_matter_of_adapter(manifest.base_model)
 
 
 def front_matter_of_merged(base: BaseModelRecord) -> str:
@@ -219,7 +223,7 @@ def _how_well_saved(manifest: Manifest) -> list[str]:
     ]
 
 
-def _how_to_use(manifest: Manifest) -> str:
+def how_to_use(name: str, base: BaseModelRecord, *, is_adapter: bool = True) -> str:
     return f"""## How to use it
 
 On the server that made it, with the `openai` client:
@@ -229,12 +233,12 @@ from openai import OpenAI
 
 client = OpenAI(base_url="http://localhost:8000/v1", api_key="...")
 answer = client.chat.completions.create(
-    model="{manifest.name}",
+    model="{name}",
     messages=[{{"role": "user", "content": "..."}}],
 )
 ```
 
-{_USE_ANYWHERE if manifest.own_weights is not None else _use_with_peft(manifest.base_model)}"""
+{_use_with_peft(base) if is_adapter else _USE_ANYWHERE}"""
 
 
 def _use_with_peft(base: BaseModelRecord) -> str:

@@ -19,6 +19,7 @@
 `python -m trainer check` works in such a directory too: `check.json` in; `report.json`, `*.tokens/`, `selection/` out.
 `*.offered/<key>/` are tokens of the same file from earlier checks, which it takes if they are what it would make.
 So does `python -m trainer merge`: `merge.json` in, `merge_report.json` and the model in `merged/` out.
+And `python -m trainer examine`: `examine.json` in, `examined.json` and `golden_samples.json` out.
 """
 
 import os
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.contract.events import TrainerEvent, parse_event
+from trainer.contract.examine import ExamineOutcome, ExamineSpec
 from trainer.contract.merge import MergeOutcome, MergeSpec
 from trainer.contract.report import MIXED_IN, CheckReport, FileKind
 from trainer.contract.spec import CheckSpec, Frozen, TrainingSpec
@@ -42,6 +44,8 @@ class RunDirectory:
         self.merge_spec = root / "merge.json"
         self.merge_report = root / "merge_report.json"
         self.merged = root / "merged"
+        self.examine_spec = root / "examine.json"
+        self.examined = root / "examined.json"
         self.training_file = root / "training.jsonl"
         self.validation_file = root / "validation.jsonl"
         self.selection = root / "selection"
@@ -107,6 +111,22 @@ class RunDirectory:
         """None if there is none (yet)."""
         try:
             return MergeOutcome.model_validate_json(self.merge_report.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def write_examine_spec(self, spec: ExamineSpec) -> None:
+        write_atomically(self.examine_spec, _dump(spec))
+
+    def read_examine_spec(self) -> ExamineSpec:
+        return ExamineSpec.model_validate_json(self.examine_spec.read_bytes())
+
+    def write_examine_outcome(self, outcome: ExamineOutcome) -> None:
+        write_atomically(self.examined, _dump(outcome))
+
+    def read_examine_outcome(self) -> ExamineOutcome | None:
+        """None if there is none (yet)."""
+        try:
+            return ExamineOutcome.model_validate_json(self.examined.read_bytes())
         except FileNotFoundError:
             return None
 
