@@ -12,13 +12,19 @@ from inference.report import EngineReport
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """An adapter an engine can serve."""
+    """An adapter an engine can serve; or, with `is_full`, a model that has an engine of its own."""
 
     name: str  # its public `ft:` name: unique per weights, never reused
-    base_model: str  # the engine's own name for the base
-    directory: Path  # PEFT form: adapter_config.json and adapter_model.safetensors
-    rank: int
-    sha256: str  # of adapter_model.safetensors, hexadecimal; what lies there is served only if it has this hash
+    base_model: str  # the base's own name
+    directory: Path  # PEFT form: adapter_config.json and adapter_model.safetensors; of a full model, the whole of it
+    rank: int  # 0: of a full model
+    sha256: str  # of the file of weights, hexadecimal; what lies there is served only if it has this hash
+    is_full: bool = False  # all of a model's weights, which stand beside no base
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that serves it."""
+        return self.name if self.is_full else self.base_model
 
 
 class EngineRequest(NamedTuple):
@@ -81,7 +87,7 @@ class Examiner(Protocol):
 
 
 class InferenceEngine(Protocol):
-    """Answers chat requests for one base model and any of its adapters."""
+    """Answers chat requests for one base model and any of its adapters; or for one full model, as its only adapter."""
 
     async def ensure_adapter(self, adapter: AdapterRef) -> None:
         """Make the adapter resident: load, examine, then admit; unload the least recently used first. Idempotent.

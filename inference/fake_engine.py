@@ -37,7 +37,7 @@ class Faults:
 class FakeEngine:
     """An `InferenceEngine` whose answers say which model gave them, and how long the conversation was."""
 
-    base_model: str
+    base_model: str  # or the full model that it serves
     max_rank: int = 16
     reads_files: bool = True  # False: adapters need no files
     faults: Faults = field(default_factory=Faults)
@@ -50,7 +50,7 @@ class FakeEngine:
         self._check_available()
         if adapter.name in self.resident:
             return
-        if adapter.base_model != self.base_model:
+        if adapter.engine != self.base_model:
             raise AdapterRejected("the adapter belongs to another base model")
         if self.reads_files:
             check_adapter(adapter.directory, self.max_rank)

@@ -46,7 +46,9 @@ def _collect_seldom() -> None:
 async def _serve_first(settings: Settings, public: socket.socket) -> None:
     services = build_api_services(settings)
     api = _Server(_config(create_app(services), lifespan="on"))
-    control = _Server(_config(Api(ControlApp(services.engines), OneWriteProtocol), lifespan="off"))
+    control = _Server(
+        _config(Api(ControlApp(services.engines, services.full_engines), OneWriteProtocol), lifespan="off")
+    )
     told = _stopping(api, control)
     with _unix_listener(settings.control_socket) as private:
         async with asyncio.TaskGroup() as beside:

@@ -12,6 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from server import health
+from server.adapter_imports import routes as model_imports
+from server.adapter_imports.desk import ImportDesk
 from server.auth.authenticator import Authenticator
 from server.bootstrap import Services, build_front_desk, tidy_up
 from server.chat.cache_salt import CacheSalts, load_salt_key
@@ -27,6 +29,7 @@ from server.files import routes as files
 from server.fine_tuning import estimate_routes as estimates
 from server.fine_tuning import routes as fine_tuning
 from server.fine_tuning.dry_runs.estimating import EstimateDesk
+from server.fine_tuning.service import Offer
 from server.idempotency.running import RunningKeys
 from server.limits import JsonBodies
 from server.metering import routes as usage
@@ -49,13 +52,14 @@ ROUTERS = (
     models,
     model_aliases,
     model_archives,
+    model_imports,
     usage,
     metrics,
     health,
 )
 
 _MOST_CALLERS, _MOST_MODELS = 10_000, 10_000  # that are remembered between requests
-_STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts)")
+_STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts|tunesmith/model_imports)")
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ def create_app(services: Services, *, tidies_up: bool = True) -> Api:
         targets=Targets(
             find_model=partial(find_servable, services.database, services.base_models, services.settings.adapters),
             engines=services.engines,
+            full_engines=services.full_engines,
             base_models=services.base_models,
             salts=CacheSalts(load_salt_key(services.settings.salt_key)),
             remembered=Remembered(most=_MOST_MODELS),
@@ -105,6 +110,7 @@ def create_rest_app(services: Services, desk: FrontDesk | None = None, *, tidies
             yield
         for engine in services.engines.values():
             await engine.close()
+        await services.full_engines.close()
 
     app = FastAPI(
         title="Tunesmith",
@@ -130,7 +136,16 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.database = services.database
     app.state.blobs = services.blobs
     app.state.base_models = services.base_models
+    app.state.offer = Offer(
+        services.base_models,
+        on_gpu=services.planning.device == "cuda",
+        room=services.planning.room,
+        home=services.settings.home,
+        max_rank=services.settings.max_lora_rank,
+        adapters=services.settings.adapters,
+    )
     app.state.engines = services.engines
+    app.state.full_engines = services.full_engines
     app.state.estimates = EstimateDesk(
         database=services.database,
         blobs=services.blobs,
@@ -140,6 +155,7 @@ def _share(app: FastAPI, services: Services) -> None:
         tokens=services.tokens,
         locks=services.locks,
     )
+    app.state.model_imports = ImportDesk(services.settings.model_imports, services.locks)
     app.state.usage_folder = Folder(services.database, services.settings.usage)
     app.state.running_keys = RunningKeys(services.locks)
     app.state.completions = Completions(services.locks)

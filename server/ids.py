@@ -36,6 +36,10 @@ def new_part_id() -> str:
     return "part_" + random_base62(32)
 
 
+def new_model_import_id() -> str:
+    return "mdlimport-" + random_base62(24)
+
+
 def new_permission_id() -> str:
     return "cp_" + random_base62(24)
 

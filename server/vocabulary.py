@@ -60,6 +60,14 @@ class UploadStatus(StrEnum):
     EXPIRED = "expired"
 
 
+class ImportStatus(StrEnum):
+    """ModelImport.status; not OpenAI's."""
+
+    IN_PROGRESS = "in_progress"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
 class EventLevel(StrEnum):
     """OpenAI: FineTuningJobEvent.level."""
 
@@ -76,9 +84,14 @@ class EventType(StrEnum):
 
 
 class MethodType(StrEnum):
-    """OpenAI: FineTuneMethod.type; the ones this service trains."""
+    """OpenAI: FineTuneMethod.type; the ones this service trains. Those after `DPO` are ours."""
 
     SUPERVISED = "supervised"
+    DPO = "dpo"
+    ORPO = "orpo"
+    KTO = "kto"
+    SIMPO = "simpo"
+    CONTINUED_PRETRAINING = "continued_pretraining"
 
 
 class JobErrorCode(StrEnum):
@@ -90,6 +103,7 @@ class JobErrorCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     BASE_MODEL_UNAVAILABLE = "base_model_unavailable"
     LOSS_NOT_FINITE = "loss_not_finite"
+    NOT_REPRODUCED = "not_reproduced"
     DISK_FULL = "disk_full"
     TRAINER_CRASHED = "trainer_crashed"
     MODEL_NOT_SERVABLE = "model_not_servable"

@@ -1,9 +1,10 @@
-"""The worker process: the reconciler, and beside it the sweeper, the integrations and the folding of usage."""
+"""The worker process: the reconciler; beside it the sweeper, the integrations, the imports and the folding of usage."""
 
 import logging
 import signal
 from threading import Event, Thread
 
+from server.adapter_imports.importer import AdapterImporter
 from server.bootstrap import build_worker_services
 from server.fine_tuning.worker.reconciler import Reconciler
 from server.integrations.follower import IntegrationFollower
@@ -22,6 +23,7 @@ def run(settings: Settings) -> None:
     beside = [
         Thread(target=Sweeper(services.database, services.blobs, services.tokens).run, args=(stop,), name="sweeper"),
         Thread(target=IntegrationFollower(services.database, settings).run, args=(stop,), name="integrations"),
+        Thread(target=AdapterImporter(services).run, args=(stop,), name="imports"),
         Thread(target=Folder(services.database, settings.usage).run, args=(stop,), name="usage"),
     ]
     for thread in beside:

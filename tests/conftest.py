@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -15,12 +16,25 @@ from server.bootstrap import Services, build_services
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import Launcher
 from tests.job_rig import MakeRig, Rig
+from tests.method_rows import KeepRow, keep
 from tests.played_runs import PlayedTrainer
 from tests.running_api import Api, make_settings, serving
 
 # The same examples each time, in whatever time they take: a busy machine is not a fault.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("steady")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--method-rows", type=Path, default=None, help="keep the rows of docs/methods.md in this directory"
+    )
+
+
+@pytest.fixture(scope="session")
+def keep_row(request: pytest.FixtureRequest) -> KeepRow:
+    """`keep_row(method, adapter, **cells)`, of `tests.method_rows.MethodRow`."""
+    return partial(keep, request.config.getoption("--method-rows"))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from inference.report import EngineReport
 from inference.vllm.adapters import AdapterLimits, LoadedAdapters
 from inference.vllm.client import VllmClient
 from inference.vllm.loading import AdapterChecks, AdapterLoader
+from inference.vllm.own_weights import OwnWeights
 from inference.vllm.restoring import Restoring
 
 _HEALTH_TIMEOUT_S = 2.0
@@ -26,7 +27,7 @@ class _Process:
 
     identity: tuple[int, int]
     client: VllmClient
-    adapters: LoadedAdapters | BorrowedAdapters
+    adapters: LoadedAdapters | BorrowedAdapters | OwnWeights
 
     async def close(self) -> None:
         await self.adapters.close()
@@ -44,10 +45,12 @@ class VllmEngine:
         limits: AdapterLimits,
         checks: AdapterChecks | None = None,
         borrower: Borrower | None = None,
+        is_full: bool = False,
         silence_timeout_s: float = _SILENCE_TIMEOUT_S,
     ) -> None:
         self._base_model = base_model
         self._borrower = borrower  # of whom the adapters are; None: they are kept here
+        self._is_full = is_full  # `base_model` is then the one model that it serves
         self._socket = socket
         self._limits = limits
         self._checks = checks or AdapterChecks()
@@ -148,7 +151,9 @@ class VllmEngine:
             self._watching = asyncio.get_running_loop().create_task(self._watch())
         return self._current
 
-    def _begin_books(self, client: VllmClient) -> LoadedAdapters | BorrowedAdapters:
+    def _begin_books(self, client: VllmClient) -> LoadedAdapters | BorrowedAdapters | OwnWeights:
+        if self._is_full:
+            return OwnWeights(client, self._checks.examiner, drain_timeout_s=self._limits.drain_timeout_s)
         if self._borrower is not None:
             return BorrowedAdapters(self._borrower, self._base_model)
         loader = AdapterLoader(client, self._base_model, self._limits.max_rank, self._checks)

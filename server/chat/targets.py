@@ -35,6 +35,7 @@ class Targets:
 
     find_model: Callable[[str, str], Servable | None]  # of what is asked; None: nothing the project may use. May block
     engines: Mapping[str, InferenceEngine]  # by the base model's own name
+    full_engines: Mapping[str, InferenceEngine]  # by the full model's; asked from threads
     base_models: BaseModels
     salts: CacheSalts
     remembered: Remembered[Asked, Target]
@@ -58,7 +59,7 @@ class Targets:
             base, adapter = self.base_models.find(found.base_model), found.adapter
         if base is None:
             return None
-        engine = self.engines.get(base.name)
+        engine = self._engine_of(base, adapter)
         if engine is None:
             raise not_ready()
         return Target(
@@ -70,3 +71,8 @@ class Targets:
             salt=self.salts.of(project_id),
             fields=write_fields([(SERVED_BY.encode(), served_by(adapter).encode())]),
         )
+
+    def _engine_of(self, base: BaseModelEntry, adapter: AdapterRef | None) -> InferenceEngine | None:
+        if adapter is not None and adapter.is_full:
+            return self.full_engines.get(adapter.engine)
+        return self.engines.get(base.name)

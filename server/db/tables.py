@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, Column, Enum, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from server.vocabulary import EventLevel, EventType, FilePurpose, JobStatus, UploadStatus
+from server.vocabulary import EventLevel, EventType, FilePurpose, ImportStatus, JobStatus, UploadStatus
 
 
 def _words(vocabulary: type[StrEnum]) -> Enum:
@@ -217,20 +217,42 @@ class FineTunedModelRow(ProjectOwned, table=True):
     """A servable name. Names are unique per weights and never reused, so a deleted one keeps its row."""
 
     __tablename__ = "fine_tuned_model"
-    __table_args__ = (Index("ix_fine_tuned_model_project_id_seq", "project_id", "seq"),)
+    __table_args__ = (
+        Index("ix_fine_tuned_model_project_id_seq", "project_id", "seq"),
+        Index("ix_fine_tuned_model_is_full", "is_full", sqlite_where=text("is_full")),
+    )
 
     project_id: str = Field(foreign_key="project.id")  # indexed with `seq`, the order of its lists
     name: str = Field(primary_key=True)
     seq: int = Field(default=0, index=True)
-    job_id: str = Field(foreign_key="job.id", index=True)
+    job_id: str | None = Field(default=None, foreign_key="job.id", index=True)  # None: the adapter was imported
     base_model: str  # the base model's own name in the settings
-    directory: str  # of the adapter, relative to the home directory's adapters/
-    rank: int
-    # of the adapter's weights as they were published; None: an older version published them, and they were gone since
+    directory: str  # of the adapter or the whole model, relative to the home directory's adapters/
+    rank: int  # 0: it is no adapter
+    is_full: bool = False  # all of a model's weights, served by an engine of their own
+    # of the weights as they were published; None: an older version published them, and they were gone since
     sha256: str | None = None
     created_at: int
     step: int | None = None  # of a checkpoint; None: the job's final model
     deleted_at: int | None = Field(default=None, index=True)
+
+
+class ModelImportRow(ProjectOwned, table=True):
+    """An adapter that was made elsewhere, on its way to being a fine-tuned model. Its files lie under its id."""
+
+    __tablename__ = "model_import"
+
+    id: str = Field(primary_key=True)
+    seq: int = Field(default=0, index=True)
+    created_at: int
+    finished_at: int | None = None
+    status: ImportStatus = Field(default=ImportStatus.IN_PROGRESS, sa_type=_words(ImportStatus), index=True)
+    base_model: str  # the base model's own name in the settings
+    model_name: str  # that it will have
+    rank: int
+    sha256: str  # of its weights
+    error_code: str | None = None
+    error_message: str | None = None
 
 
 class ModelAliasRow(ProjectOwned, table=True):
@@ -302,7 +324,7 @@ class AccessVersionRow(SQLModel, table=True):
 
 
 class EngineRow(SQLModel, table=True):
-    """How the engine of a base model stands; written by the parent, which starts and stops it."""
+    """How the engine of a base model, or of a full one, stands; written by the parent, which starts and stops it."""
 
     __tablename__ = "engine"
 

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from server.app import ROUTERS
 from server.auth.dependencies import get_caller
 from server.models.alias_routes import require_admin
-from tests.factories import make_checkpoint, make_file, make_job, make_model, make_upload
+from tests.factories import make_checkpoint, make_file, make_import, make_job, make_model, make_upload
 from tests.running_api import Api
 
 PUBLIC = {"/health", "/ready"}
@@ -64,6 +64,7 @@ def test_another_projects_id_is_as_unknown_as_one_that_never_was(api: Api, metho
             make_model(api.services, api.project_id).name,
             "ft:tunesmith-demo:personal::AAAAAAAA",
         ),
+        "import_id": (make_import(api.services, api.project_id).id, "mdlimport-AAAAAAAAAAAAAAAAAAAAAAAA"),
         "model:path": (make_model(api.services, api.project_id).name, "ft:tunesmith-demo:personal::AAAAAAAA"),
     }
     parameter = re.findall(r"{([^}]*)}", path)

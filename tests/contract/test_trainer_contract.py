@@ -12,6 +12,7 @@ from trainer_runs import ROOT, checkpoints_saved, events, finish, make_base, mak
 
 from trainer.contract.checkpoint import find_newest_checkpoint, is_complete
 from trainer.contract.events import BestCheckpoint, Failed, FailureCode, Interrupted, Started, Succeeded, TrainerEvent
+from trainer.contract.examine import ExamineOutcome, ExamineSpec
 from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
 from trainer.contract.merge import MergeOutcome, MergeSpec
 from trainer.contract.report import CheckReport
@@ -236,6 +237,8 @@ def test_a_change_of_the_contract_shows_in_review() -> None:
         "CheckReport": CheckReport.model_json_schema(),
         "MergeSpec": MergeSpec.model_json_schema(),
         "MergeOutcome": MergeOutcome.model_json_schema(),
+        "ExamineSpec": ExamineSpec.model_json_schema(),
+        "ExamineOutcome": ExamineOutcome.model_json_schema(),
     }
     text = json.dumps(schemas, indent=1, sort_keys=True) + "\n"
     assert text == (Path(__file__).parent / "trainer_contract.json").read_text()

@@ -209,3 +209,29 @@ async def until(probe: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not probe():
             await asyncio.sleep(0.02)
+
+
+def test_a_full_model_of_which_nothing_is_known_yet_is_waited_for() -> None:
+    async def scenario() -> None:
+        book = Book(None)
+        inner = FakeEngine("base")
+        engine = PooledEngine("base", inner, EngineBoard(book.exchange), wait_s=5.0, on_demand=True)
+        asking = asyncio.create_task(ask(engine))
+        while not any(report.waiting for report in book.reports):
+            await asyncio.sleep(0.01)
+        assert not inner.bodies
+        book.standing = READY
+        assert b"base read 1 messages" in await asking
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_full_model_that_nobody_starts_is_said_to_wait_for_room() -> None:
+    async def scenario() -> None:
+        engine = PooledEngine("base", FakeEngine("base"), EngineBoard(Book(None).exchange), wait_s=0.0, on_demand=True)
+        with pytest.raises(EngineUnavailable, match="waits for room"):
+            await ask(engine)
+        await engine.close()
+
+    asyncio.run(scenario())

@@ -34,7 +34,8 @@ def trained(base_16: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter that moves its base a lot, written as the trainer writes one."""
     import torch
 
-    from trainer.base_model import attach_lora, load_base_model
+    from trainer.adapter import attach_lora
+    from trainer.base_model import load_base_model
     from trainer.checkpoints import write_adapter
 
     lora = LoraSettings(rank=4, alpha=8, dropout=0, target_modules="all-linear")
