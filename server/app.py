@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server import health
 from server.auth.authenticator import Authenticator
-from server.bootstrap import Services, build_front_desk, tidy_up
+from server.bootstrap import Services, build_front_desk, build_webhook_sender, tidy_up
 from server.chat.cache_salt import CacheSalts, load_salt_key
 from server.chat.front_desk import FrontDesk
 from server.chat.relay import PATH as CHAT_PATH
@@ -36,6 +36,9 @@ from server.models.resolving import find_servable
 from server.request_ids import RequestIds
 from server.uploads import routes as uploads
 from server.uploads.joining import Completions
+from server.webhooks import delivery_routes as webhook_deliveries
+from server.webhooks import routes as webhooks
+from server.webhooks.desk import WebhookDesk
 
 ROUTERS = (
     files,
@@ -46,6 +49,8 @@ ROUTERS = (
     models,
     model_aliases,
     model_archives,
+    webhooks,
+    webhook_deliveries,
     usage,
     metrics,
     health,
@@ -131,3 +136,4 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.usage_folder = Folder(services.database, services.settings.usage)
     app.state.running_keys = RunningKeys(services.locks)
     app.state.completions = Completions(services.locks)
+    app.state.webhook_desk = WebhookDesk(build_webhook_sender(services.settings))

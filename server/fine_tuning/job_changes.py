@@ -6,7 +6,14 @@ from server.db.job_events import add_job_event
 from server.db.tables import JobRow
 from server.fine_tuning.lifecycle import Fail, NewEvent, may_follow
 from server.fine_tuning.stages import Stage
-from server.vocabulary import EventLevel, JobErrorCode, JobStatus
+from server.vocabulary import EventLevel, JobErrorCode, JobStatus, WebhookEventType
+from server.webhooks.outbox import add_webhook_event
+
+_TOLD = {
+    JobStatus.SUCCEEDED: WebhookEventType.JOB_SUCCEEDED,
+    JobStatus.FAILED: WebhookEventType.JOB_FAILED,
+    JobStatus.CANCELLED: WebhookEventType.JOB_CANCELLED,
+}
 
 
 class ImpossibleTransition(Exception):
@@ -24,18 +31,24 @@ def move(job: JobRow, status: JobStatus) -> None:
     job.status = status
 
 
+def end(session: Session, job: JobRow, status: JobStatus, *, now: float) -> None:
+    """Give the job its last status, and have its project told."""
+    move(job, status)
+    job.finished_at = int(now)
+    job.estimated_finish = None
+    add_webhook_event(session, _TOLD[status], project_id=job.project_id, object_id=job.id, now=now)
+
+
 def add_event(session: Session, job: JobRow, event: NewEvent, *, now: float) -> None:
     add_job_event(session, job, event.message, now=now, level=event.level, type=event.type, data=event.data)
 
 
 def fail(session: Session, job: JobRow, failure: Fail, *, now: float) -> None:
     """End the job with an error, and say so as its last event."""
-    move(job, JobStatus.FAILED)
+    end(session, job, JobStatus.FAILED, now=now)
     job.error_code = failure.code
     job.error_message = failure.message
     job.error_param = failure.param
-    job.finished_at = int(now)
-    job.estimated_finish = None
     job.stage = Stage.CLEAN_UP
     add_event(session, job, NewEvent(failure.message, EventLevel.ERROR), now=now)
 

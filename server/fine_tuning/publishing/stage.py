@@ -10,7 +10,7 @@ from inference.adapter_config import CONFIG
 from inference.adapter_files import WEIGHTS
 from inference.engine import AdapterRef, AdapterRejected
 from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow
-from server.fine_tuning.job_changes import add_event, fail, move
+from server.fine_tuning.job_changes import add_event, end, fail
 from server.fine_tuning.leases import checkpoints_of, find_model, get_project, metrics_of, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, metrics_data
 from server.fine_tuning.publishing.outcome import result_events, result_step, steps_to_keep
@@ -150,10 +150,8 @@ def _succeed(services: WorkerServices, job: JobRow, adapter: AdapterRef, result:
         current.result_file = file_id
         current.fine_tuned_model = adapter.name
         current.pending_model = None
-        current.finished_at = int(now)
-        current.estimated_finish = None
         current.stage = Stage.CLEAN_UP
-        move(current, JobStatus.SUCCEEDED)
+        end(session, current, JobStatus.SUCCEEDED, now=now)
         for event in result_events(result, total_steps=current.total_steps or result.step):
             add_event(session, current, event, now=now)
         add_event(session, current, NewEvent(f"New fine-tuned model created: {adapter.name}"), now=now)
