@@ -31,8 +31,9 @@ def create_endpoint(
         InvalidRequest: it has as many.
     """
     if len(repository.list_endpoints(session, before_seq=None, limit=most)) >= most:
+        remedy = "Delete one, or let one receive more event types." if most else "The operator decides how many."
         raise InvalidRequest(
-            f"A project can have {most} webhook endpoints. Delete one, or let one receive more event types.",
+            f"A project can have {most} webhook endpoints. {remedy}",
             code="webhook_endpoint_limit_reached",
         )
     row = WebhookEndpointRow(

@@ -68,6 +68,7 @@ def test_every_decision_is_listed_in_the_map() -> None:
         "docs/data.md",
         "docs/coming-from-openai.md",
         "docs/diagnoses.md",
+        "docs/webhooks.md",
     ],
 )
 def test_every_link_between_documents_leads_somewhere(document: str) -> None:
