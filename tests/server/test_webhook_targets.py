@@ -12,7 +12,7 @@ REFUSED_URLS = [
     # schemes
     "http://example.com/",
     "ftp://example.com/",
-    "file:///etc/passwd",
+    "file://example.com/etc/passwd",
     "gopher://example.com/",
     "dict://example.com:11211/",
     "ws://example.com/",
