@@ -357,6 +357,9 @@ def test_a_fault_of_ours_keeps_its_traceback(services: Services) -> None:
         ("TUNESMITH_LOG_LEVEL", "loud", "must be debug, info, warning or error"),
         ("TUNESMITH_PII_POLICY", "keep", "must be off, warn, block or redact"),
         ("TUNESMITH_ENGINE_GPU_SHARE", "1", "must be between 0.05 and 0.95"),
+        ("TUNESMITH_WEBHOOK_MAX_ENDPOINTS", "-1", "must be 0 or more"),
+        ("TUNESMITH_WEBHOOK_TIMEOUT_S", "0", "must be seconds, more than 0 and at most 60"),
+        ("TUNESMITH_WEBHOOK_ALLOW_HTTP", "maybe", "expected true or false"),
         ("TUNESMITH_MAX_LORA_RANK", "17", "the engine takes 1, 8, 16"),
     ],
 )

@@ -189,6 +189,17 @@ def test_a_test_of_a_receiver_that_hangs_ends() -> None:
         desk.send_test(ProjectId("p"), receiver.url, [new_secret()], WebhookEventType.JOB_FAILED)
 
 
+@pytest.mark.parametrize("event_type", WebhookEventType)
+def test_every_kind_of_event_has_a_sample_that_is_an_event_of_the_client(event_type: WebhookEventType) -> None:
+    secret = new_secret()
+    with Receiver() as receiver:
+        WebhookDesk(make_sender()).send_test(ProjectId("p"), receiver.url, [secret], event_type)
+    (received,) = receiver.received
+
+    event = openai.OpenAI(api_key="x").webhooks.unwrap(received.body.decode(), received.headers, secret=secret)
+    assert event.type == event_type
+
+
 def test_the_log_says_what_is_to_be_delivered(api: Api, client: openai.OpenAI) -> None:
     made = make_webhook_endpoint(api.services, api.project_id).id
     for object_id in ("ftjob-1", "ftjob-2", "ftjob-3"):

@@ -5,15 +5,18 @@ import ssl
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import openai
 import pytest
 
+from server.bootstrap import build_webhook_sender
 from server.vocabulary import TryOutcome
 from server.webhooks.outside.answer import MOST_BYTES
 from server.webhooks.outside.sending import Sent
 from server.webhooks.outside.urls import Policy
 from server.webhooks.signing import Message, new_secret, signed_headers
+from tests.running_api import make_settings
 from tests.webhook_receiver import (
     CERTIFICATE,
     OK,
@@ -175,6 +178,16 @@ def test_a_certificate_of_nobody_known_is_not_trusted() -> None:
         sender = make_sender(resolve=lambda _: ["127.0.0.1"])
 
         assert sender.send(f"https://hooks.example.com:{receiver.port}/", {}, b"{}") == Sent(TryOutcome.NOT_TRUSTED)
+
+
+def test_the_settings_decide_whether_this_machine_is_sent_to(tmp_path: Path) -> None:
+    """By the names that it really looks up."""
+    opened = make_settings(tmp_path, webhook_allow_private=True, webhook_allow_http=True)
+    with Receiver() as receiver:
+        url = f"http://localhost:{receiver.port}/"
+
+        assert build_webhook_sender(opened).send(url, {}, b"{}").is_delivered
+        assert build_webhook_sender(make_settings(tmp_path)).send(url, {}, b"{}") == Sent(TryOutcome.NOT_ALLOWED)
 
 
 def test_the_next_address_is_tried_where_one_takes_no_connection() -> None:

@@ -81,7 +81,12 @@ class Deliverer:
         thread = Thread(target=self._try, args=(claimed,), name="webhook", daemon=True)
         with self._lock:
             self._under_way[thread] = claimed
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the machine has no thread left; the lease brings the delivery back
+            with self._lock:
+                del self._under_way[thread]
+            raise OSError("no thread can be started") from error
 
     def _try(self, claimed: Claim) -> None:
         try:
