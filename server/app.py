@@ -15,7 +15,7 @@ from server import health
 from server.adapter_imports import routes as model_imports
 from server.adapter_imports.desk import ImportDesk
 from server.auth.authenticator import Authenticator
-from server.bootstrap import Services, build_front_desk, tidy_up
+from server.bootstrap import Services, build_front_desk, build_webhook_sender, tidy_up
 from server.chat.cache_salt import CacheSalts, load_salt_key
 from server.chat.front_desk import FrontDesk
 from server.chat.protocol import chat_protocol
@@ -42,6 +42,9 @@ from server.models.resolving import find_servable
 from server.request_ids import RequestIds
 from server.uploads import routes as uploads
 from server.uploads.joining import Completions
+from server.webhooks import delivery_routes as webhook_deliveries
+from server.webhooks import routes as webhooks
+from server.webhooks.desk import WebhookDesk
 
 ROUTERS = (
     files,
@@ -53,6 +56,8 @@ ROUTERS = (
     model_aliases,
     model_archives,
     model_imports,
+    webhooks,
+    webhook_deliveries,
     usage,
     metrics,
     health,
@@ -159,3 +164,4 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.usage_folder = Folder(services.database, services.settings.usage)
     app.state.running_keys = RunningKeys(services.locks)
     app.state.completions = Completions(services.locks)
+    app.state.webhook_desk = WebhookDesk(build_webhook_sender(services.settings))

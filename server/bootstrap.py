@@ -59,9 +59,13 @@ from server.storage.blob_store import BlobStore
 from server.storage.local_directory import LocalDirectory
 from server.storage.token_cache import TokenCache
 from server.sweeper import Sweeper
+from server.webhooks.outside.resolving import resolve_absolute, resolve_local
+from server.webhooks.outside.sending import Limits, Sender
+from server.webhooks.outside.urls import Policy as WebhookPolicy
 
 _ENGINE_ANSWERS = {"cpu": 256, "cuda": 512}  # twice what saturates an engine
 _BESIDE_LIGHT = {"cpu": 8, "cuda": 64}  # what makes a step little longer
+_WEBHOOK_CONNECT_S = 5.0
 _TRACES_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -280,6 +284,14 @@ def pool_engines(
         name: PooledEngine(name, engine, board, wait_s=settings.engine_wait_s, is_only=len(engines) == 1)
         for name, engine in engines.items()
     }
+
+
+def build_webhook_sender(settings: Settings) -> Sender:
+    """What takes webhooks to their receivers, and looks at where those are."""
+    policy = WebhookPolicy(allow_private=settings.webhook_allow_private, allow_http=settings.webhook_allow_http)
+    resolve = resolve_local if settings.webhook_allow_private else resolve_absolute
+    whole_s = settings.webhook_timeout_s
+    return Sender(policy, resolve, Limits(whole_s=whole_s, connect_s=min(_WEBHOOK_CONNECT_S, whole_s)))
 
 
 def build_front_desk(services: Services) -> FrontDesk:

@@ -64,6 +64,18 @@ def new_key_id() -> str:
     return "key_" + random_base62(16)
 
 
+def new_webhook_endpoint_id() -> str:
+    return "whe_" + random_base62(24)
+
+
+def new_webhook_delivery_id() -> str:
+    return "wh_" + random_base62(24)
+
+
+def new_webhook_event_id() -> str:
+    return "evt_" + random_base62(24)
+
+
 def new_request_id() -> str:
     return "req_" + os.urandom(16).hex()
 

@@ -68,6 +68,10 @@ class Settings:
     engine_start_timeout_s: float = 600.0
     wandb_mode: str = "online"  # "offline": jobs that ask for it are logged to files
     wandb_base_url: str = "https://api.wandb.ai"  # of Weights & Biases
+    webhook_allow_private: bool = False  # whether webhooks go to private addresses, local names and any port
+    webhook_allow_http: bool = False  # whether they go to http:// too
+    webhook_max_endpoints: int = 10  # of a project; 0: no project makes one
+    webhook_timeout_s: float = 10.0  # of a receiver, from the look-up of its name to its status
     log_level: str = "info"
 
     def environment(self) -> dict[str, str]:
@@ -295,8 +299,16 @@ def _check_placing(settings: Settings) -> None:
         raise SettingsInvalid("TUNESMITH_TRAINER_GPUS: must name none of TUNESMITH_ENGINE_GPUS")
 
 
+def _check_webhooks(settings: Settings) -> None:
+    if settings.webhook_max_endpoints < 0:
+        raise SettingsInvalid("TUNESMITH_WEBHOOK_MAX_ENDPOINTS: must be 0 or more")
+    if not 0 < settings.webhook_timeout_s <= 60:
+        raise SettingsInvalid("TUNESMITH_WEBHOOK_TIMEOUT_S: must be seconds, more than 0 and at most 60")
+
+
 def _check(settings: Settings) -> None:
     _check_amounts(settings)
+    _check_webhooks(settings)
     _check_words(settings)
     _check_estimates(settings)
     _check_placing(settings)

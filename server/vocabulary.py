@@ -110,6 +110,35 @@ class JobErrorCode(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+class WebhookEventType(StrEnum):
+    """OpenAI: WebhookEndpoint.event_types; those that something here can send."""
+
+    JOB_SUCCEEDED = "fine_tuning.job.succeeded"
+    JOB_FAILED = "fine_tuning.job.failed"
+    JOB_CANCELLED = "fine_tuning.job.cancelled"
+
+
+class DeliveryStatus(StrEnum):
+    """Of one event to one webhook endpoint; ours."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"  # given up
+
+
+class TryOutcome(StrEnum):
+    """What came of one try to deliver; ours."""
+
+    ANSWERED = "answered"  # with a status, which decides
+    BROKEN_ANSWER = "broken_answer"  # what came is not HTTP, or too much of it
+    CLOSED = "closed"  # before a whole answer had come
+    NOT_ALLOWED = "not_allowed"  # the URL, or an address of its host, is one nothing is sent to
+    NOT_REACHED = "not_reached"  # no connection came about
+    NOT_RESOLVED = "not_resolved"  # the host has no address
+    NOT_TRUSTED = "not_trusted"  # TLS did not come about, or with no certificate that stands for the host
+    TIMED_OUT = "timed_out"
+
+
 class ErrorType(StrEnum):
     """OpenAI: Error.type."""
 

@@ -42,7 +42,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """One for all tests; each makes what it needs and looks at nothing else."""
     home = tmp_path_factory.mktemp("home")
     engine = FakeEngine("tunesmith-demo", reads_files=False)
-    services = build_services(make_settings(home), {"tunesmith-demo": engine})
+    webhooks = {"webhook_allow_private": True, "webhook_allow_http": True, "webhook_max_endpoints": 1000}
+    services = build_services(make_settings(home, **webhooks), {"tunesmith-demo": engine})
     services = replace(services, launcher=InMemoryLauncher(PlayedTrainer()))
     mine, theirs = (create_key(services.database, name).plaintext for name in ("mine", "theirs"))
     project_id = services.authenticator.authenticate([(b"authorization", b"Bearer " + mine.encode())]).project_id

@@ -9,7 +9,16 @@ from inference.engine import AdapterRef
 from server.bootstrap import Services
 from server.db.project_session import project_session
 from server.db.system_session import system_session
-from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow, ModelImportRow, UploadPartRow, UploadRow
+from server.db.tables import (
+    CheckpointRow,
+    FileRow,
+    FineTunedModelRow,
+    JobRow,
+    ModelImportRow,
+    UploadPartRow,
+    UploadRow,
+    WebhookEndpointRow,
+)
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.fine_tuning.service import Offer, create_job
 from server.ids import ProjectId, new_checkpoint_id, new_file_id, new_model_import_id, new_part_id, new_upload_id
@@ -17,7 +26,9 @@ from server.models.names import new_model_name
 from server.models.repository import add_fine_tuned_model
 from server.models.resolving import UsableModel
 from server.storage.blob_store import BlobKey
-from server.vocabulary import FilePurpose, ImportStatus, JobStatus
+from server.vocabulary import FilePurpose, ImportStatus, JobStatus, WebhookEventType
+from server.webhooks.schemas import CreateWebhookEndpointRequest
+from server.webhooks.service import create_endpoint
 
 EXAMPLE = {"messages": [{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "2"}]}
 
@@ -150,3 +161,16 @@ def make_checkpoint(services: Services, job: JobRow, step: int, **metrics: float
     with project_session(services.database, ProjectId(job.project_id), write=True) as session:
         session.add(row)
     return row
+
+
+def make_webhook_endpoint(
+    services: Services,
+    project_id: ProjectId,
+    url: str = "https://hooks.example.com/",
+    *,
+    event_types: Sequence[WebhookEventType] = tuple(WebhookEventType),
+) -> WebhookEndpointRow:
+    """An endpoint whose URL nobody looked at."""
+    asked = CreateWebhookEndpointRequest(name="hooks", url=url, event_types=list(event_types))
+    with project_session(services.database, project_id, write=True) as session:
+        return create_endpoint(session, asked, most=1000, now=time.time())

@@ -28,6 +28,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     _add_jobs(commands.add_parser("jobs", help="look after fine-tuning jobs"), home)
     _add_models(commands.add_parser("models", help="list, export and import fine-tuned models"), home)
     _add_usage(commands.add_parser("usage", parents=[home], help="show the tokens used, by project and model"))
+    _add_webhooks(commands.add_parser("webhooks", help="show what projects' receivers were told"), home)
     commands.add_parser("engines", parents=[home], help="show how the engines stand, and the adapters they hold")
     _add_import(commands.add_parser("import", help="copy an account from elsewhere"), home)
 
@@ -117,6 +118,12 @@ def _add_models(models: argparse.ArgumentParser, home: argparse.ArgumentParser) 
         "--project", type=_project, default="default", help="the project that it will belong to (default)"
     )
     bring.add_argument("--suffix", metavar="TEXT", help="for its name, up to 64 characters")
+
+
+def _add_webhooks(webhooks: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
+    actions = webhooks.add_subparsers(dest="action", metavar="ACTION", required=True)
+    log = actions.add_parser("log", parents=[home], help="show the last deliveries of every project, newest first")
+    log.add_argument("--status", choices=("pending", "delivered", "failed"), help="only those")
 
 
 def _add_import(importing: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:

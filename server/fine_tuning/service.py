@@ -21,7 +21,7 @@ from server.fine_tuning.asked_files import find_mixed_in_files, find_usable_file
 from server.fine_tuning.data_options import build_selection
 from server.fine_tuning.dry_runs.estimating import Question
 from server.fine_tuning.estimates.planner import Room
-from server.fine_tuning.job_changes import add_event, move
+from server.fine_tuning.job_changes import add_event, end, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
 from server.fine_tuning.preferences import method_name
 from server.fine_tuning.publishing.lora_shape import read_lora
@@ -157,9 +157,7 @@ def cancel_job(session: ProjectSession, job_id: str) -> JobRow:
     now = time.time()
     if job.status is JobStatus.PAUSED:
         job.stage = job.stage or Stage.CLEAN_UP  # what it kept in order to go on
-    move(job, JobStatus.CANCELLED)
-    job.finished_at = int(now)
-    job.estimated_finish = None
+    end(session, job, JobStatus.CANCELLED, now=now)
     session.add(job)
     add_event(session, job, NewEvent("The job was cancelled"), now=now)
     return job

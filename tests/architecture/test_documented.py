@@ -77,6 +77,7 @@ def test_every_decision_is_listed_in_the_map() -> None:
         "docs/coming-from-openai.md",
         "docs/diagnoses.md",
         "docs/hyperparameters.md",
+        "docs/webhooks.md",
     ],
 )
 def test_every_link_between_documents_leads_somewhere(document: str) -> None:

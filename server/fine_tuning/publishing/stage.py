@@ -11,7 +11,7 @@ from inference.adapter_files import WEIGHTS
 from inference.engine import AdapterRef, AdapterRejected
 from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow
 from server.fine_tuning.full_models import trains_all
-from server.fine_tuning.job_changes import add_event, fail, move
+from server.fine_tuning.job_changes import add_event, end, fail
 from server.fine_tuning.leases import checkpoints_of, find_model, get_project, metrics_of, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, metrics_data
 from server.fine_tuning.publishing.lora_shape import read_lora
@@ -175,10 +175,8 @@ def _succeed(services: WorkerServices, job: JobRow, adapter: AdapterRef, result:
         current.result_file = file_id
         current.fine_tuned_model = adapter.name
         current.pending_model = None
-        current.finished_at = int(now)
-        current.estimated_finish = None
         current.stage = Stage.CLEAN_UP
-        move(current, JobStatus.SUCCEEDED)
+        end(session, current, JobStatus.SUCCEEDED, now=now)
         for event in result_events(result, total_steps=current.total_steps or result.step):
             add_event(session, current, event, now=now)
         add_event(session, current, NewEvent(f"New fine-tuned model created: {adapter.name}"), now=now)
