@@ -13,10 +13,11 @@ from trainer_runs import checkpoints_saved, events, make_run, make_spec, progres
 from inference.adapter_files import check_adapter
 from inference.base_shapes import read_base_shapes
 from server.fine_tuning.estimates.layers import lora_parameters
+from server.fine_tuning.estimates.memory import Load, estimate_memory
 from server.fine_tuning.publishing.lora_shape import read_lora
 from tests.method_rows import KeepRow
 from trainer.contract.checkpoint import list_checkpoints
-from trainer.contract.events import Note
+from trainer.contract.events import Note, Succeeded
 from trainer.contract.golden import GoldenSamples
 from trainer.contract.reproduction import Reproduction
 from trainer.contract.run_directory import RunDirectory
@@ -35,6 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "target_modules": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
     },
 }
+AT_THE_REFERENCE = {"dpo": math.log(2), "kto": 0.625}  # losses of a model that says what the reference says
 # no clipping, no decay, no schedule: what an optimizer of one's own does in three lines
 PLAIN_STEPS = {
     "n_epochs": 2,
@@ -303,4 +305,22 @@ def test_preferences_train_the_other_kinds_too(
     monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
     run = train_here(make_preference_run(tmp_path / "run", preference_spec(base, method, lora=lora(kind))))
     assert reproduction(run.adapter).is_faithful
-    assert progress(run)[0].metrics.train_loss == pytest.approx({"dpo": math.log(2), "kto": 0.5}[method], abs=1e-3)
+    assert progress(run)[0].metrics.train_loss == pytest.approx(AT_THE_REFERENCE[method], abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_the_estimated_peak_of_memory_is_near_the_measured_one(base: Path, train: Train, kind: str) -> None:
+    from trainer.model_shape import read_shape
+
+    last, shape = events(train(kind))[-1], read_shape(BaseModelSource(source=str(base)))
+    assert isinstance(last, Succeeded)
+    assert last.measured is not None
+    assert shape is not None
+    peaks = []
+    for batch in batches_of(train(kind), base):  # each step is one micro-batch
+        tokens = len(batch) * max(ids.shape[1] for ids, _ in batch)
+        labelled = sum(int((labels != -100).sum()) for _, labels in batch)
+        plan = spec_of(base, kind).memory
+        load = Load(shape, plan, "cpu", tokens, labelled, rank=4, is_dora=kind == "dora")
+        peaks.append(estimate_memory(load).peak)
+    assert max(peaks) == pytest.approx(last.measured.peak_tensor_bytes, rel=0.2)
