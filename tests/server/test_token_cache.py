@@ -32,7 +32,9 @@ def make_tokens(directory: Path, number: int = 0, *, content: bytes = b"ids") ->
     directory.mkdir(parents=True)
     (directory / "ids").write_bytes(content)
     key = TokensKey(data_sha256=str(number), tokenizer_sha256="", template_sha256="", redacts=False, libraries={})
-    write_summary(directory, TokensSummary(key=key, n_examples=1, n_tokens=1, longest_tokens=1))
+    write_summary(
+        directory, TokensSummary(key=key, n_examples=1, sequences_per_example=1, n_tokens=1, longest_tokens=1)
+    )
     seal(directory)
     return directory
 
