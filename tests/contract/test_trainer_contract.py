@@ -13,6 +13,7 @@ from trainer_runs import ROOT, checkpoints_saved, events, finish, make_base, mak
 from trainer.contract.checkpoint import find_newest_checkpoint, is_complete
 from trainer.contract.events import BestCheckpoint, Failed, FailureCode, Interrupted, Started, Succeeded, TrainerEvent
 from trainer.contract.examine import ExamineOutcome, ExamineSpec
+from trainer.contract.full_model import FULL_MODEL_REPORT, FullModelReport
 from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
 from trainer.contract.merge import MergeOutcome, MergeSpec
 from trainer.contract.report import CheckReport
@@ -227,6 +228,16 @@ def test_the_fake_stops_early_when_told_to(tmp_path: Path) -> None:
     assert [event.step for event in checkpoints_saved(run) if event.is_best] == [7, 14]
 
 
+def test_the_fake_leaves_a_whole_model_where_all_weights_are_trained(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_spec(tmp_path, lora=None))
+    assert finish(run, module="trainer.fake") == 0
+    last = events(run)[-1]
+    assert isinstance(last, Succeeded)
+    assert last.adapter == "model"
+    FullModelReport.model_validate_json((run.model / FULL_MODEL_REPORT).read_bytes())
+    assert not run.adapter.exists()
+
+
 def test_a_change_of_the_contract_shows_in_review() -> None:
     """After a wanted change, write the new text over the file; the difference is what reviewers read."""
     schemas = {
@@ -239,6 +250,7 @@ def test_a_change_of_the_contract_shows_in_review() -> None:
         "MergeOutcome": MergeOutcome.model_json_schema(),
         "ExamineSpec": ExamineSpec.model_json_schema(),
         "ExamineOutcome": ExamineOutcome.model_json_schema(),
+        "FullModelReport": FullModelReport.model_json_schema(),
     }
     text = json.dumps(schemas, indent=1, sort_keys=True) + "\n"
     assert text == (Path(__file__).parent / "trainer_contract.json").read_text()

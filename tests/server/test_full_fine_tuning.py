@@ -110,6 +110,7 @@ def test_auto_follows_that_rule_and_a_learning_rate_that_is_asked_for_is_kept() 
     assert (resolved.learning_rate, resolved.learning_rate_multiplier) == (2e-5, 1.0)
     assert resolve({"adapter": FULL, "learning_rate_multiplier": 2.0}, dataset, base).learning_rate == 4e-5
     assert resolve({"adapter": FULL, "learning_rate": 1e-5}, dataset, base).learning_rate_multiplier == 0.5
+    assert resolved.shown(None)["adapter"] == FULL
     assert not resolve({}, dataset, base).trains_all
 
 
@@ -161,6 +162,7 @@ def test_a_client_asks_for_it_and_is_refused_in_openais_form(api: Api, client: o
     with system_session(api.database) as session:
         row = session.exec(select(JobRow).where(JobRow.id == job.id)).one()
     assert row.requested_hyperparameters["adapter"]["type"] == "full"
+    assert job.method.supervised.hyperparameters.model_extra["adapter"] == {"type": "full"}
     with pytest.raises(openai.BadRequestError) as refused:
         create(client, api, adapter=FULL, quantization="nf4")
     assert (refused.value.code, refused.value.param) == (

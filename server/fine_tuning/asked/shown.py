@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from server.fine_tuning.adapter_options import AdapterOptions
 from server.fine_tuning.asked.hyperparameters import Auto
@@ -20,6 +20,14 @@ class JobHyperparameters(BaseModel):
 _LEFT_OUT: Any = Field(default=None, exclude_if=lambda value: value is None)
 
 
+class FullAdapter(BaseModel):
+    """Of a job that trains all weights: there are no numbers of an adapter to show."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["full"]
+
+
 class TunedJobHyperparameters(JobHyperparameters):
     """OpenAI's, and of ours those that were asked for or have come to something; the others are left out."""
 
@@ -34,4 +42,4 @@ class TunedJobHyperparameters(JobHyperparameters):
     early_stopping_patience: int | Auto | None = _LEFT_OUT
     optimizer: Literal[Optimizer, Auto] | None = _LEFT_OUT
     quantization: Literal["none", "int8", "nf4", Auto] | None = _LEFT_OUT
-    adapter: AdapterOptions | None = _LEFT_OUT
+    adapter: FullAdapter | AdapterOptions | None = _LEFT_OUT
