@@ -24,7 +24,7 @@ from trainer.contract.report import CheckReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.tokens import TokensKey, TokensSummary, read_summary, write_summary
 
-NAMES = {"ids", "mask", "offsets", "lines", "first_trained", "tokens.json", "manifest.json"}
+NAMES = {"ids", "mask", "offsets", "lines", "desirable", "first_trained", "tokens.json", "manifest.json"}
 
 
 def make_tokens(directory: Path, number: int = 0, *, content: bytes = b"ids") -> Path:
