@@ -223,7 +223,9 @@ def _golden_samples() -> GoldenSamples:
 def _write_adapter(directory: Path) -> None:
     """Two files with the right names; the weights are a valid safetensors file of no tensors."""
     directory.mkdir(parents=True)
-    (directory / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 8, "base_model_name_or_path": null}\n')
+    (directory / "adapter_config.json").write_text(
+        '{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "base_model_name_or_path": null}\n'
+    )
     (directory / "adapter_model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
 
 

