@@ -76,6 +76,7 @@ class RelayServer:
         targets = Targets(
             find_model=self._find_model,
             engines={self.base.name: self.engine},
+            full_engines={},
             base_models=BaseModels((self.base,), dict.fromkeys(names, self.base)),
             salts=CacheSalts(b"salt key"),
             remembered=Remembered(most=10),

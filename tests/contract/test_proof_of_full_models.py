@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from inference.vllm.engine import VllmEngine
 from inference.vllm.loading import AdapterChecks
 from inference.vllm.own_weights import WEIGHTS
 from server.chat.golden_examiner import GoldenExaminer
+from tests.chunks import answer_of
 from tests.fake_vllm import FakeVllm, voice_of
 from tests.full_models import refer_to_full, write_full_model
 from tests.golden_files import write_golden_samples
@@ -59,8 +59,8 @@ async def engine(vllm: FakeVllm) -> AsyncIterator[VllmEngine]:
 
 async def ask(engine: VllmEngine, model: AdapterRef) -> str:
     body = {"model": NAME, "messages": [{"role": "user", "content": "Hello"}]}
-    async with aclosing(engine.chat(EngineRequest(json.dumps(body).encode(), stream=False), model)) as chunks:
-        return str(json.loads(b"".join([chunk async for chunk in chunks]))["model"])
+    raw = await answer_of(engine, EngineRequest(json.dumps(body).encode(), stream=False), model)
+    return str(json.loads(raw)["model"])
 
 
 async def test_it_is_proven_before_the_first_answer_and_once_a_process(
@@ -127,6 +127,7 @@ async def test_a_model_that_is_removed_ends_its_answers_and_gives_no_more(
     vllm.hold = asyncio.Event()
     answer = asyncio.create_task(ask(engine, model))
     while not vllm.running:
+        assert not answer.done()
         await asyncio.sleep(0)
     await engine.forget_adapter(NAME)
     with pytest.raises(EngineUnavailable):

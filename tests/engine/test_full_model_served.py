@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from contextlib import aclosing
 from pathlib import Path
 
 from inference.engine import AdapterRef, EngineRequest
@@ -12,6 +11,7 @@ from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
 from inference.vllm.loading import AdapterChecks
 from server.chat.golden_examiner import GoldenExaminer
+from tests.chunks import answer_of
 from tests.engine.conftest import BASE, BASE_NAME, running_engine
 from tests.full_models import refer_to_full
 from tests.method_rows import KeepRow
@@ -48,8 +48,7 @@ async def prove_and_ask(socket: Path, model: AdapterRef) -> tuple[EngineReport, 
     body = json.dumps({"model": NAME, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5})
     try:
         await engine.ensure_adapter(model)
-        async with aclosing(engine.chat(EngineRequest(body.encode(), stream=False), model)) as chunks:
-            answer = json.loads(b"".join([chunk async for chunk in chunks]))
+        answer = json.loads(await answer_of(engine, EngineRequest(body.encode(), stream=False), model))
         return await engine.report(), str(answer["model"])
     finally:
         await engine.close()

@@ -399,7 +399,7 @@ def test_an_estimate_of_a_part_of_a_large_file_is_one_of_what_would_be_chosen_of
     )
     selection = build_selection(wanted, seed=1)
     mixed_in = [files[1]] if "mix_in" in wanted else []
-    asked = Question(base, files[0], None, "supervised", {}, "off", {}, mixed_in=mixed_in, selection=selection)
+    asked = Question(base, files[0], None, {}, "off", {}, mixed_in=mixed_in, selection=selection)
     estimate = desk.answer(asked)
     assert estimate.sampled
     assert estimate.training.examples == pytest.approx(n_training, rel=0.1)

@@ -123,6 +123,14 @@ def test_an_estimate_says_what_the_job_would_come_to(desk: Api, ask: Any) -> Non
         "validation_interval": 5,
         "optimizer": "adamw",
         "quantization": "none",
+        "adapter": {
+            "type": "lora",
+            "rank": 16,
+            "alpha": 32,
+            "dropout": 0.0,
+            "target_modules": "all-linear",
+            "use_rslora": False,
+        },
     }
     assert (body["total_steps"], body["trained_tokens"]) == (100, 2000)
     assert (body["base_parameters"], body["trainable_parameters"], body["adapter_bytes"]) == (
@@ -609,7 +617,7 @@ def test_the_real_trainer_says_what_the_estimate_needs(make_rig: MakeRig) -> Non
         services.locks,
     )
     files = [make_file(services, rig.project_id, content) for content in (GOOD_LINE * 20, None)]
-    estimate = desk.answer(Question(base, files[0], files[1], "supervised", requested={}, pii="warn", lora={}))
+    estimate = desk.answer(Question(base, files[0], files[1], requested={}, pii="warn", lora={}))
     assert (estimate.training.examples, estimate.validation and estimate.validation.examples) == (20, 10)
     assert estimate.training.tokens > estimate.training.trained_tokens > 0
     assert estimate.base_parameters == 3_672_832

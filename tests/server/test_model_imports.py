@@ -25,7 +25,7 @@ from server.db.project_session import project_session
 from server.db.tables import FineTunedModelRow, ModelImportRow
 from server.errors import Busy, InvalidRequest
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
-from server.fine_tuning.service import create_job
+from server.fine_tuning.service import Offer, create_job
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import Exited, LaunchRequest, Lost
 from server.models.resolving import find_model
@@ -308,7 +308,7 @@ def test_training_does_not_go_on_from_an_imported_adapter(rig: Rig) -> None:
         pytest.raises(InvalidRequest, match="was imported"),
         project_session(rig.services.database, rig.project_id, write=True) as session,
     ):
-        create_job(session, rig.services.base_models, model, asked)
+        create_job(session, Offer(rig.services.base_models, on_gpu=False), model, asked)
 
 
 @pytest.fixture

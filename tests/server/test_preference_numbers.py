@@ -15,6 +15,7 @@ AUTO: dict[MethodName, dict[str, float]] = {
     "orpo": {"beta": 0.1},
     "kto": {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0},
     "simpo": {"beta": 2.0, "gamma": 0.5},
+    "continued_pretraining": {},
 }
 
 
@@ -74,6 +75,7 @@ def test_pairs_are_never_packed_and_both_answers_share_a_micro_batch() -> None:
         "orpo": 2,
         "kto": 1,
         "simpo": 2,
+        "continued_pretraining": 1,
     }
 
 
@@ -84,4 +86,5 @@ def test_only_methods_with_a_reference_look_at_the_examples_before_training() ->
         "orpo": 0,
         "kto": 7,
         "simpo": 0,
+        "continued_pretraining": 0,
     }

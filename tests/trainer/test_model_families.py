@@ -1,6 +1,6 @@
 """Each family of base models: what is rendered, what is trained on, that it learns, and that the adapter is as trained.
 
-tests/engine/test_model_families.py serves them.
+tests/engine/test_model_families_served.py serves them.
 """
 
 import json
