@@ -32,7 +32,7 @@ check: install-test  ## what must hold before a commit: format, lint, types, imp
 	$(BIN)/pytest -n auto -m "$(QUICK)"
 
 test: check  ## check, and everything with the real trainer, the real engine and the whole service
-	$(BIN)/pytest -m "not gpu and not torture and (engine or trainer or service)"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu and not torture and (engine or trainer or service)"
 
 torture: install-test  ## long sweeps of kills and faults, not for every day
 	$(BIN)/pytest -m "torture and not gpu"
@@ -41,7 +41,7 @@ bench: install  ## ratios measured in one run
 	@$(BIN)/python -m benchmarks
 
 methods: install-test  ## write the table of docs/methods.md from tests with the real libraries
-	@rows=$$(mktemp -d) && $(BIN)/pytest --method-rows=$$rows -k "methods or adapter_kinds or continued_pretraining" -m "trainer or engine or service" && $(BIN)/python -m tests.methods_page $$rows
+	@rows=$$(mktemp -d) && $(BIN)/pytest --method-rows=$$rows -k "methods or adapter_kinds or continued_pretraining or full_training or full_model_served" -m "trainer or engine or service" && $(BIN)/python -m tests.methods_page $$rows
 
 openapi: install-test  ## write openapi/openapi.yaml from the application
 	$(BIN)/python openapi/update.py

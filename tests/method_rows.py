@@ -12,8 +12,8 @@ from typing import Any
 
 from trainer.contract.formats.names import OF_METHOD
 
-# the kinds that can be trained: each with the supervised method, and a plain LoRA of all layers with every method
-ADAPTERS = ("lora", "rslora", "dora", "pissa", "q,v", "q,k,v,o", "7 modules")
+# what can be trained: each with the supervised method, and a plain LoRA of all layers with every method
+ADAPTERS = ("lora", "rslora", "dora", "pissa", "q,v", "q,k,v,o", "7 modules", "full")
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "methods.md"
 BEGIN, END = "<!-- rows: begin -->", "<!-- rows: end -->"
 KeepRow = Callable[..., None]

@@ -29,11 +29,12 @@ class Publication:
             self._note("warn", "No golden samples were taken, and the adapter was not compared with the trained model")
             return
         found = proof.reproduction
-        self._note(
-            "info",
-            f"Published as a plain LoRA of rank {found.rank} and reloaded, the adapter's logits are "
-            f"{found.relative_error:.2g} of its effect away from the trained model's; {found.bound:g} is allowed",
-        )
+        if not self._run.state.is_plain:  # a plain one is published as it was trained
+            self._note(
+                "info",
+                f"Published as a plain LoRA of rank {found.rank} and reloaded, the adapter's logits are "
+                f"{found.relative_error:.2g} of its effect away from the trained model's; {found.bound:g} is allowed",
+            )
         drift = proof.samples.drift
         if drift is not None:
             self._note("warn" if drift.is_large else "info", drift.describe())

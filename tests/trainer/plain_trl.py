@@ -14,7 +14,8 @@ def train_plainly(run: RunDirectory, output: Path) -> Logs:
     """The first epoch of a run: what TRL says of each step."""
     from transformers import PrinterCallback, TrainerCallback
 
-    from trainer.base_model import attach_lora, load_base_model
+    from trainer.adapter import attach_lora
+    from trainer.base_model import load_base_model
     from trainer.checkpoints import start_from
     from trainer.dataset import tokenize_files
     from trainer.optimizer import build_optimizer

@@ -1,6 +1,7 @@
 """An adapter made by PEFT alone, loaded onto a base model: sampled, or known not to be the base's."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,11 @@ def adapter(base: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def examined(base: Path, adapter: Path, tmp_path: Path) -> Callable[[], ExamineOutcome]:
+def examined(
+    base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], ExamineOutcome]:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # as the trainer has it; other tests want it back
+
     def examine() -> ExamineOutcome:
         run = RunDirectory(tmp_path)
         source = BaseModelSource(source=str(base))

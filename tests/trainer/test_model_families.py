@@ -236,14 +236,14 @@ def test_the_adapter_loaded_again_says_what_was_trained(family: Family, trained:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from trainer.golden_samples import _score
+    from trainer.golden_samples import logits_of, score
 
     run = trained(family)
     golden = GoldenSamples.model_validate_json((run.adapter / "golden_samples.json").read_bytes())
     base = AutoModelForCausalLM.from_pretrained(run.read_spec().base_model.source, dtype=torch.float32)
     model = PeftModel.from_pretrained(base, run.adapter).eval()
     tokens = torch.tensor([[*sample.prompt_token_ids, *sample.sampled_token_ids] for sample in golden.samples])
-    again = _score(model, tokens, len(golden.samples[0].sampled_token_ids))
+    again = score(logits_of(model, tokens), tokens, len(golden.samples[0].sampled_token_ids))
     assert golden.is_distinct
     for sample, logprobs in zip(golden.samples, again, strict=True):
         assert logprobs == pytest.approx(sample.adapter_logprobs, abs=1e-4)
