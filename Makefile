@@ -6,7 +6,7 @@ SEED ?= 1
 QUICK := not (gpu or engine or trainer or service or torture)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-model serve check test torture bench openapi lock clean install-test
+.PHONY: help install demo demo-model serve check test torture bench methods openapi lock clean install-test
 
 help:  ## show this list
 	@awk -F ":.*## *" "/^[a-z-]+:.*##/ { printf \"%-12s %s\\n\", \$$1, \$$2 }" Makefile
@@ -32,13 +32,16 @@ check: install-test  ## what must hold before a commit: format, lint, types, imp
 	$(BIN)/pytest -n auto -m "$(QUICK)"
 
 test: check  ## check, and everything with the real trainer, the real engine and the whole service
-	$(BIN)/pytest -m "not gpu and not torture and (engine or trainer or service)"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu and not torture and (engine or trainer or service)"
 
 torture: install-test  ## long sweeps of kills and faults, not for every day
 	$(BIN)/pytest -m "torture and not gpu"
 
 bench: install  ## ratios measured in one run
 	@$(BIN)/python -m benchmarks
+
+methods: install-test  ## write the table of docs/methods.md from tests with the real libraries
+	@rows=$$(mktemp -d) && $(BIN)/pytest --method-rows=$$rows -k "methods or adapter_kinds or continued_pretraining or full_training or full_model_served" -m "trainer or engine or service" && $(BIN)/python -m tests.methods_page $$rows
 
 openapi: install-test  ## write openapi/openapi.yaml from the application
 	$(BIN)/python openapi/update.py

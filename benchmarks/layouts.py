@@ -71,7 +71,8 @@ def _even() -> list[int]:
 def _build_model() -> Any:
     import torch
 
-    from trainer.base_model import attach_lora, load_base_model
+    from trainer.adapter import attach_lora
+    from trainer.base_model import load_base_model
     from trainer.contract.spec import BaseModelSource, LoraSettings
 
     torch.set_num_threads(1)

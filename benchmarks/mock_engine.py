@@ -12,6 +12,7 @@ import orjson
 import uvloop
 
 _CHUNKS = 100  # of a stream, besides its first and its last
+_PROMPT_TOKENS = 40
 _INTERVAL_S = 0.005  # between two of them
 _HEAD = b"HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\nserver: uvicorn\r\n"
 _ID = "chatcmpl-0123456789abcdef0123456789abcdef"
@@ -86,7 +87,8 @@ def _answer(model: str) -> _Json:
 
 
 def _usage(completion_tokens: int) -> _Json:
-    return {"prompt_tokens": 40, "total_tokens": 40 + completion_tokens, "completion_tokens": completion_tokens}
+    total = _PROMPT_TOKENS + completion_tokens
+    return {"prompt_tokens": _PROMPT_TOKENS, "total_tokens": total, "completion_tokens": completion_tokens}
 
 
 def _events(asked: _Json) -> list[bytes]:
@@ -101,9 +103,12 @@ def _events(asked: _Json) -> list[bytes]:
     for index, delta in enumerate(deltas):
         is_last = index == len(deltas) - 1
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": "stop" if is_last else None}
-        events.append({**base, "choices": [{**choice, "token_ids": None}]})
+        ids = [1000 + index] if asked.get("return_token_ids") and index else None
+        events.append({**base, "choices": [{**choice, "token_ids": ids}]})
         if options.get("continuous_usage_stats"):
             events[-1]["usage"] = _usage(index)
+    if asked.get("return_token_ids"):
+        events[0]["prompt_token_ids"] = list(range(1000, 1000 + _PROMPT_TOKENS))
     if options.get("include_usage"):
         events.append({**base, "choices": [], "usage": _usage(_CHUNKS + 1)})
     written = [b"data: " + orjson.dumps(event) + b"\n\n" for event in events] + [b"data: [DONE]\n\n"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.adapter_config import CONFIG, check_config, is_target, read_config
+from inference.adapter_config import CONFIG, check_config, check_scaling, is_target, rank_of, read_config
 from inference.base_shapes import BaseShapes, place_of
 from inference.engine import AdapterRejected
 from inference.rejections import FileStates
@@ -107,8 +107,10 @@ def _read_factors(directory: Path) -> dict[str, _Factors]:
 def _check_module(module: str, factors: _Factors, config: Mapping[str, Any]) -> None:
     if factors.a is None or factors.b is None:
         raise AdapterRejected(f"the adapter's {WEIGHTS} holds one factor of a module without the other")
-    if (factors.a[0], factors.b[1]) != (config["r"], config["r"]):
+    rank = rank_of(module, config)
+    if (factors.a[0], factors.b[1]) != (rank, rank):
         raise AdapterRejected(f"the adapter's tensors are not of the rank that its {CONFIG} says")
+    check_scaling(module, config)
     if not is_target(module, config):
         raise AdapterRejected(f"the adapter changes modules that its {CONFIG} does not name")
     if module.rpartition(".")[2] in _OUTSIDE:

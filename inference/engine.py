@@ -1,9 +1,10 @@
 """The port to what answers inference requests, and the words it uses."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from inference.examination import Examination
 from inference.report import EngineReport
@@ -11,17 +12,22 @@ from inference.report import EngineReport
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """An adapter an engine can serve."""
+    """An adapter an engine can serve; or, with `is_full`, a model that has an engine of its own."""
 
     name: str  # its public `ft:` name: unique per weights, never reused
-    base_model: str  # the engine's own name for the base
-    directory: Path  # PEFT form: adapter_config.json and adapter_model.safetensors
-    rank: int
-    sha256: str  # of adapter_model.safetensors, hexadecimal; what lies there is served only if it has this hash
+    base_model: str  # the base's own name
+    directory: Path  # PEFT form: adapter_config.json and adapter_model.safetensors; of a full model, the whole of it
+    rank: int  # 0: of a full model
+    sha256: str  # of the file of weights, hexadecimal; what lies there is served only if it has this hash
+    is_full: bool = False  # all of a model's weights, which stand beside no base
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that serves it."""
+        return self.name if self.is_full else self.base_model
 
 
-@dataclass(frozen=True)
-class EngineRequest:
+class EngineRequest(NamedTuple):
     """A chat request as the engine is to see it."""
 
     body: bytes  # a JSON object whose `model` is the base's name or a resident adapter's
@@ -65,6 +71,10 @@ class EngineRefusal(EngineError):
 Score = Callable[[Sequence[Sequence[int]]], Awaitable[list[list[float]]]]
 
 
+# Is given an answer's bytes. It gives None, or a future to wait for before it is given more.
+Take = Callable[[bytes], "asyncio.Future[None] | None"]
+
+
 class Examiner(Protocol):
     """Judges adapters that were loaded, each before anybody uses it."""
 
@@ -77,7 +87,7 @@ class Examiner(Protocol):
 
 
 class InferenceEngine(Protocol):
-    """Answers chat requests for one base model and any of its adapters."""
+    """Answers chat requests for one base model and any of its adapters; or for one full model, as its only adapter."""
 
     async def ensure_adapter(self, adapter: AdapterRef) -> None:
         """Make the adapter resident: load, examine, then admit; unload the least recently used first. Idempotent.
@@ -92,14 +102,15 @@ class InferenceEngine(Protocol):
         """Close the door to an adapter and unload it; afterwards its files may be deleted. Idempotent."""
         ...
 
-    def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
-        """Answer a request: one chunk with the whole body, or the stream's bytes as they come.
+    async def chat(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
+        """Answer a request, and return at the answer's end. `take` is given the whole body, once, or a stream's bytes
+        as they come; what it raises ends the answer and is raised.
 
-        An adapter is made resident first and stays so until the answer ends. Closing the generator
+        An adapter is made resident first and stays so until the answer ends. Whoever is cancelled meanwhile
         cancels the work in the engine.
 
         Raises:
-            EngineRefusal: the engine answered with an error status, before the first chunk.
+            EngineRefusal: the engine answered with an error status; nothing was given.
             EngineUnavailable: nothing answered, or the answer broke off before its end.
         """
         ...

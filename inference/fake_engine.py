@@ -5,7 +5,7 @@ It answers in the engine's own form, private fields included, so that what relay
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from inference.engine import (
     EngineRefusal,
     EngineRequest,
     EngineUnavailable,
+    Take,
 )
 from inference.examination import Proof
 from inference.report import AdapterReport, EngineReport
@@ -36,20 +37,20 @@ class Faults:
 class FakeEngine:
     """An `InferenceEngine` whose answers say which model gave them, and how long the conversation was."""
 
-    base_model: str
+    base_model: str  # or the full model that it serves
     max_rank: int = 16
     reads_files: bool = True  # False: adapters need no files
     faults: Faults = field(default_factory=Faults)
     resident: dict[str, AdapterRef] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)  # of the chat requests, as received
     running: int = 0  # answers under way
-    cancelled: int = 0  # answers whose iterator was closed before their end
+    cancelled: int = 0  # answers that were cancelled, or broke off, before their end
 
     async def ensure_adapter(self, adapter: AdapterRef) -> None:
         self._check_available()
         if adapter.name in self.resident:
             return
-        if adapter.base_model != self.base_model:
+        if adapter.engine != self.base_model:
             raise AdapterRejected("the adapter belongs to another base model")
         if self.reads_files:
             check_adapter(adapter.directory, self.max_rank)
@@ -59,7 +60,7 @@ class FakeEngine:
     async def forget_adapter(self, name: str) -> None:
         self.resident.pop(name, None)
 
-    async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
+    async def chat(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
         self._check_available()
         if adapter is not None:
             await self.ensure_adapter(adapter)
@@ -71,7 +72,8 @@ class FakeEngine:
         finished = False
         try:
             async for chunk in self._answer(body, stream=request.stream):
-                yield chunk
+                if (until_taken := take(chunk)) is not None:
+                    await until_taken
             finished = True
         finally:
             self.running -= 1
@@ -158,11 +160,13 @@ def stream_chunks(body: dict[str, Any]) -> list[bytes]:
     words = [word + " " for word in answer_text(body).split()]
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, *({"content": word} for word in words)]
     options = body.get("stream_options") or {}
+    with_ids = body.get("return_token_ids")
     events = [
-        _chunk(body, [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, "token_ids": None}])
-        for delta in deltas
+        _chunk(body, [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, "token_ids": ids}])
+        for delta, ids in ((delta, [number] if with_ids else None) for number, delta in enumerate(deltas))
     ]
-    events[0]["prompt_token_ids"] = None
+    events[0]["prompt_token_ids"] = [1] * len(body["messages"]) if with_ids else None
+    events[0]["choices"][0].pop("token_ids")
     last = {"index": 0, "delta": {"content": ""}, "logprobs": None, "finish_reason": "stop", "stop_reason": None}
     events.append(_chunk(body, [last]))
     if options.get("continuous_usage_stats"):

@@ -23,6 +23,7 @@ class Residency:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._places: list[Place] = []  # least recently used first
+        self._residents: dict[str, Place] = {}  # those of them that are resident, by name
 
     def is_resident(self, name: str) -> bool:
         return self._find(name) is not None
@@ -53,6 +54,8 @@ class Residency:
         leaving = unused[: max(0, surplus)]
         for place in leaving:
             self._places.remove(place)
+            if place.is_resident:
+                del self._residents[place.name]
         self._places.append(Place(name, is_resident=False, pins=1))
         return [place.name for place in leaving if place.is_resident]
 
@@ -60,6 +63,7 @@ class Residency:
         """Make an adapter resident, loaded and checked, with a pin for each request that waited for it."""
         place = self._reserved(name)
         place.is_resident, place.pins = True, pins
+        self._residents[name] = place
         self._touch(place)
         return place
 
@@ -87,13 +91,14 @@ class Residency:
         place = self._find(name)
         if place is not None:
             place.is_resident, place.pins = False, 0
+            del self._residents[name]
 
     def _touch(self, place: Place) -> None:
         self._places.remove(place)
         self._places.append(place)
 
     def _find(self, name: str) -> Place | None:
-        return next((place for place in self._places if place.is_resident and place.name == name), None)
+        return self._residents.get(name)
 
     def _reserved(self, name: str) -> Place:
         return next(place for place in self._places if place.name == name and not place.is_resident and place.pins)

@@ -30,7 +30,7 @@ class EndWatch:
         self._tail = b""
 
     def feed(self, chunk: bytes) -> None:
-        self._tail = (chunk if len(chunk) >= _TAIL_BYTES else self._tail + chunk)[-_TAIL_BYTES:]
+        self._tail = chunk if len(chunk) >= _TAIL_BYTES else self._tail[-_TAIL_BYTES:] + chunk
 
     @property
     def is_complete(self) -> bool:

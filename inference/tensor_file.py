@@ -27,7 +27,7 @@ class Tensor:
     end: int
 
 
-def read_header(path: Path) -> dict[str, Tensor]:
+def read_header(path: Path, *, max_header_bytes: int = _MAX_HEADER_BYTES) -> dict[str, Tensor]:
     """Read every tensor's place: in the order of the file, side by side, and up to its end.
 
     Raises:
@@ -37,7 +37,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as file:
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
-        if length > min(size - 8, _MAX_HEADER_BYTES):
+        if length > min(size - 8, max_header_bytes):
             raise TensorFileDamaged
         try:
             header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)

@@ -5,10 +5,12 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from server.commands.arguments import read_arguments
 from server.settings import Settings, SettingsInvalid, load_settings
 
+_MODULES = {"import": "importing"}  # of commands; the others are named alike
 _FAILED = 1
 _MISUSED = 2
 _INTERRUPTED = 130
@@ -66,39 +68,13 @@ def _run_for_operator(asked: argparse.Namespace, settings: Settings) -> int:
 
 
 def _run(asked: argparse.Namespace, settings: Settings) -> int:
-    match asked.command:
-        case "serve":
-            from server.serve import serve
+    if asked.command == "serve":
+        from server.serve import serve
 
-            return serve(settings)
-        case "keys":
-            from server.commands import keys
-
-            return keys.run(asked, settings)
-        case "projects":
-            from server.commands import projects
-
-            return projects.run(asked, settings)
-        case "models":
-            from server.commands import models
-
-            return models.run(asked, settings)
-        case "usage":
-            from server.commands import usage
-
-            return usage.run(asked, settings)
-        case "engines":
-            from server.commands import engines
-
-            return engines.run(asked, settings)
-        case "import":
-            from server.commands import importing
-
-            return importing.run(asked, settings)
-        case _:
-            from server.commands import jobs
-
-            return jobs.run(asked, settings)
+        return serve(settings)
+    module = import_module(f"server.commands.{_MODULES.get(asked.command, asked.command)}")
+    code: int = module.run(asked, settings)
+    return code
 
 
 def _complain(message: str, code: int) -> int:

@@ -1,25 +1,27 @@
 """An API process: the public API on a socket it inherits, in one event loop; the first also keeps the adapters."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import uvicorn
 import uvloop
 
 from inference.lending.borrower import Borrower
 from inference.lending.lender import Lender
-from server.app import create_app
+from server.app import Api, create_app
 from server.bootstrap import build_api_services
 from server.chat.control import ControlApp
 from server.one_write import OneWriteProtocol
 from server.settings import Settings
 
+_COLLECT_AFTER = 50_000  # objects more than were let go
 _GRACE_S = 5  # for answers under way when the process is told to stop
 
 
@@ -29,14 +31,24 @@ def run(settings: Settings, listen_fd: int, place: int) -> None:
     `place`: among the API processes. The one at 0 keeps the books of resident adapters and has the private doors.
     """
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    _collect_seldom()
     with socket.socket(fileno=listen_fd) as public, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve_first(settings, public) if place == 0 else _serve_further(settings, public))
+
+
+def _collect_seldom() -> None:
+    """A request leaves no cycles behind, and of what was imported nothing ever goes: it need not be looked through."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
 
 
 async def _serve_first(settings: Settings, public: socket.socket) -> None:
     services = build_api_services(settings)
     api = _Server(_config(create_app(services), lifespan="on"))
-    control = _Server(_config(ControlApp(services.engines), lifespan="off"))
+    control = _Server(
+        _config(Api(ControlApp(services.engines, services.full_engines), OneWriteProtocol), lifespan="off")
+    )
     told = _stopping(api, control)
     with _unix_listener(settings.control_socket) as private:
         async with asyncio.TaskGroup() as beside:
@@ -86,10 +98,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(app: Any, *, lifespan: Literal["on", "off"]) -> uvicorn.Config:
+def _config(api: Api, *, lifespan: Literal["on", "off"]) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
-        http=OneWriteProtocol,  # on httptools: h11 does not let an early refusal reach a client that is still uploading
+        api.app,
+        http=api.http,  # on httptools: h11 does not let an early refusal reach a client that is still uploading
         ws="none",
         lifespan=lifespan,
         log_config=None,

@@ -1,21 +1,26 @@
-"""The API as one ASGI application: routers, layers, error handlers — wiring only."""
+"""The API: chat's relay, routers, layers, error handlers — wiring only."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from server import health
+from server.adapter_imports import routes as model_imports
+from server.adapter_imports.desk import ImportDesk
 from server.auth.authenticator import Authenticator
-from server.bootstrap import Services, build_front_desk, tidy_up
+from server.bootstrap import Services, build_front_desk, build_webhook_sender, tidy_up
 from server.chat.cache_salt import CacheSalts, load_salt_key
 from server.chat.front_desk import FrontDesk
-from server.chat.relay import PATH as CHAT_PATH
+from server.chat.protocol import chat_protocol
 from server.chat.relay import ChatRelay
+from server.chat.targets import Targets
 from server.checkpoint_permissions import routes as checkpoint_permissions
 from server.db.access_version import AccessVersion
 from server.db.remembered import Remembered
@@ -24,6 +29,7 @@ from server.files import routes as files
 from server.fine_tuning import estimate_routes as estimates
 from server.fine_tuning import routes as fine_tuning
 from server.fine_tuning.dry_runs.estimating import EstimateDesk
+from server.fine_tuning.service import Offer
 from server.idempotency.running import RunningKeys
 from server.limits import JsonBodies
 from server.metering import routes as usage
@@ -36,6 +42,9 @@ from server.models.resolving import find_servable
 from server.request_ids import RequestIds
 from server.uploads import routes as uploads
 from server.uploads.joining import Completions
+from server.webhooks import delivery_routes as webhook_deliveries
+from server.webhooks import routes as webhooks
+from server.webhooks.desk import WebhookDesk
 
 ROUTERS = (
     files,
@@ -46,40 +55,53 @@ ROUTERS = (
     models,
     model_aliases,
     model_archives,
+    model_imports,
+    webhooks,
+    webhook_deliveries,
     usage,
     metrics,
     health,
 )
 
 _MOST_CALLERS, _MOST_MODELS = 10_000, 10_000  # that are remembered between requests
-_STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts)")
+_STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts|tunesmith/model_imports)")
 
 
-def create_app(services: Services, *, tidies_up: bool = True) -> ASGIApp:
-    """Build the public API: chat as a raw ASGI app before FastAPI's router, everything else behind it.
+@dataclass(frozen=True)
+class Api:
+    """The public API, in two parts, as uvicorn's `Config` has it."""
+
+    app: ASGIApp  # all but chat
+    http: type[asyncio.Protocol]  # which answers chat itself
+
+
+def create_app(services: Services, *, tidies_up: bool = True) -> Api:
+    """Build the public API: chat on the connection itself, everything else behind FastAPI's router.
 
     `tidies_up`: whether it deletes at its start what was left over, which one process of several does.
     """
     desk = build_front_desk(services)
+    organization = services.authenticator.default.slug
     chat = ChatRelay(
         authenticate=services.authenticator.authenticate,
-        find_model=partial(find_servable, services.database, services.base_models, services.settings.adapters),
         version=AccessVersion(services.settings.database).read,
         callers=Remembered(most=_MOST_CALLERS),
-        models=Remembered(most=_MOST_MODELS),
-        engines=services.engines,
-        base_models=services.base_models,
-        salts=CacheSalts(load_salt_key(services.settings.salt_key)),
-        max_body_bytes=services.settings.max_chat_body_bytes,
+        targets=Targets(
+            find_model=partial(find_servable, services.database, services.base_models, services.settings.adapters),
+            engines=services.engines,
+            full_engines=services.full_engines,
+            base_models=services.base_models,
+            salts=CacheSalts(load_salt_key(services.settings.salt_key)),
+            remembered=Remembered(most=_MOST_MODELS),
+        ),
+        organization=organization.encode("latin-1", errors="replace"),
         admission=desk,
     )
     rest = JsonBodies(create_rest_app(services, desk, tidies_up=tidies_up), streaming=_STREAMED_UPLOADS)
-
-    async def front(scope: Scope, receive: Receive, send: Send) -> None:
-        is_chat = scope["type"] == "http" and scope["path"] == CHAT_PATH
-        await (chat if is_chat else rest)(scope, receive, send)
-
-    return RequestIds(front, organization=services.authenticator.default.slug)
+    return Api(
+        app=RequestIds(rest, organization=organization),
+        http=chat_protocol(chat, services.settings.max_chat_body_bytes),
+    )
 
 
 def create_rest_app(services: Services, desk: FrontDesk | None = None, *, tidies_up: bool = True) -> FastAPI:
@@ -93,6 +115,7 @@ def create_rest_app(services: Services, desk: FrontDesk | None = None, *, tidies
             yield
         for engine in services.engines.values():
             await engine.close()
+        await services.full_engines.close()
 
     app = FastAPI(
         title="Tunesmith",
@@ -118,7 +141,16 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.database = services.database
     app.state.blobs = services.blobs
     app.state.base_models = services.base_models
+    app.state.offer = Offer(
+        services.base_models,
+        on_gpu=services.planning.device == "cuda",
+        room=services.planning.room,
+        home=services.settings.home,
+        max_rank=services.settings.max_lora_rank,
+        adapters=services.settings.adapters,
+    )
     app.state.engines = services.engines
+    app.state.full_engines = services.full_engines
     app.state.estimates = EstimateDesk(
         database=services.database,
         blobs=services.blobs,
@@ -128,6 +160,8 @@ def _share(app: FastAPI, services: Services) -> None:
         tokens=services.tokens,
         locks=services.locks,
     )
+    app.state.model_imports = ImportDesk(services.settings.model_imports, services.locks)
     app.state.usage_folder = Folder(services.database, services.settings.usage)
     app.state.running_keys = RunningKeys(services.locks)
     app.state.completions = Completions(services.locks)
+    app.state.webhook_desk = WebhookDesk(build_webhook_sender(services.settings))

@@ -1,9 +1,10 @@
 """Settings → services: the only place that names an implementation of a port."""
 
+import asyncio
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -39,12 +40,14 @@ from server.launchers.local_process import LocalProcessLauncher
 from server.metering.journal import Journal
 from server.metering.meter import Meter
 from server.models import repository as models
+from server.models.names import directory_of
 from server.models.service import delete_adapter_files
 from server.name_locks import NameLocks
 from server.observing.chat_metrics import shared_chat_metrics
 from server.placement.board import EngineBoard, database_exchange
 from server.placement.facts import Policy
-from server.placement.machine import find_placement
+from server.placement.full_engines import FullEngines
+from server.placement.machine import find_placement, gpus_have_bfloat16
 from server.placement.pooled_engine import PooledEngine
 from server.placement.sizing import EngineSize, Placement
 from server.rate_limits.limiter import RateLimiter
@@ -56,9 +59,13 @@ from server.storage.blob_store import BlobStore
 from server.storage.local_directory import LocalDirectory
 from server.storage.token_cache import TokenCache
 from server.sweeper import Sweeper
+from server.webhooks.outside.resolving import resolve_absolute, resolve_local
+from server.webhooks.outside.sending import Limits, Sender
+from server.webhooks.outside.urls import Policy as WebhookPolicy
 
 _ENGINE_ANSWERS = {"cpu": 256, "cuda": 512}  # twice what saturates an engine
 _BESIDE_LIGHT = {"cpu": 8, "cuda": 64}  # what makes a step little longer
+_WEBHOOK_CONNECT_S = 5.0
 _TRACES_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -75,6 +82,7 @@ class Services:
     launcher: Launcher
     placement: Placement
     engines: Mapping[str, InferenceEngine] = field(default_factory=dict)  # by the base model's own name; API only
+    full_engines: FullEngines = field(default_factory=lambda: FullEngines(_no_engine))  # likewise, by the model's name
     books: Mapping[str, Books] = field(default_factory=dict)  # likewise; who keeps the adapters, of the first one only
 
     @property
@@ -84,6 +92,10 @@ class Services:
     @property
     def locks(self) -> NameLocks:
         return NameLocks(self.settings.locks)
+
+
+def _no_engine(name: str) -> InferenceEngine:
+    raise KeyError(name)
 
 
 def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | None = None) -> Services:
@@ -124,6 +136,8 @@ def build_planning(settings: Settings, placement: Placement) -> Planning:
         room=room_for_a_job(placement.resources, device, allow_4bit=settings.allow_4bit),
         device=device,
         threads=settings.trainer_threads,
+        max_rank=settings.max_lora_rank,
+        bfloat16=device == "cuda" and gpus_have_bfloat16(),
         price=settings.price_per_million_tokens,
         currency=settings.currency,
         hosted=load_prices(settings.hosted_prices_file),
@@ -138,8 +152,13 @@ def build_api_services(settings: Settings, borrower: Borrower | None = None) -> 
     """Build the services of an API process, with its engines. `borrower`: of whom its adapters are; None: its own."""
     services = build_services(settings)
     engines = build_engines(settings, services.base_models, borrower)
-    pooled = pool_engines(settings, engines, services.database)
-    return replace(services, engines=pooled, books={} if borrower is not None else engines)
+    board = EngineBoard(database_exchange(services.database, f"api-{os.getpid()}"))
+    return replace(
+        services,
+        engines=pool_engines(settings, engines, board),
+        full_engines=FullEngines(partial(build_full_engine, settings, board)),
+        books={} if borrower is not None else engines,
+    )
 
 
 def build_worker_services(settings: Settings) -> WorkerServices:
@@ -155,37 +174,64 @@ def build_worker_services(settings: Settings) -> WorkerServices:
         planning=services.planning,
         placement=services.placement,
         clock=time.time,
-        trainer_device=find_device(),
     )
 
 
 def build_engine_commands(settings: Settings, base_models: BaseModels, placement: Placement) -> list[EngineCommand]:
     """Say how each base model's engine process is started."""
-    device = find_device()
-    cache = _engine_cache(settings)
-    commands = []
-    for index, (entry, size) in enumerate(zip(base_models.entries, placement.sizes, strict=True)):
-        engine = EngineSettings(
-            model=entry.source,
-            revision=entry.revision,
-            served_name=entry.name,
-            context_length=entry.context_length,
-            socket=settings.engine_socket(index),
-            cache_directory=cache,
-            device=device,
-            max_loras=settings.max_loras,
-            max_resident_adapters=settings.max_resident_adapters,
-            max_lora_rank=settings.max_lora_rank,
-            gpu_memory_share=size.gpu_share,
-            gpu=_gpu_of(size, placement.policy, device),
-            kv_cache_gib=settings.engine_kv_cache_gib,
-            cpu_threads=engine_cpu_threads(entry.source),
-            cpu_dtype=choose_cpu_dtype(entry.source),
-            tool_call_parser=entry.tool_call_parser,
-            chat_template=entry.chat_template,
+    return [
+        build_command(
+            _engine_settings(settings, entry, size, placement.policy, settings.engine_socket(index)),
+            python=sys.executable,
+            inherited=os.environ,
         )
-        commands.append(build_command(engine, python=sys.executable, inherited=os.environ))
-    return commands
+        for index, (entry, size) in enumerate(zip(base_models.entries, placement.sizes, strict=True))
+    ]
+
+
+def build_full_engine_command(
+    settings: Settings, base: BaseModelEntry, size: EngineSize, policy: Policy
+) -> EngineCommand:
+    """Say how the engine process of the full model that `size` names is started: as its base's, without adapters."""
+    place = directory_of(size.base_model)
+    of_base = _engine_settings(settings, base, size, policy, settings.engine_socket(place))
+    model = str(settings.adapters / place)
+    engine = replace(
+        of_base,
+        model=model,
+        revision=None,
+        served_name=size.base_model,
+        max_loras=0,
+        cpu_threads=engine_cpu_threads(model),
+        cpu_dtype=choose_cpu_dtype(model),
+        chat_template=None,  # the model's own is its base's
+    )
+    return build_command(engine, python=sys.executable, inherited=os.environ)
+
+
+def _engine_settings(
+    settings: Settings, entry: BaseModelEntry, size: EngineSize, policy: Policy, socket: Path
+) -> EngineSettings:
+    device = find_device()
+    return EngineSettings(
+        model=entry.source,
+        revision=entry.revision,
+        served_name=entry.name,
+        context_length=entry.context_length,
+        socket=socket,
+        cache_directory=_engine_cache(settings),
+        device=device,
+        max_loras=settings.max_loras,
+        max_resident_adapters=settings.max_resident_adapters,
+        max_lora_rank=settings.max_lora_rank,
+        gpu_memory_share=size.gpu_share,
+        gpu=_gpu_of(size, policy, device),
+        kv_cache_gib=settings.engine_kv_cache_gib,
+        cpu_threads=engine_cpu_threads(entry.source),
+        cpu_dtype=choose_cpu_dtype(entry.source),
+        tool_call_parser=entry.tool_call_parser,
+        chat_template=entry.chat_template,
+    )
 
 
 def _engine_cache(settings: Settings) -> Path:
@@ -218,15 +264,34 @@ def build_engines(
     }
 
 
+def build_full_engine(settings: Settings, board: EngineBoard, name: str) -> PooledEngine:
+    """The engine of a full model, waited for while it is away. It belongs to one event loop; close it at its end."""
+    engine = VllmEngine(
+        base_model=name,
+        socket=settings.engine_socket(directory_of(name)),
+        limits=AdapterLimits(max_resident=1, max_rank=settings.max_lora_rank),
+        checks=AdapterChecks(examiner=GoldenExaminer()),
+        is_full=True,
+    )
+    return PooledEngine(name, engine, board, wait_s=settings.engine_wait_s, on_demand=True)
+
+
 def pool_engines(
-    settings: Settings, engines: Mapping[str, InferenceEngine], database: Engine
+    settings: Settings, engines: Mapping[str, InferenceEngine], board: EngineBoard
 ) -> dict[str, PooledEngine]:
-    """The same, waited for while they are away."""
-    board = EngineBoard(database_exchange(database, f"api-{os.getpid()}"))
+    """The engines of base models, waited for while they are away."""
     return {
         name: PooledEngine(name, engine, board, wait_s=settings.engine_wait_s, is_only=len(engines) == 1)
         for name, engine in engines.items()
     }
+
+
+def build_webhook_sender(settings: Settings) -> Sender:
+    """What takes webhooks to their receivers, and looks at where those are."""
+    policy = WebhookPolicy(allow_private=settings.webhook_allow_private, allow_http=settings.webhook_allow_http)
+    resolve = resolve_local if settings.webhook_allow_private else resolve_absolute
+    whole_s = settings.webhook_timeout_s
+    return Sender(policy, resolve, Limits(whole_s=whole_s, connect_s=min(_WEBHOOK_CONNECT_S, whole_s)))
 
 
 def build_front_desk(services: Services) -> FrontDesk:
@@ -236,7 +301,7 @@ def build_front_desk(services: Services) -> FrontDesk:
     beside_light = settings.engine_answers_beside_light or _BESIDE_LIGHT[services.planning.device]
     return FrontDesk(
         limits=settings,
-        meter=Meter(Journal(settings.usage)),
+        meter=Meter(Journal(settings.usage), soon=_after_this_turn),
         limiter=RateLimiter(SharedBuckets(settings.rate_limits)),
         gates={
             name: Gate(
@@ -249,6 +314,10 @@ def build_front_desk(services: Services) -> FrontDesk:
         metrics=shared_chat_metrics(),
         tracing=_build_tracing(),
     )
+
+
+def _after_this_turn(work: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(work)
 
 
 def _part(places: int, settings: Settings) -> int:

@@ -1,6 +1,7 @@
-"""One base model's engine process, as the parent sees it."""
+"""The engine process of one base model, or of one full model, as the parent sees it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,9 +17,11 @@ _PROBE_READY_EVERY_S = 5.0
 class Member:
     """Its times are monotonic seconds; those of its standing are unix seconds."""
 
-    base_model: str
+    base_model: str  # or the full model that it serves
     child: Child
     socket: Path
+    is_full: bool = False
+    clear: Callable[[], None] = lambda: None  # deletes what its process needs on the disk, once it will never run again
     standing: Standing = field(default_factory=lambda: Standing(EngineState.STOPPED, 0.0, Why.NEW))
     was_ready: bool = False  # since the service started
     probed_at: float = 0.0

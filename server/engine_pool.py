@@ -1,7 +1,7 @@
 """The parent's engines: started, watched and stopped as placing decides, over what the database says."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +11,19 @@ from sqlalchemy.exc import DBAPIError
 from inference.vllm.process import is_ready
 from server.child import Child
 from server.engine_member import Member, is_deaf
+from server.fine_tuning.full_models import read_full_models
 from server.fine_tuning.placing import decide, read_facts
 from server.placement.facts import EngineFacts, EngineState, Why
 from server.placement.plan import Plan
-from server.placement.repository import placing, read_engines, start_over, write_engine, write_turn
-from server.placement.sizing import Placement
+from server.placement.repository import (
+    delete_engine,
+    placing,
+    read_engines,
+    start_over,
+    write_engine,
+    write_turn,
+)
+from server.placement.sizing import EngineSize, Placement
 from server.placement.standing import Standing
 from server.starting import ServeFailed, say
 
@@ -44,9 +52,13 @@ class EnginePool:
         database: Engine,
         *,
         start_timeout_s: float,
+        member_of: Callable[[EngineSize, str], Member] | None = None,
         pace: Pace = Pace(),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._is_only = len(members) == 1
+        self._member_of = member_of  # a full model's, of its size and its base model; None: there are none
+        self._gone: set[str] = set()  # whose rows are still there
         self._members = {member.base_model: member for member in members}
         self._placement = placement
         self._database = database
@@ -115,7 +127,7 @@ class EnginePool:
             member.stand(EngineState.STARTING, self._clock(), deaths=deaths, detail=f"ended with code {code}")
             return
         words = tail(command.log)
-        if len(self._members) == 1 and not member.was_ready:
+        if self._is_only and not member.is_full and not member.was_ready:
             raise ServeFailed(f"{command.name} ended {deaths} times before it was ready. See {command.log}\n{words}")
         say(f"{command.name} ended {deaths} times in a row and is tried again later; see {command.log}")
         member.child.is_gone()
@@ -141,6 +153,7 @@ class EnginePool:
         now = self._clock()
         try:
             with placing(self._database) as session:
+                self._keep_up(read_full_models(session), now)
                 facts = read_facts(session, self._placement, now)
             self._note(facts.engines)
             decided = decide(self._placement, facts, now)
@@ -156,19 +169,42 @@ class EnginePool:
     def _change(self, now: float) -> None:
         """Decide again where nobody else decides, and write it before it is done."""
         with placing(self._database, write=True) as session:
+            for name in self._gone:
+                delete_engine(session, name)
             for member in self._members.values():
                 write_engine(session, member.base_model, member.standing)
             session.flush()
             facts = read_facts(session, self._placement, now)
             decided = decide(self._placement, facts, now)
-            after = {name: self._after(name, decided, now) for name in _changes(decided)}
+            after = {name: self._after(name, decided, now) for name in _changes(decided) if name in self._members}
             for name, standing in after.items():
                 write_engine(session, name, standing)
             if decided.turn != facts.turn:
                 write_turn(session, decided.turn)
+        self._gone.clear()
         for member in self._members.values():
             member.is_saved = True
             member.standing = after.get(member.base_model, member.standing)
+
+    def _keep_up(self, full_models: Mapping[str, str], now: float) -> None:
+        """Take in full models that are new; see off the engines of those that are gone."""
+        sizes = {size.base_model: size for size in self._placement.sizes}
+        for name, base in full_models.items():
+            if name not in self._members and base in sizes and self._member_of is not None:
+                member = self._member_of(replace(sizes[base], base_model=name, on_demand=True), base)
+                member.stand(EngineState.STOPPED, now, why=Why.ON_DEMAND)
+                self._members[name] = member
+        for member in [member for member in self._members.values() if member.is_full]:
+            if member.base_model not in full_models:
+                self._dismiss(member, now)
+
+    def _dismiss(self, member: Member, now: float) -> None:
+        if member.standing.state in (EngineState.STARTING, EngineState.READY):
+            member.stand(EngineState.STOPPING, now, why=Why.DELETED)
+        elif member.standing.state is not EngineState.STOPPING:
+            member.clear()
+            del self._members[member.base_model]
+            self._gone.add(member.base_model)
 
     def _after(self, name: str, decided: Plan, now: float) -> Standing:
         standing = self._members[name].standing
@@ -183,7 +219,7 @@ class EnginePool:
         return replace(standing, state=EngineState.STOPPING, since=now, why=stop.why, detail=detail)
 
     def _has_unsaved(self) -> bool:
-        return not all(member.is_saved for member in self._members.values())
+        return bool(self._gone) or not all(member.is_saved for member in self._members.values())
 
     def _note(self, engines: Sequence[EngineFacts]) -> None:
         self._active = {engine.base_model: engine.active for engine in engines}

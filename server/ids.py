@@ -1,5 +1,6 @@
 """Identifiers in OpenAI's shapes: a prefix and random base62."""
 
+import os
 import re
 import secrets
 import string
@@ -35,6 +36,10 @@ def new_part_id() -> str:
     return "part_" + random_base62(32)
 
 
+def new_model_import_id() -> str:
+    return "mdlimport-" + random_base62(24)
+
+
 def new_permission_id() -> str:
     return "cp_" + random_base62(24)
 
@@ -59,8 +64,20 @@ def new_key_id() -> str:
     return "key_" + random_base62(16)
 
 
+def new_webhook_endpoint_id() -> str:
+    return "whe_" + random_base62(24)
+
+
+def new_webhook_delivery_id() -> str:
+    return "wh_" + random_base62(24)
+
+
+def new_webhook_event_id() -> str:
+    return "evt_" + random_base62(24)
+
+
 def new_request_id() -> str:
-    return "req_" + secrets.token_hex(16)
+    return "req_" + os.urandom(16).hex()
 
 
 def slugify(text: str) -> str:

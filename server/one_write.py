@@ -13,7 +13,10 @@ _HEAD = b"HTTP/1.1 "
 
 
 class OneWriteProtocol(HttpToolsProtocol):
+    wire: asyncio.Transport  # as it is
+
     def connection_made(self, transport: Any) -> None:
+        self.wire = transport
         super().connection_made(OneWriteTransport(transport, self.loop))  # type: ignore[arg-type]  # it acts as one
 
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.errors import ServerFault
 from server.ids import new_request_id
 
+OPENAI_VERSION = b"2020-10-01"
 _LOG = logging.getLogger("tunesmith.api")
 
 
@@ -69,7 +70,7 @@ class _Answer:
         return [
             (b"x-request-id", self._state["request_id"].encode()),
             (b"openai-processing-ms", str(elapsed_ms).encode()),
-            (b"openai-version", b"2020-10-01"),
+            (b"openai-version", OPENAI_VERSION),
             (b"openai-organization", self._state["organization"].encode("latin-1", errors="replace")),
         ]
 

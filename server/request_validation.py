@@ -44,7 +44,7 @@ def describe(findings: Sequence[Finding]) -> InvalidRequest:
         return _missing(param)
     if kind == "extra_forbidden":
         return InvalidRequest(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
-    if kind == "literal_error":
+    if kind in ("literal_error", "enum"):
         return _unknown_word(first, param)
     if kind in _EXPECTED:
         return _wrong_type(first, param, alternatives)

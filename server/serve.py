@@ -3,6 +3,7 @@
 import ctypes
 import http.client
 import os
+import shutil
 import signal
 import sys
 import time
@@ -11,14 +12,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from inference.vllm.command import EngineCommand
 from inference.vllm.process import free_socket
-from server.bootstrap import Services, build_engine_commands, build_services
+from server.bootstrap import Services, build_engine_commands, build_full_engine_command, build_services
 from server.child import Child, ChildCommand
 from server.db.engine import open_database
 from server.engine_member import Member
 from server.engine_pool import EnginePool, tail
 from server.guard import LIFELINE_VARIABLE
+from server.models.names import directory_of
 from server.observing.shared_counts import SHARED_VARIABLE, empty_directory
+from server.placement.sizing import EngineSize
 from server.settings import Settings
 from server.starting import (
     ServeFailed,
@@ -65,6 +69,7 @@ def serve(settings: Settings) -> int:
             services.placement,
             database,
             start_timeout_s=settings.engine_start_timeout_s,
+            member_of=partial(_full_member, settings, services, lifeline),
         )
         pool.start_over()
         children = _children(settings, [listener.fileno() for listener in listeners], lifeline)
@@ -135,25 +140,40 @@ class _Parent:
 
 def _engines(settings: Settings, services: Services, lifeline: int) -> list[Member]:
     """In the order of the base models."""
-    members = []
-    entries, commands = (
-        services.base_models.entries,
-        build_engine_commands(settings, services.base_models, services.placement),
+    commands = build_engine_commands(settings, services.base_models, services.placement)
+    return [
+        Member(entry.name, _engine_child(settings, engine, entry.name, str(index), lifeline), engine.socket)
+        for index, (entry, engine) in enumerate(zip(services.base_models.entries, commands, strict=True))
+    ]
+
+
+def _full_member(settings: Settings, services: Services, lifeline: int, size: EngineSize, base_model: str) -> Member:
+    base = services.base_models.by_name[base_model]
+    engine = build_full_engine_command(settings, base, size, services.placement.policy)
+    place = directory_of(size.base_model)
+    child = _engine_child(settings, engine, size.base_model, place, lifeline)
+    clear = partial(shutil.rmtree, _guard_directory(settings, place), ignore_errors=True)
+    return Member(size.base_model, child, engine.socket, is_full=True, clear=clear)
+
+
+def _guard_directory(settings: Settings, place: str) -> Path:
+    return settings.home / "engines" / place
+
+
+def _engine_child(settings: Settings, engine: EngineCommand, model: str, place: str, lifeline: int) -> Child:
+    """`place` tells its files from those of others."""
+    directory = _guard_directory(settings, place)
+    directory.mkdir(parents=True, exist_ok=True)
+    command = ChildCommand(
+        name=f"the engine of {model}",
+        argv=[sys.executable, "-m", "server.guard", str(directory), "--", *engine.argv],
+        environment={**engine.environment, LIFELINE_VARIABLE: str(lifeline), "TUNESMITH_HOME": str(settings.home)},
+        log=settings.logs / f"engine-{place}.log",
+        pass_fds=(lifeline,),
+        before_start=partial(free_socket, engine.socket),
+        is_guard=True,
     )
-    for index, (entry, engine) in enumerate(zip(entries, commands, strict=True)):
-        directory = settings.home / "engines" / str(index)
-        directory.mkdir(parents=True, exist_ok=True)
-        command = ChildCommand(
-            name=f"the engine of {entry.name}",
-            argv=[sys.executable, "-m", "server.guard", str(directory), "--", *engine.argv],
-            environment={**engine.environment, LIFELINE_VARIABLE: str(lifeline), "TUNESMITH_HOME": str(settings.home)},
-            log=settings.logs / f"engine-{index}.log",
-            pass_fds=(lifeline,),
-            before_start=partial(free_socket, engine.socket),
-            is_guard=True,
-        )
-        members.append(Member(entry.name, Child(command), engine.socket))
-    return members
+    return Child(command)
 
 
 def _children(settings: Settings, listen_fds: list[int], lifeline: int) -> list[Child]:

@@ -41,6 +41,7 @@ class Settings:
     stop_grace_s: float = 5.0  # from asking a trainer to stop to killing it
     max_file_bytes: int = 512 * 1024**2  # in one request
     max_upload_bytes: int = 8 * 1024**3  # in parts
+    max_adapter_bytes: int = 2 * 1024**3  # of an adapter to import, as an archive and unpacked
     max_chat_body_bytes: int = 16 * 1024**2
     requests_per_minute: int | None = None  # of a project to a base model; None: as many as it likes
     tokens_per_minute: int | None = None  # likewise, of the prompt and of the answer
@@ -52,7 +53,8 @@ class Settings:
     token_cache_gib: float = 10.0  # on disk, of what files tokenise to; the least recently used goes
     max_loras: int = 4  # distinct adapters in one batch of the engine
     max_resident_adapters: int = 16  # adapters an engine holds; more are loaded on demand
-    max_lora_rank: int = 16  # largest rank the engine serves
+    max_lora_rank: int = 64  # largest rank the engine serves
+    max_adapter_error: float = 0.1  # of a published adapter's logits, as a share of what the adapter changes
     gpu_policy: Literal["share", "yield", "separate"] = (
         "share"  # how engines and trainers share: share, yield, separate
     )
@@ -66,6 +68,10 @@ class Settings:
     engine_start_timeout_s: float = 600.0
     wandb_mode: str = "online"  # "offline": jobs that ask for it are logged to files
     wandb_base_url: str = "https://api.wandb.ai"  # of Weights & Biases
+    webhook_allow_private: bool = False  # whether webhooks go to private addresses, local names and any port
+    webhook_allow_http: bool = False  # whether they go to http:// too
+    webhook_max_endpoints: int = 10  # of a project; 0: no project makes one
+    webhook_timeout_s: float = 10.0  # of a receiver, from the look-up of its name to its status
     log_level: str = "info"
 
     def environment(self) -> dict[str, str]:
@@ -115,6 +121,11 @@ class Settings:
         return self.home / "imports"
 
     @property
+    def model_imports(self) -> Path:
+        """The adapters that are being imported, by import; nothing in it outlives its import."""
+        return self.home / "model_imports"
+
+    @property
     def wandb(self) -> Path:
         """What is logged at Weights & Biases, by job."""
         return self.home / "wandb"
@@ -162,9 +173,9 @@ class Settings:
         """Where the first API process lends resident adapters to the others."""
         return self.sockets / "lending.sock"
 
-    def engine_socket(self, index: int) -> Path:
-        """Where the engine of the `index`-th base model listens."""
-        return self.sockets / f"engine-{index}.sock"
+    def engine_socket(self, place: int | str) -> Path:
+        """Where the engine of the base model at that place of the settings listens, or of the full model of that id."""
+        return self.sockets / f"engine-{place}.sock"
 
 
 def load_settings(environment: Mapping[str, str], **overrides: object) -> Settings:
@@ -229,6 +240,7 @@ def _check_amounts(settings: Settings) -> None:
         "max_crashes",
         "max_file_bytes",
         "max_upload_bytes",
+        "max_adapter_bytes",
         "max_chat_body_bytes",
         "max_concurrent_answers",
         "max_loras",
@@ -287,8 +299,16 @@ def _check_placing(settings: Settings) -> None:
         raise SettingsInvalid("TUNESMITH_TRAINER_GPUS: must name none of TUNESMITH_ENGINE_GPUS")
 
 
+def _check_webhooks(settings: Settings) -> None:
+    if settings.webhook_max_endpoints < 0:
+        raise SettingsInvalid("TUNESMITH_WEBHOOK_MAX_ENDPOINTS: must be 0 or more")
+    if not 0 < settings.webhook_timeout_s <= 60:
+        raise SettingsInvalid("TUNESMITH_WEBHOOK_TIMEOUT_S: must be seconds, more than 0 and at most 60")
+
+
 def _check(settings: Settings) -> None:
     _check_amounts(settings)
+    _check_webhooks(settings)
     _check_words(settings)
     _check_estimates(settings)
     _check_placing(settings)
@@ -296,5 +316,7 @@ def _check(settings: Settings) -> None:
         raise SettingsInvalid("TUNESMITH_PORT: must be between 0 and 65535")
     if not 0.05 <= settings.engine_gpu_share <= 0.95:
         raise SettingsInvalid("TUNESMITH_ENGINE_GPU_SHARE: must be between 0.05 and 0.95")
+    if not 0 < settings.max_adapter_error <= 1:
+        raise SettingsInvalid("TUNESMITH_MAX_ADAPTER_ERROR: must be more than 0 and at most 1")
     if settings.max_lora_rank not in (1, 8, 16, 32, 64, 128, 256, 320, 512):
         raise SettingsInvalid("TUNESMITH_MAX_LORA_RANK: the engine takes 1, 8, 16, 32, 64, 128, 256, 320 or 512")

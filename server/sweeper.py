@@ -16,10 +16,12 @@ from server.storage.blob_store import BlobKey, BlobStore, BlobStoreError
 from server.storage.token_cache import TokenCache
 from server.uploads import repository as uploads
 from server.vocabulary import UploadStatus
+from server.webhooks import repository as webhooks
 
 _LOG = logging.getLogger("tunesmith.worker")
 _ORPHAN_GRACE_S = 3600.0  # a blob without a row may be of a request that is about to end
 _REMEMBERED_S = 30 * 24 * 3600.0  # how long an upload that has ended can say so
+_LOGGED_S = 30 * 24 * 3600.0  # how long a webhook that was delivered or given up is in the log
 _ROWS_AT_ONCE = 200  # in one transaction, which keeps other writers waiting
 
 
@@ -48,8 +50,14 @@ class Sweeper:
             stop.wait(expired_every_s)
 
     def sweep_expired(self) -> None:
-        """Delete files, uploads and remembered requests whose time is over."""
-        for delete_some in (self._delete_files, self._expire_uploads, self._forget_uploads, self._forget_requests):
+        """Delete files, uploads, remembered requests and logged webhooks whose time is over."""
+        for delete_some in (
+            self._delete_files,
+            self._expire_uploads,
+            self._forget_uploads,
+            self._forget_requests,
+            self._forget_webhooks,
+        ):
             while delete_some() == _ROWS_AT_ONCE:
                 pass
 
@@ -92,3 +100,10 @@ class Sweeper:
     def _forget_requests(self) -> int:
         with system_session(self._database, write=True) as session:
             return requests.forget_old(session, before=self._clock() - KEY_WINDOW_S, limit=_ROWS_AT_ONCE)
+
+    def _forget_webhooks(self) -> int:
+        with system_session(self._database, write=True) as session:
+            old = webhooks.list_ended(session, before=self._clock() - _LOGGED_S, limit=_ROWS_AT_ONCE)
+            for delivery in old:
+                session.delete(delivery)
+        return len(old)

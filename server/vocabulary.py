@@ -60,6 +60,14 @@ class UploadStatus(StrEnum):
     EXPIRED = "expired"
 
 
+class ImportStatus(StrEnum):
+    """ModelImport.status; not OpenAI's."""
+
+    IN_PROGRESS = "in_progress"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
 class EventLevel(StrEnum):
     """OpenAI: FineTuningJobEvent.level."""
 
@@ -76,9 +84,14 @@ class EventType(StrEnum):
 
 
 class MethodType(StrEnum):
-    """OpenAI: FineTuneMethod.type; the ones this service trains."""
+    """OpenAI: FineTuneMethod.type; the ones this service trains. Those after `DPO` are ours."""
 
     SUPERVISED = "supervised"
+    DPO = "dpo"
+    ORPO = "orpo"
+    KTO = "kto"
+    SIMPO = "simpo"
+    CONTINUED_PRETRAINING = "continued_pretraining"
 
 
 class JobErrorCode(StrEnum):
@@ -90,10 +103,40 @@ class JobErrorCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     BASE_MODEL_UNAVAILABLE = "base_model_unavailable"
     LOSS_NOT_FINITE = "loss_not_finite"
+    NOT_REPRODUCED = "not_reproduced"
     DISK_FULL = "disk_full"
     TRAINER_CRASHED = "trainer_crashed"
     MODEL_NOT_SERVABLE = "model_not_servable"
     INTERNAL_ERROR = "internal_error"
+
+
+class WebhookEventType(StrEnum):
+    """OpenAI: WebhookEndpoint.event_types; those that something here can send."""
+
+    JOB_SUCCEEDED = "fine_tuning.job.succeeded"
+    JOB_FAILED = "fine_tuning.job.failed"
+    JOB_CANCELLED = "fine_tuning.job.cancelled"
+
+
+class DeliveryStatus(StrEnum):
+    """Of one event to one webhook endpoint; ours."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"  # given up
+
+
+class TryOutcome(StrEnum):
+    """What came of one try to deliver; ours."""
+
+    ANSWERED = "answered"  # with a status, which decides
+    BROKEN_ANSWER = "broken_answer"  # what came is not HTTP, or too much of it
+    CLOSED = "closed"  # before a whole answer had come
+    NOT_ALLOWED = "not_allowed"  # the URL, or an address of its host, is one nothing is sent to
+    NOT_REACHED = "not_reached"  # no connection came about
+    NOT_RESOLVED = "not_resolved"  # the host has no address
+    NOT_TRUSTED = "not_trusted"  # TLS did not come about, or with no certificate that stands for the host
+    TIMED_OUT = "timed_out"
 
 
 class ErrorType(StrEnum):

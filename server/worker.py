@@ -1,15 +1,17 @@
-"""The worker process: the reconciler, and beside it the sweeper, the integrations and the folding of usage."""
+"""The worker process: the reconciler; beside it sweeper, integrations, imports, webhooks and the folding of usage."""
 
 import logging
 import signal
 from threading import Event, Thread
 
-from server.bootstrap import build_worker_services
+from server.adapter_imports.importer import AdapterImporter
+from server.bootstrap import build_webhook_sender, build_worker_services
 from server.fine_tuning.worker.reconciler import Reconciler
 from server.integrations.follower import IntegrationFollower
 from server.metering.folding import Folder
 from server.settings import Settings
 from server.sweeper import Sweeper
+from server.webhooks.delivering.deliverer import Deliverer
 
 
 def run(settings: Settings) -> None:
@@ -22,6 +24,8 @@ def run(settings: Settings) -> None:
     beside = [
         Thread(target=Sweeper(services.database, services.blobs, services.tokens).run, args=(stop,), name="sweeper"),
         Thread(target=IntegrationFollower(services.database, settings).run, args=(stop,), name="integrations"),
+        Thread(target=AdapterImporter(services).run, args=(stop,), name="imports"),
+        Thread(target=Deliverer(services.database, build_webhook_sender(settings)).run, args=(stop,), name="webhooks"),
         Thread(target=Folder(services.database, settings.usage).run, args=(stop,), name="usage"),
     ]
     for thread in beside:

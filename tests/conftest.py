@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ from server.bootstrap import Services, build_services
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import Launcher
 from tests.job_rig import MakeRig, Rig
+from tests.method_rows import KeepRow, keep
 from tests.played_runs import PlayedTrainer
 from tests.running_api import Api, make_settings, serving
 
@@ -23,12 +25,25 @@ hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("steady")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--method-rows", type=Path, default=None, help="keep the rows of docs/methods.md in this directory"
+    )
+
+
+@pytest.fixture(scope="session")
+def keep_row(request: pytest.FixtureRequest) -> KeepRow:
+    """`keep_row(method, adapter, **cells)`, of `tests.method_rows.MethodRow`."""
+    return partial(keep, request.config.getoption("--method-rows"))
+
+
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """One for all tests; each makes what it needs and looks at nothing else."""
     home = tmp_path_factory.mktemp("home")
     engine = FakeEngine("tunesmith-demo", reads_files=False)
-    services = build_services(make_settings(home), {"tunesmith-demo": engine})
+    webhooks = {"webhook_allow_private": True, "webhook_allow_http": True, "webhook_max_endpoints": 1000}
+    services = build_services(make_settings(home, **webhooks), {"tunesmith-demo": engine})
     services = replace(services, launcher=InMemoryLauncher(PlayedTrainer()))
     mine, theirs = (create_key(services.database, name).plaintext for name in ("mine", "theirs"))
     project_id = services.authenticator.authenticate([(b"authorization", b"Bearer " + mine.encode())]).project_id

@@ -52,7 +52,8 @@ class Run:
                 total_steps=self.steps,
                 metrics=self._metrics(step, random),
                 trained_tokens=100 * step,
-                learning_rate=self.learning_rate * factor(step - 1, total_steps=self.steps, warmup_ratio=0.05),
+                learning_rate=self.learning_rate
+                * factor(step - 1, scheduler="cosine", total_steps=self.steps, warmup_ratio=0.05),
                 grad_norm=self.norm(share) * random.lognormvariate(0, 0.3),
                 seconds_per_step=1.0,
             )

@@ -9,15 +9,26 @@ from inference.engine import AdapterRef
 from server.bootstrap import Services
 from server.db.project_session import project_session
 from server.db.system_session import system_session
-from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow, UploadPartRow, UploadRow
+from server.db.tables import (
+    CheckpointRow,
+    FileRow,
+    FineTunedModelRow,
+    JobRow,
+    ModelImportRow,
+    UploadPartRow,
+    UploadRow,
+    WebhookEndpointRow,
+)
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
-from server.fine_tuning.service import create_job
-from server.ids import ProjectId, new_checkpoint_id, new_file_id, new_part_id, new_upload_id
+from server.fine_tuning.service import Offer, create_job
+from server.ids import ProjectId, new_checkpoint_id, new_file_id, new_model_import_id, new_part_id, new_upload_id
 from server.models.names import new_model_name
 from server.models.repository import add_fine_tuned_model
 from server.models.resolving import UsableModel
 from server.storage.blob_store import BlobKey
-from server.vocabulary import FilePurpose, JobStatus
+from server.vocabulary import FilePurpose, ImportStatus, JobStatus, WebhookEventType
+from server.webhooks.schemas import CreateWebhookEndpointRequest
+from server.webhooks.service import create_endpoint
 
 EXAMPLE = {"messages": [{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "2"}]}
 
@@ -91,7 +102,7 @@ def make_job(
     """A job of a new file, whose columns are then set as asked."""
     asked = CreateFineTuningJobRequest(model="tunesmith-demo", training_file=make_file(services, project_id).id)
     with project_session(services.database, project_id, write=True) as session:
-        job = create_job(session, services.base_models, UsableModel("tunesmith-demo"), asked)
+        job = create_job(session, Offer(services.base_models, on_gpu=False), UsableModel("tunesmith-demo"), asked)
         for name, value in {"status": status, **columns}.items():
             setattr(job, name, value)
     return job
@@ -104,15 +115,37 @@ def make_model(
     name: str | None = None,
     step: int | None = None,
     directory: str | None = None,
+    is_full: bool = False,
 ) -> FineTunedModelRow:
-    """A fine-tuned model of a new job, with an adapter's directory of its own unless one is given."""
+    """A fine-tuned model of a new job, with a directory of its own unless one is given."""
     job = make_job(services, project_id, status=JobStatus.SUCCEEDED)
     name = name or str(new_model_name("tunesmith-demo", "personal", None, step))
     directory = directory or job.id
     (services.settings.adapters / directory).mkdir(parents=True, exist_ok=True)
     with system_session(services.database, write=True) as session:
-        adapter = AdapterRef(name, job.base_model, services.settings.adapters / directory, 8, "5" * 64)
+        home, rank = services.settings.adapters / directory, 0 if is_full else 8
+        adapter = AdapterRef(name, job.base_model, home, rank, "5" * 64, is_full=is_full)
         return add_fine_tuned_model(session, job, adapter, now=time.time(), step=step)
+
+
+def make_import(services: Services, project_id: ProjectId) -> ModelImportRow:
+    """An import that has failed: no worker looks for its files."""
+    row = ModelImportRow(
+        id=new_model_import_id(),
+        project_id=project_id,
+        created_at=int(time.time()),
+        finished_at=int(time.time()),
+        status=ImportStatus.FAILED,
+        base_model="tunesmith-demo",
+        model_name=str(new_model_name("tunesmith-demo", "personal", None)),
+        rank=8,
+        sha256="5" * 64,
+        error_code="unusable_adapter",
+        error_message="The adapter does not fit.",
+    )
+    with project_session(services.database, project_id, write=True) as session:
+        session.add(row)
+    return row
 
 
 def make_checkpoint(services: Services, job: JobRow, step: int, **metrics: float | None) -> CheckpointRow:
@@ -128,3 +161,16 @@ def make_checkpoint(services: Services, job: JobRow, step: int, **metrics: float
     with project_session(services.database, ProjectId(job.project_id), write=True) as session:
         session.add(row)
     return row
+
+
+def make_webhook_endpoint(
+    services: Services,
+    project_id: ProjectId,
+    url: str = "https://hooks.example.com/",
+    *,
+    event_types: Sequence[WebhookEventType] = tuple(WebhookEventType),
+) -> WebhookEndpointRow:
+    """An endpoint whose URL nobody looked at."""
+    asked = CreateWebhookEndpointRequest(name="hooks", url=url, event_types=list(event_types))
+    with project_session(services.database, project_id, write=True) as session:
+        return create_endpoint(session, asked, most=1000, now=time.time())

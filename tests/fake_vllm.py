@@ -18,6 +18,7 @@ from aiohttp import web
 from inference.adapter_files import WEIGHTS, check_adapter
 from inference.engine import AdapterRejected
 from inference.fake_engine import stream_chunks, whole_answer
+from inference.vllm.own_weights import WEIGHTS as FULL_WEIGHTS
 
 
 @dataclass
@@ -25,7 +26,8 @@ class FakeVllm:
     """Runs on the event loop of the test: `await start()`, `await stop()`."""
 
     socket: Path
-    base_model: str = "base"
+    base_model: str = "base"  # or the full model that it serves
+    own_voice: int = 0  # what that says depends on its weights
     cpu_adapters: int = 8
     ignores_adapters: bool = False  # loads them, and answers as the base
     refusal: tuple[int, bytes] | None = None  # of chat requests
@@ -167,7 +169,7 @@ class FakeVllm:
     def _score(self, model: str, index: int, text: list[int]) -> dict[str, Any]:
         self.scored.append(model)
         is_base = model == self.base_model or self.ignores_adapters
-        scores = score(0 if is_base else self.voices[model], text, faint=model in self.faint)
+        scores = score(self.own_voice if is_base else self.voices[model], text, faint=model in self.faint)
         scored = [{str(token): {"logprob": value}} for token, value in zip(text[1:], scores, strict=True)]
         return {"index": index, "prompt_logprobs": [None, *scored]}
 
@@ -196,7 +198,8 @@ class FakeVllm:
 
 
 def voice_of(directory: Path) -> int:
-    return zlib.crc32((directory / WEIGHTS).read_bytes())
+    weights = directory / WEIGHTS
+    return zlib.crc32((weights if weights.exists() else directory / FULL_WEIGHTS).read_bytes())
 
 
 def score(voice: int, text: list[int], *, faint: bool = False) -> list[float]:

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from trainer.contract.report import FileKind, Severity
-from trainer.contract.spec import PiiPolicy
+from trainer.contract.spec import MethodName, PiiPolicy
 
 WARNING, ERROR, INFO = Severity.WARNING, Severity.ERROR, Severity.INFO
 Line = dict[str, Any]
@@ -32,6 +32,7 @@ class Case:
     pii: PiiPolicy = "warn"
     context_tokens: int = 4096
     n_lines: int | None = None  # where it is not the number of `lines`
+    method: MethodName = "supervised"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Clean:
     name: str
     training: list[Line]
     validation: list[Line] = field(default_factory=list)
+    method: MethodName = "supervised"
 
 
 def chat(prompt: str, answer: str, system: str | None = None, **more: Any) -> Line:
@@ -380,6 +382,61 @@ def _personal_data() -> list[Case]:
     ]  # fmt: skip
 
 
+def pairs(n: int, seed: int = 6) -> list[Line]:
+    """Preferences of which either answer can be the longer one."""
+    r = Random(seed)
+    return [
+        {"prompt": f"What if {sentence(r, 2)}?", "chosen": f"{sentence(r, 3)}.", "rejected": f"{sentence(r, 3)}."}
+        for _ in range(n)
+    ]
+
+
+def judged(n: int, seed: int = 7) -> list[Line]:
+    return [
+        {"prompt": row["prompt"], "completion": row["chosen"], "label": number % 2 == 0}
+        for number, row in enumerate(pairs(n, seed))
+    ]
+
+
+def _preferences() -> list[Case]:
+    p, j = pairs(220), judged(220)
+
+    def equal(row: Line) -> Line:
+        return {**row, "rejected": row["chosen"]}
+
+    def turned(row: Line) -> Line:
+        return {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
+
+    def longer(row: Line) -> Line:
+        return {**row, "chosen": f"{row['chosen']} {row['chosen'].upper()}"}
+
+    def doubted(row: Line) -> Line:
+        return {**row, "label": not row["label"]}
+
+    return [
+        Case("one answer twice", changed(p, (7, 9), equal), "equal_answers", WARNING, (7, 9), method="dpo"),
+        Case("one answer twice but for white space", changed(p, (8,), lambda row: {**row, "rejected": f" {row['chosen']}\n"}),
+             "equal_answers", WARNING, (8,), method="orpo"),
+        Case("equal answers in validation", p, "equal_answers", WARNING, (2,), "validation",
+             changed(pairs(30, 99), (2,), equal), method="simpo"),
+        Case("a choice both ways", with_rows(p, {5: turned(p[3])}), "reversed_choices", WARNING, (4, 5), method="dpo"),
+        Case("several choices both ways", with_rows(p, {10: turned(p[0]), 11: turned(p[1])}), "reversed_choices", WARNING,
+             (1, 2, 10, 11), method="simpo"),
+        Case("one answer judged both ways", with_rows(j, {6: doubted(j[1])}), "reversed_choices", WARNING, (2, 6),
+             method="kto"),
+        Case("the longer answer is preferred", [longer(row) for row in p], "answer_length_bias", WARNING, (), method="dpo"),
+        Case("the shorter answer is preferred", [turned(longer(row)) for row in p], "answer_length_bias", WARNING, (),
+             method="orpo"),
+        Case("nine of ten prefer the longer", changed(p, tuple(range(1, 199)), longer), "answer_length_bias", WARNING, (),
+             method="dpo"),
+        Case("good answers alone", [{**row, "label": True} for row in j], "one_sided_labels", WARNING, (), method="kto"),
+        Case("bad answers alone", [{**row, "label": False} for row in j], "one_sided_labels", WARNING, (), method="kto"),
+        Case("hardly a good answer", [{**row, "label": number < 20} for number, row in enumerate(j)], "one_sided_labels",
+             WARNING, (), method="kto"),
+        Case("pairs that stand twice", _copy(p, {9: 2, 10: 3, 11: 4}), "duplicates", WARNING, (9, 10, 11), method="dpo"),
+    ]  # fmt: skip
+
+
 _JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
 
 
@@ -395,6 +452,7 @@ def planted_cases() -> list[Case]:
         *_amounts(),
         *_systems(),
         *_personal_data(),
+        *_preferences(),
     ]
 
 
@@ -433,6 +491,8 @@ def clean_cases() -> list[Clean]:
     sums = [(r.randint(100, 999), r.randint(100, 999)) for _ in range(220)]
     return [
         Clean("free text", prose(240), prose(30, seed=91)),
+        Clean("preferences", pairs(240), pairs(30, seed=91), method="dpo"),
+        Clean("judged answers", judged(240), judged(30, seed=92), method="kto"),
         Clean("free text under one system message", prose(240, system=brief), prose(30, seed=92, system=brief)),
         Clean("labels", labels(150), labels(30, seed=93)),
         Clean("labels after one long instruction", templated),

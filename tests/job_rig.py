@@ -36,12 +36,13 @@ class Gate:
     def verify(self, adapter: AdapterRef) -> None:
         if self.refusals:
             raise self.refusals.pop(0)
-        if not (adapter.directory / "adapter_model.safetensors").is_file():
+        weights = "model.safetensors" if adapter.is_full else "adapter_model.safetensors"
+        if not (adapter.directory / weights).is_file():
             raise AdapterRejected("its files are missing")
         self.verified.append(adapter.name)
 
-    def forget(self, base_model: str, name: str) -> None:
-        assert base_model == "tunesmith-demo"
+    def forget(self, engine: str, name: str) -> None:
+        assert engine in ("tunesmith-demo", name)
         self.forgotten.append(name)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from server.launchers.launcher import Exited, LaunchRequest, Lost
 from tests.adapter_files import write_adapter
+from tests.full_models import write_full_model
 from trainer.contract.checkpoint import ADAPTER, publish_directory, seal, step_of
 from trainer.contract.events import (
     BestCheckpoint,
@@ -79,7 +80,9 @@ class PlayedRun:
 
     def succeed(self) -> Exited:
         self.train_to(self._order.total_steps)
-        write_adapter(self.directory.adapter)
+        is_full = self._spec.lora is None
+        result = self.directory.model if is_full else self.directory.adapter
+        (write_full_model if is_full else write_adapter)(result)
         tokens = 20 * self.step
         measured = Measured(
             device="cpu",
@@ -97,7 +100,7 @@ class PlayedRun:
             Succeeded,
             step=self.step,
             trained_tokens=tokens,
-            adapter="adapter",
+            adapter=result.name,
             measured=measured,
             best=None if self._patience is None else self._best,
             stopped_early=self.step < self._order.total_steps,

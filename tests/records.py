@@ -3,6 +3,7 @@
 from typing import Any
 
 from server.record.manifest import BaseModelRecord, BestStep, DataRecord, Manifest, MetricsRecord
+from trainer.contract.reproduction import Agreement, Reproduction
 
 BASE = BaseModelRecord(
     name="tunesmith-demo",
@@ -21,6 +22,15 @@ DATA = DataRecord(
     longest_tokens=1_100,
     n_truncated=2,
     n_dropped=0,
+)
+
+REPRODUCTION = Reproduction(
+    variant="dora",
+    rank=64,
+    dtype="float32",
+    on_prompts=Agreement(n_tokens=160, effect=1.5, error=0.06, relative_error=0.04),
+    on_examples=Agreement(n_tokens=200, effect=2.0, error=0.01, relative_error=0.005),
+    bound=0.1,
 )
 
 

@@ -9,18 +9,19 @@ from typing import Any, TypeVar
 
 import openai
 import uvicorn
+from starlette.types import Receive, Scope, Send
 
 from inference.engine import AdapterRef, InferenceEngine
 from server.auth.caller import ProjectLimits
 from server.base_models import BaseModelEntry, BaseModels
 from server.chat.accounts import Admission, OpenDoor
 from server.chat.cache_salt import CacheSalts
+from server.chat.protocol import chat_protocol
 from server.chat.relay import ChatRelay
+from server.chat.targets import Targets
 from server.db.remembered import Remembered
 from server.errors import Unauthenticated
 from server.models.resolving import Servable
-from server.one_write import OneWriteProtocol
-from server.request_ids import RequestIds
 
 T = TypeVar("T")
 KEYS = {"Bearer key-of-mine": "mine", "Bearer key-of-theirs": "theirs"}
@@ -58,6 +59,13 @@ class RelayServer:
         """Run on the event loop of the engine."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
 
+    def call(self, work: Callable[[], object]) -> None:
+        self._loop.call_soon_threadsafe(work)
+
+    def stop(self) -> None:
+        """Tell it to end, and wait for nothing."""
+        self._server.should_exit = True
+
     def __enter__(self) -> "RelayServer":
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -65,28 +73,31 @@ class RelayServer:
         self._versions = 0
         self.engine = self.make_engine()
         names = (self.base.name, *self.base.aliases)
+        targets = Targets(
+            find_model=self._find_model,
+            engines={self.base.name: self.engine},
+            full_engines={},
+            base_models=BaseModels((self.base,), dict.fromkeys(names, self.base)),
+            salts=CacheSalts(b"salt key"),
+            remembered=Remembered(most=10),
+        )
         relay = ChatRelay(
             authenticate=_authenticate,
-            find_model=self._find_model,
             version=self._version,
             callers=Remembered(most=10),
-            models=Remembered(most=10),
-            salts=CacheSalts(b"salt key"),
+            targets=targets,
             admission=self.admission,
-            engines={self.base.name: self.engine},
-            base_models=BaseModels((self.base,), dict.fromkeys(names, self.base)),
-            max_body_bytes=self.max_body_bytes,
+            organization=b"acme",
         )
-        config = uvicorn.Config(
-            RequestIds(relay, organization="acme"), http=OneWriteProtocol, log_config=None, lifespan="off"
-        )
+        http = chat_protocol(relay, self.max_body_bytes)
+        config = uvicorn.Config(_nothing_else, http=http, log_config=None, lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
+        self.stop()
         self._thread.join(timeout=30)
         self._socket.close()
 
@@ -105,6 +116,12 @@ class RelayServer:
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
+
+
+async def _nothing_else(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """The ASGI app beside the relay."""
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"no"})
 
 
 def _authenticate(headers: Iterable[tuple[bytes, bytes]]) -> TestCaller:

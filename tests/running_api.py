@@ -14,7 +14,6 @@ from inference.fake_engine import FakeEngine
 from server.app import create_app
 from server.bootstrap import Services
 from server.ids import ProjectId
-from server.one_write import OneWriteProtocol
 from server.settings import Settings
 
 ADMIN_KEY = "the admin key"
@@ -54,8 +53,8 @@ class serving:
     """Serve an API on a free port of loopback, in a thread."""
 
     def __init__(self, services: Services) -> None:
-        app = create_app(services)
-        self._server = uvicorn.Server(uvicorn.Config(app, http=OneWriteProtocol, log_config=None, lifespan="on"))
+        api = create_app(services)
+        self._server = uvicorn.Server(uvicorn.Config(api.app, http=api.http, log_config=None, lifespan="on"))
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
 

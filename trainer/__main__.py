@@ -1,4 +1,4 @@
-"""`python -m trainer [check | merge] RUN_DIR`: parse the spec, and only then import what is slow.
+"""`python -m trainer [check | examine | merge] RUN_DIR`: parse the spec, and only then import what is slow.
 
 Exit status: 0 done; 1 failed, and the last event says why; 64 the spec or the run directory is not for this version;
 143 stopped when asked to.
@@ -13,11 +13,12 @@ from pydantic import ValidationError
 from trainer import environment
 from trainer.contract.checkpoint import step_of
 from trainer.contract.events import Failed, Interrupted
+from trainer.contract.examine import ExamineOutcome
 from trainer.contract.merge import MergeOutcome
 from trainer.contract.report import CheckFailure, CheckReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import TrainingSpec
-from trainer.failures import Failure, describe
+from trainer.failures import AdapterUnfit, Failure, describe
 from trainer.interruption import Interruption, StopRequested
 from trainer.reporter import Reporter
 
@@ -28,12 +29,14 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["check", directory]:
             return check(RunDirectory(Path(directory)))
+        case ["examine", directory]:
+            return examine(RunDirectory(Path(directory)))
         case ["merge", directory]:
             return merge(RunDirectory(Path(directory)))
         case [directory]:
             return train(RunDirectory(Path(directory)))
         case _:
-            print("usage: python -m trainer [check | merge] RUN_DIR", file=sys.stderr)  # noqa: T201 - to its user
+            print("usage: python -m trainer [check | examine | merge] RUN_DIR", file=sys.stderr)  # noqa: T201 - to its user
             return UNUSABLE
 
 
@@ -79,6 +82,25 @@ def check(directory: RunDirectory) -> int:
     return 0
 
 
+def examine(directory: RunDirectory) -> int:
+    """Write the golden samples and the report; one that holds a failure is a good end, too."""
+    try:
+        spec = directory.read_examine_spec()
+    except (OSError, ValidationError) as error:
+        return _refuse(error)
+    environment.prepare(spec.base_model)
+    try:
+        from trainer.examine import examine as look
+
+        outcome = ExamineOutcome(report=look(directory, spec))
+    except AdapterUnfit as error:
+        outcome = ExamineOutcome(unfit=str(error))
+    except Exception as error:  # the trainer's one boundary
+        outcome = ExamineOutcome(failure=_check_failure(error))
+    directory.write_examine_outcome(outcome)
+    return 0
+
+
 def merge(directory: RunDirectory) -> int:
     """Write the merged model and the report; one that holds a failure is a good end, too."""
     try:
@@ -103,7 +125,8 @@ def _check_failure(error: Exception) -> CheckFailure:
 
 def _run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interruption: Interruption) -> None:
     interruption.check()
-    environment.prepare(spec.base_model, quantized=spec.memory.quantization is not None)
+    uses_bitsandbytes = spec.memory.quantization is not None or spec.method.optimizer != "adamw"
+    environment.prepare(spec.base_model, uses_bitsandbytes=uses_bitsandbytes)
     from trainer.run import run
 
     run(directory, spec, reporter, interruption)

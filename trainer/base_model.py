@@ -1,20 +1,24 @@
-"""Load the base model and attach a LoRA to it."""
+"""Load the base model, and count its weights."""
 
 import json
+import logging
 import struct
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from trainer.contract.spec import BaseModelSource, LoraSettings
+from trainer.contract.spec import BaseModelSource, Quantization
 from trainer.environment import is_local
 from trainer.failures import BaseModelUnavailable
 
 
-def load_base_model(source: BaseModelSource, device: str, *, quantization: Literal["nf4"] | None = None) -> Any:
-    """Load the weights: bfloat16 on a GPU, float32 on a CPU, where it is the faster one.
+def load_base_model(
+    source: BaseModelSource, device: str, *, quantization: Quantization | None = None, is_trained: bool = False
+) -> Any:
+    """Load the weights, in the type that the device computes in.
 
-    With `quantization` the linear layers but the output head are kept in 4 bits, and compute in that type.
+    Weights that are trained themselves are float32 everywhere: in 16 bits most steps would be rounded away.
+    With `quantization` the linear layers but the output head are kept in 4 or 8 bits, and compute in that type.
 
     Raises:
         BaseModelUnavailable: there are no safetensors weights of a causal language model there.
@@ -22,8 +26,11 @@ def load_base_model(source: BaseModelSource, device: str, *, quantization: Liter
     import torch
     from transformers import AutoModelForCausalLM
 
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    quantized = {} if quantization is None else {"quantization_config": _nf4(dtype), "device_map": {"": device}}
+    dtype = torch.bfloat16 if computes_in_bfloat16(device) and not is_trained else torch.float32
+    quantized = {}
+    if quantization is not None:
+        config = _nf4(dtype) if quantization == "nf4" else _int8()
+        quantized = {"quantization_config": config, "device_map": {"": device}}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             source.source,
@@ -37,6 +44,17 @@ def load_base_model(source: BaseModelSource, device: str, *, quantization: Liter
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise BaseModelUnavailable("The weights of the base model could not be loaded.") from error
     return model.to(device) if quantization is None else _keep_unpacked(model)
+
+
+def computes_in_bfloat16(device: str) -> bool:
+    """Whether the device has bfloat16 arithmetic of its own.
+
+    An older GPU trains in float32: float16 needs losses to be scaled, and leaves out the steps that overflow. On a CPU
+    float32 is the faster one.
+    """
+    import torch
+
+    return device != "cpu" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _keep_unpacked(model: Any) -> Any:
@@ -58,51 +76,13 @@ def _nf4(dtype: Any) -> Any:
     )
 
 
-def attach_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
-    """Wrap every linear layer but the output head; the same seed gives the same adapter.
+def _int8() -> Any:
+    """LLM.int8: of inputs with outliers, those columns are multiplied unquantised."""
+    from transformers import BitsAndBytesConfig
 
-    The adapter keeps the base's type: PEFT's default, float32 beside bfloat16, stores 58 % more activations.
-    """
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=_linear_layers(model),
-        task_type="CAUSAL_LM",
-    )
-    attached = get_peft_model(model, config, autocast_adapter_dtype=False)
-    if getattr(model, "is_loaded_in_4bit", False):
-        for parameter in attached.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.to(model.dtype)
-        model.is_loaded_in_4bit = False  # TRL would make the adapter bfloat16, on a CPU too
-    return attached
-
-
-def copy_adapter(model: Any) -> dict[str, Any]:
-    """The adapter's weights as they are now, in main memory, under PEFT's names."""
-    from peft import get_peft_model_state_dict
-
-    return {
-        name: tensor.detach().cpu().contiguous().clone() for name, tensor in get_peft_model_state_dict(model).items()
-    }
-
-
-def _linear_layers(model: Any) -> list[str]:
-    """The names of all linear layers but the output head; PEFT's own "all-linear" lists each with its place."""
-    import torch
-
-    head = model.get_output_embeddings()
-    found = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    }
-    return sorted(found)
+    # On a CPU it says of every layer at every step that inputs become float16 while they are quantised.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
 
 
 def count_parameters(source: BaseModelSource) -> int | None:
@@ -127,12 +107,18 @@ def count_parameters(source: BaseModelSource) -> int | None:
 
 def _count_local(directory: Path) -> int:
     try:
-        count = sum(_count_in(path) for path in directory.glob("*.safetensors"))
+        count = sum(_count_in(path) for path in _weight_files(directory))
     except (OSError, ValueError, KeyError, struct.error) as error:
         raise BaseModelUnavailable("The weights of the base model could not be read.") from error
     if count == 0:
         raise BaseModelUnavailable("The base model has no weights in safetensors form.")
     return count
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    """Without those in Mistral's own format, which hold the same weights once more."""
+    files = list(directory.glob("*.safetensors"))
+    return [file for file in files if not file.name.startswith("consolidated")] or files
 
 
 def _count_in(path: Path) -> int:

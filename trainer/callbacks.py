@@ -10,7 +10,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trainer.checkpoints import prune, save_checkpoint
 from trainer.contract.events import CheckpointSaved, Metrics, Progress
 from trainer.failures import LossNotFinite
+from trainer.full_model import FullPublication
 from trainer.ongoing import OngoingRun
+from trainer.publication import Publication
+from trainer.tally import Tally
 from trainer.validation import Validation
 
 _RECENT_STEPS = 20
@@ -19,8 +22,11 @@ _RECENT_STEPS = 20
 class StepCallback(TrainerCallback):
     """Does what follows a step, in this order: report, checkpoint, stop."""
 
-    def __init__(self, run: OngoingRun, validation: Validation | None) -> None:
+    def __init__(
+        self, run: OngoingRun, validation: Validation | None, publication: Publication | FullPublication
+    ) -> None:
         self._run = run
+        self._publication = publication
         self._validation = validation
         self._times = deque([time.monotonic()], maxlen=_RECENT_STEPS + 1)
         self._saved_step = run.state.step
@@ -51,7 +57,7 @@ class StepCallback(TrainerCallback):
         step, tally = self._run.state.step, self._run.state.tally
         if not math.isfinite(logs["grad_norm"]):
             raise LossNotFinite("gradient norm", step)
-        metrics = Metrics(train_loss=tally.mean_loss, train_mean_token_accuracy=tally.accuracy)
+        metrics = Metrics(train_loss=tally.mean_loss, train_mean_token_accuracy=tally.accuracy, **tally.further())
         try:
             metrics = self._validate(step, metrics)
         finally:
@@ -67,7 +73,7 @@ class StepCallback(TrainerCallback):
         step = self._run.state.step
         if step == self._saved_step or self._metrics is None:
             return
-        directory = save_checkpoint(self._run.directory, self._run.state)
+        directory = save_checkpoint(self._run.directory, self._run.state, self._publication.of_checkpoint)
         self._saved_step = step
         self._run.reporter.report(
             CheckpointSaved,
@@ -82,6 +88,7 @@ class StepCallback(TrainerCallback):
             self._run.directory,
             ends_epoch=lambda step: self._run.order.epoch_ended_by(step) is not None,
             best_step=None if best is None else best.step,
+            are_published=self._run.spec.lora is not None,
         )
 
     def _validate(self, step: int, metrics: Metrics) -> Metrics:
@@ -89,11 +96,9 @@ class StepCallback(TrainerCallback):
             return metrics
         measured: dict[str, float] = {}
         if self._validation.is_due(step):
-            part = self._validation.measure_part(step)
-            measured.update(valid_loss=part.mean_loss, valid_mean_token_accuracy=part.accuracy)
+            measured |= _measured("valid", self._validation.measure_part(step))
         if self._run.order.epoch_ended_by(step):
-            full = self._validation.measure_all()
-            measured.update(full_valid_loss=full.mean_loss, full_valid_mean_token_accuracy=full.accuracy)
+            measured |= _measured("full_valid", self._validation.measure_all())
         if not all(map(math.isfinite, measured.values())):
             raise LossNotFinite("validation loss", step)
         if "full_valid_loss" in measured:
@@ -117,3 +122,9 @@ class StepCallback(TrainerCallback):
     def _is_checkpoint_due(self, step: int) -> bool:
         every = self._run.spec.checkpoint_every_steps
         return every > 0 and step % every == 0
+
+
+def _measured(prefix: str, tally: Tally) -> dict[str, float]:
+    figures = {f"{prefix}_loss": tally.mean_loss, f"{prefix}_mean_token_accuracy": tally.accuracy}
+    margins = tally.further().get("rewards_margins")
+    return figures if margins is None else {**figures, f"{prefix}_rewards_margins": margins}

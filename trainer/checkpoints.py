@@ -1,69 +1,70 @@
-"""Save what a run needs to go on, and the adapter as it is served; prune; resume."""
+"""Save what a run needs to go on, and an adapter as it is served; prune; resume."""
 
-import io
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from peft import get_peft_model_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from trainer.base_model import copy_adapter
+from trainer.adapter import load_adapter
+from trainer.adapter_files import ADAPTER_WEIGHTS, check_finite
 from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints, publish_directory, seal, step_of
-from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
+from trainer.contract.full_model import WEIGHTS
 from trainer.contract.run_directory import RunDirectory
-from trainer.failures import LossNotFinite, TrainerError
+from trainer.failures import TrainerError
 from trainer.state import TrainingState
+from trainer.weights import all_weights, copy_weights, is_adapter, set_weights
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 _KEPT_EPOCHS = 3
 _STATE = "state.pt"
-_BEST = "best"  # inside a checkpoint directory: the adapter of the best step so far, where that is an earlier one
+_TRAINED = (
+    "trained"  # inside a checkpoint directory: the weights in training, where they are no adapter served as it is
+)
+_BEST = "best"  # likewise, those of the best step so far, where that is an earlier one
+_BEGINNING = "beginning"  # likewise, what PiSSA took out of the base
 _STAGED = ".staged-"  # a prefix that no complete directory has
 
 
-def save_checkpoint(run: RunDirectory, state: TrainingState) -> Path:
+def save_checkpoint(run: RunDirectory, state: TrainingState, publish: Callable[[Path], None]) -> Path:
     """Save after the step that is done; the directory is complete when this returns.
 
+    `publish` writes the adapter as it is served into the directory it is given, or leaves it away.
+
     Raises:
-        LossNotFinite: the adapter holds a number that is not finite.
+        LossNotFinite: the weights hold a number that is not finite.
     """
     final = run.checkpoint(state.step)
     run.checkpoints.mkdir(exist_ok=True)
+    trained = copy_weights(state.model) if is_adapter(state.model) else all_weights(state.model)
+    check_finite(trained, step=state.step)
 
     def fill(staged: Path) -> None:
-        write_adapter(staged / ADAPTER, state.model, step=state.step)
-        if state.best_weights is not None and not state.is_best:
-            (staged / _BEST).mkdir()
-            (staged / _BEST / ADAPTER_WEIGHTS).write_bytes(_pack(state.best_weights))
-        buffer = io.BytesIO()
-        torch.save(state.dump(), buffer)
-        (staged / _STATE).write_bytes(buffer.getbuffer())
+        publish(staged / ADAPTER)
+        kept = {_TRAINED: trained, _BEGINNING: state.beginning, _BEST: None if state.is_best else state.best_weights}
+        if state.is_plain and (staged / ADAPTER).exists():
+            del kept[_TRAINED]  # it is what `publish` wrote
+        for name, weights in kept.items():
+            if weights is not None:
+                (staged / name).mkdir()
+                save_file(weights, staged / name / _weights_file(state.model), metadata={"format": "pt"})
+        with (staged / _STATE).open("wb") as file:
+            torch.save(state.dump(), file)
         seal(staged)
 
     _publish(final, fill)
     return final
 
 
-def publish_adapter(run: RunDirectory, model: Any, *, step: int, take: Callable[[], GoldenSamples | None]) -> None:
-    """Write the result of the run: the model's adapter, which is of that step, and the samples taken of it.
-
-    Raises:
-        LossNotFinite: the adapter holds a number that is not finite; nothing is published.
-    """
-
-    def fill(staged: Path) -> None:
-        write_adapter(staged, model, step=step)
-        samples = take()
-        if samples is not None:
-            (staged / GOLDEN_SAMPLES).write_text(samples.model_dump_json(indent=1) + "\n")
-
-    _publish(run.adapter, fill)
+def publish_result(run: RunDirectory, write: Callable[[Path], None], *, is_full: bool = False) -> Path:
+    """Publish the result of the run, which `write` puts into the directory it is given, whole or not at all."""
+    result = run.model if is_full else run.adapter
+    _publish(result, write)
+    return result
 
 
 def resume(checkpoint: Path, state: TrainingState) -> None:
@@ -72,24 +73,31 @@ def resume(checkpoint: Path, state: TrainingState) -> None:
     Raises:
         TrainerError: the checkpoint is not complete.
     """
-    if not is_complete(checkpoint):
-        raise TrainerError("The checkpoint to resume from is damaged. Resume from an earlier one.")
-    adapter = load((checkpoint / ADAPTER / ADAPTER_WEIGHTS).read_bytes())
-    set_peft_model_state_dict(state.model, adapter)
+    _check_complete(checkpoint)
+    file = _weights_file(state.model)
+    trained = _find(checkpoint / _TRAINED / file)
+    weights = load_file(checkpoint / ADAPTER / file) if trained is None else trained
+    set_weights(state.model, weights)
     state.load(torch.load(checkpoint / _STATE, weights_only=True, map_location="cpu"))
-    if not state.keeps_best:
-        return
-    if state.is_best:
-        state.best_weights = adapter
-    elif (checkpoint / _BEST).exists():
-        state.best_weights = load((checkpoint / _BEST / ADAPTER_WEIGHTS).read_bytes())
+    if state.keeps_best:
+        state.best_weights = weights if state.is_best else _find(checkpoint / _BEST / file)
+
+
+def find_beginning(checkpoint: Path) -> dict[str, Tensor] | None:
+    """What PiSSA took out of the base when the run began; None if it took nothing.
+
+    Raises:
+        TrainerError: the checkpoint is not complete.
+    """
+    _check_complete(checkpoint)
+    return _find(checkpoint / _BEGINNING / ADAPTER_WEIGHTS)
 
 
 def return_to_best(state: TrainingState) -> int:
     """Give the model the weights of the best step, where they were kept; the step that it then is of."""
     if state.best is None or state.best_weights is None:
         return state.step
-    set_peft_model_state_dict(state.model, state.best_weights)
+    set_weights(state.model, state.best_weights)
     return state.best.step
 
 
@@ -100,56 +108,46 @@ def start_from(adapter: Path, model: Any) -> None:
         TrainerError: it is not of the same shape, or its files are damaged.
     """
     try:
-        weights = load((adapter / ADAPTER_WEIGHTS).read_bytes())
+        weights = load_file(adapter / ADAPTER_WEIGHTS)
         expected = {name: tensor.shape for name, tensor in get_peft_model_state_dict(model).items()}
         if {name: tensor.shape for name, tensor in weights.items()} != expected:
             raise TrainerError("The fine-tuned model's adapter does not fit the base model as it is now.")
-        set_peft_model_state_dict(model, weights)
+        load_adapter(model, weights)
     except (OSError, SafetensorError) as error:
         raise TrainerError("The files of the fine-tuned model to start from are damaged.") from error
 
 
-def prune(run: RunDirectory, *, ends_epoch: Callable[[int], bool], best_step: int | None) -> None:
-    """Delete all but the checkpoints of the last three epochs, the best one and the newest one."""
+def prune(
+    run: RunDirectory, *, ends_epoch: Callable[[int], bool], best_step: int | None, are_published: bool = True
+) -> None:
+    """Delete all but the checkpoints of the last three epochs, the best one and the newest one.
+
+    Where they are not published, nobody wants any but the newest; the best weights are in that one, too.
+    """
     found = list_checkpoints(run.checkpoints)
     epochs = [path for path in found if ends_epoch(step_of(path) or 0)]
-    kept = {*epochs[-_KEPT_EPOCHS:], *found[-1:], *(path for path in found if step_of(path) == best_step)}
+    kept = (
+        {*epochs[-_KEPT_EPOCHS:], *(path for path in found if step_of(path) == best_step)} if are_published else set()
+    )
     for path in found:
-        if path not in kept:
+        if path not in {*kept, *found[-1:]}:
             # A directory that is being deleted must not look like a checkpoint.
             doomed = path.with_name(_STAGED + path.name)
             path.rename(doomed)
             shutil.rmtree(doomed)
 
 
-def write_adapter(directory: Path, model: Any, *, step: int) -> None:
-    """Write `adapter_config.json` and `adapter_model.safetensors`; the same adapter gives the same bytes.
-
-    Raises:
-        LossNotFinite: a number in it is not finite.
-    """
-    tensors = copy_adapter(model)
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise LossNotFinite("adapter", step)
-    directory.mkdir(exist_ok=True)
-    (directory / ADAPTER_WEIGHTS).write_bytes(_pack(tensors))
-    (directory / ADAPTER_CONFIG).write_text(json.dumps(_adapter_config(model), indent=2) + "\n")
+def _check_complete(checkpoint: Path) -> None:
+    if not is_complete(checkpoint):
+        raise TrainerError("The checkpoint to resume from is damaged. Resume from an earlier one.")
 
 
-def _pack(tensors: dict[str, Any]) -> bytes:
-    packed: bytes = save(tensors, metadata={"format": "pt"})
-    return packed
+def _find(file: Path) -> dict[str, Tensor] | None:
+    return load_file(file) if file.exists() else None
 
 
-def _adapter_config(model: Any) -> dict[str, Any]:
-    """PEFT's own, without the place of the base model on this machine, and with sets in a fixed order."""
-    config = model.peft_config["default"].to_dict()
-    config.update(base_model_name_or_path=None, inference_mode=True)
-    return {key: sorted(value) if isinstance(value, set) else _plain(value) for key, value in sorted(config.items())}
-
-
-def _plain(value: Any) -> Any:
-    return getattr(value, "value", value)  # enumerations
+def _weights_file(model: Any) -> str:
+    return ADAPTER_WEIGHTS if is_adapter(model) else WEIGHTS
 
 
 def _publish(final: Path, fill: Callable[[Path], None]) -> None:

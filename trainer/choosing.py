@@ -1,6 +1,6 @@
 """Choose among the examples of the files that the gate has looked through, and say in numbers what it came to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from trainer.contract.report import MIXED_IN, CheckReport, FileKind, FileReport
 from trainer.contract.spec import WantedSelection
+from trainer.gate.facts import Facts
 from trainer.gate.gate import Gate
 from trainer.selection import Numbers, Pool, Selection, describe_selection, select
 
@@ -44,22 +45,24 @@ def report_chosen(
 
 def _recount(gate: Gate, report: FileReport, chosen: Numbers) -> FileReport:
     """The report of a file in the numbers of what was chosen of it, and of the files mixed into it."""
-    tokens, kept = _column(gate, "tokens", chosen), _column(gate, "kept_answer_tokens", chosen)
+    tokens = _of_each(gate, gate.tokens, chosen)
+    longest = _of_each(gate, lambda facts: facts.longest(), chosen)
     facts, own = gate.facts("training"), np.unique(chosen[chosen[:, 0] == 0, 1])
     is_cut = facts.column("kept_answer_tokens")[own] < facts.column("answer_tokens")[own]
     return report.model_copy(
         update={
-            "n_examples": len(chosen),
-            "n_tokens": int(tokens.clip(max=gate.limit_tokens).sum()),
-            "n_trained_tokens": int(kept.sum()),
-            "longest_tokens": int(tokens.max()),
+            "n_examples": int(_of_each(gate, gate.pieces, chosen).sum()),
+            "n_tokens": int(tokens.sum()),
+            "n_trained_tokens": int(_of_each(gate, lambda facts: facts.trained(), chosen).sum()),
+            "n_desirable": int(_of_each(gate, lambda facts: facts.column("desirable"), chosen).sum(dtype=np.int64)),
+            "longest_tokens": int(longest.max()),
             "truncated_lines": tuple(facts.column("line")[own[is_cut]].tolist()),
         }
     )
 
 
-def _column(gate: Gate, name: str, chosen: Numbers) -> npt.NDArray[Any]:
+def _of_each(gate: Gate, figure: Callable[[Facts], npt.NDArray[Any]], chosen: Numbers) -> npt.NDArray[Any]:
     """Of each chosen example, whichever file it is of."""
     kinds: list[FileKind] = ["training", *MIXED_IN]
     files = np.unique(chosen[:, 0]).tolist()
-    return np.concatenate([gate.facts(kinds[file]).column(name)[chosen[chosen[:, 0] == file, 1]] for file in files])
+    return np.concatenate([figure(gate.facts(kinds[file]))[chosen[chosen[:, 0] == file, 1]] for file in files])

@@ -30,6 +30,7 @@ def _check_spec(spec: TrainingSpec) -> CheckSpec:
     return CheckSpec(
         job_id=spec.job_id,
         base_model=spec.base_model,
+        method=spec.method.type,
         context_length_tokens=spec.context_length_tokens,
         pii=spec.pii,
         selection=spec.selection,

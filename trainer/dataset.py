@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from trainer.contract.report import FileKind, param_of
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import WantedSelection
+from trainer.contract.spec import MethodName, WantedSelection
 from trainer.failures import FileUnusable
+from trainer.pieces import count_pieces, piece
 from trainer.selection import Numbers
 from trainer.selection_files import read_selection
 from trainer.token_arrays import TokenArrays
@@ -26,8 +27,11 @@ _RELEASED_EVERY = 4096  # examples
 
 @dataclass(frozen=True)
 class TokenizedExample:
+    """One sequence; of a preference, the prompt with one of the answers."""
+
     input_ids_L: npt.NDArray[np.int32]
     trained_L: npt.NDArray[np.bool_]  # the loss mask; the first token is never predicted, so never trained on
+    is_desirable: bool = True  # whether what is trained on is to become more likely
 
     @property
     def n_trained_tokens(self) -> int:
@@ -43,7 +47,7 @@ class TokenizedExamples(Sequence[TokenizedExample]):
     def __init__(self, files: Sequence[TokenArrays], chosen: Numbers, *, limit_tokens: int) -> None:
         self._files = files
         self._chosen = chosen
-        self._limit_tokens = limit_tokens
+        self.limit_tokens = limit_tokens
         self._n_read = 0
 
     def __len__(self) -> int:
@@ -56,27 +60,54 @@ class TokenizedExamples(Sequence[TokenizedExample]):
     def __getitem__(self, index: int | slice) -> TokenizedExample | list[TokenizedExample]:
         if isinstance(index, slice):
             return [self[at] for at in range(*index.indices(len(self)))]
+        return self.sequences(index)[0]
+
+    def sequences(self, index: int) -> tuple[TokenizedExample, ...]:
+        """All of an example: two if it is a preference, the preferred answer first."""
         self._n_read += 1
         if self._n_read % _RELEASED_EVERY == 0:
             for arrays in self._files:
                 arrays.release()
         file, number = self._chosen[index].tolist()
-        whole = self._files[file][number]
-        return TokenizedExample(whole.input_ids_L[: self._limit_tokens], whole.trained_L[: self._limit_tokens])
+        kept = self._kept(index)
+        return tuple(
+            TokenizedExample(whole.input_ids_L[kept], _first_masked(whole.trained_L[kept]), whole.is_desirable)
+            for whole in self._files[file][number]
+        )
+
+    def _kept(self, index: int) -> slice:  # noqa: ARG002 - of pieces
+        """Which part of an example is trained on."""
+        return slice(self.limit_tokens)
+
+
+class DocumentPieces(TokenizedExamples):
+    """Some documents, each split at the context into as many examples as it takes."""
+
+    def __init__(self, files: Sequence[TokenArrays], chosen: Numbers, *, limit_tokens: int) -> None:
+        counts_N = np.ones(len(chosen), dtype=np.int64)
+        for number, arrays in enumerate(files):
+            of_file = chosen[:, 0] == number
+            counts_N[of_file] = count_pieces(arrays.lengths()[chosen[of_file, 1]], limit_tokens)
+        super().__init__(files, np.repeat(chosen, counts_N, axis=0), limit_tokens=limit_tokens)
+        self._piece = np.arange(len(self)) - np.repeat(counts_N.cumsum() - counts_N, counts_N)
+
+    def _kept(self, index: int) -> slice:
+        return piece(int(self._piece[index]), self.limit_tokens)
 
 
 def tokenize_files(
     directory: RunDirectory,
     tokenizer: ChatTokenizer,
     *,
+    method: MethodName = "supervised",
     context_length_tokens: int,
     redacts: bool = False,
     selection: WantedSelection | None = None,
 ) -> tuple[TokenizedExamples, TokenizedExamples | None]:
     """What to train on and what to validate with, if anything; tokenise what was not tokenised before.
 
-    What is longer than the context is cut at its end; what then has nothing to train on is dropped. Of what is left,
-    the check has chosen where a selection was wanted.
+    What is longer than the context is cut at its end, but plain text is split; what then has nothing to train on is
+    dropped. Of what is left, the check has chosen where a selection was wanted.
 
     Raises:
         FileUnusable: a line is wrong, or no example is left.
@@ -84,15 +115,16 @@ def tokenize_files(
     """
 
     def open_file(path: Path) -> tuple[TokenArrays, Numbers]:
-        file = DataFile(directory, path, tokenizer, redacts=redacts)
+        file = DataFile(directory, path, tokenizer, method=method, redacts=redacts)
         arrays = file.tokens()
-        numbers = usable(arrays, context_length_tokens)
+        numbers = arrays.usable(context_length_tokens)
         if not len(numbers):
             raise nothing_left(file.kind, len(arrays), context_length_tokens, arrays.longest_tokens)
         return arrays, np.column_stack([np.zeros_like(numbers), numbers])
 
     def examples(files: Sequence[TokenArrays], chosen: Numbers) -> TokenizedExamples:
-        return TokenizedExamples(files, chosen, limit_tokens=context_length_tokens)
+        kind = DocumentPieces if method == "continued_pretraining" else TokenizedExamples
+        return kind(files, chosen, limit_tokens=context_length_tokens)
 
     arrays, training = open_file(directory.training_file)
     files, held_out = [arrays], None
@@ -107,10 +139,13 @@ def tokenize_files(
     return examples(files, training), examples([arrays], validation)
 
 
-def usable(arrays: TokenArrays, limit_tokens: int) -> Numbers:
-    """The numbers of the examples of a file of which something is trained on within the context."""
-    first_N = arrays.first_trained_N
-    return np.flatnonzero((first_N >= 0) & (first_N < limit_tokens)).astype(np.uint32)
+def _first_masked(trained_L: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The first token of a piece is never predicted."""
+    if not trained_L[:1].any():
+        return trained_L
+    masked_L = trained_L.copy()
+    masked_L[:1] = False
+    return masked_L
 
 
 def nothing_left(kind: FileKind, n_lines: int, context_length_tokens: int, longest_tokens: int) -> FileUnusable:

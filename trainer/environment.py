@@ -10,6 +10,7 @@ from trainer.contract.spec import BaseModelSource
 STARTED = time.monotonic()  # of this process, before anything slow is imported
 
 _QUIET = {
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -19,13 +20,13 @@ _QUIET = {
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 
-def prepare(base_model: BaseModelSource, *, quantized: bool = False) -> None:
+def prepare(base_model: BaseModelSource, *, uses_bitsandbytes: bool = False) -> None:
     """Set the environment of this process: quiet, and without network where the base model is a directory."""
     os.environ.update(_QUIET)
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # TRL trains on one GPU to a process, and refuses to see more
     if is_local(base_model):
         os.environ.update(_OFFLINE)
-    if not quantized:
+    if not uses_bitsandbytes:
         # Without this, PEFT imports bitsandbytes for nothing, which takes a second and prints a warning.
         sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
 

@@ -2,10 +2,14 @@
 
 import errno
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.contract.events import FailureCode
 from trainer.contract.invalid import ExampleInvalid
+from trainer.contract.reproduction import Reproduction
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class TrainerError(Exception):
@@ -33,6 +37,10 @@ class FileUnusable(TrainerError):
         self.code = FailureCode.INVALID_VALIDATION_FILE if is_validation else FailureCode.INVALID_TRAINING_FILE
 
 
+class AdapterUnfit(TrainerError):
+    """An adapter made elsewhere is not this base model's, or does nothing to it."""
+
+
 class LossNotFinite(TrainerError):
     """Training diverged; nothing is published."""
 
@@ -43,6 +51,22 @@ class LossNotFinite(TrainerError):
             f"The {what} is not a finite number at step {step}: training diverged. "
             "Try a smaller learning_rate_multiplier or a larger batch_size.",
             param="hyperparameters",
+        )
+
+
+class NotReproduced(TrainerError):
+    """What would be published does not do what was trained; nothing is."""
+
+    code = FailureCode.NOT_REPRODUCED
+
+    def __init__(self, tried: Sequence[Reproduction], *, max_rank: int) -> None:
+        nearest = min(tried, key=lambda of: of.relative_error)
+        super().__init__(
+            f"The trained adapter ({nearest.variant}) cannot be published: reloaded as a plain LoRA of rank "
+            f"{nearest.rank}, its logits are {nearest.relative_error:.2%} of the adapter's effect away from the "
+            f"trained model's, and {nearest.bound:.2%} is allowed (the engine serves ranks up to {max_rank}). "
+            "Use the adapter type 'lora', or ask the operator for a larger rank.",
+            param="adapter",
         )
 
 
@@ -60,7 +84,7 @@ def describe(error: BaseException) -> Failure:
             return Failure(error.code, str(error), error.param)
         case ExampleInvalid():
             return Failure(FailureCode.INVALID_TRAINING_FILE, error.job_message(), "training_file")
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+        case _ if is_disk_full(error):
             return Failure(FailureCode.DISK_FULL, "The disk is full. Free some space and create the job again.")
         case _ if is_out_of_memory(error):
             return Failure(
@@ -72,6 +96,13 @@ def describe(error: BaseException) -> Failure:
             return Failure(
                 FailureCode.INTERNAL_ERROR, f"The trainer failed ({kind}). The operator finds why in its log."
             )
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Also where safetensors, which has an exception of its own, could not write on."""
+    if isinstance(error, OSError):
+        return error.errno in _DISK_FULL
+    return type(error).__name__ == "SafetensorError" and any(f"(os error {code})" in str(error) for code in _DISK_FULL)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -26,14 +26,16 @@ from trainer.contract.events import (
     Started,
     Succeeded,
 )
-from trainer.contract.examples import format_of, read_examples
+from trainer.contract.examples import format_of, read_file
 from trainer.contract.formats.names import FileFormat
+from trainer.contract.full_model import FULL_MODEL_REPORT, FullModelReport
+from trainer.contract.full_model import WEIGHTS as MODEL_WEIGHTS
 from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSample, GoldenSamples, build_golden_samples
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import CheckFailure, CheckReport, FileReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.selection import read_selection_summary
-from trainer.contract.spec import TrainingSpec, WantedSelection
+from trainer.contract.spec import CheckSpec, MethodName, TrainingSpec, WantedSelection
 from trainer.early_stopping import compare, is_patience_over
 from trainer.failures import FileUnusable, LossNotFinite, TrainerError, describe
 from trainer.interruption import Interruption, StopRequested
@@ -70,14 +72,16 @@ def _train(run: RunDirectory, spec: TrainingSpec) -> int:
                 step += 1
                 best = _best_after(order, step)
                 _do_step(run, spec, reporter, order, step)
-            _write_adapter(run.root / "staged-adapter")
-            (run.root / "staged-adapter" / GOLDEN_SAMPLES).write_text(_golden_samples().model_dump_json())
-            publish_directory(run.root / "staged-adapter", run.adapter)
+            result = run.model if spec.lora is None else run.adapter
+            staged = run.root / "staged-result"
+            (_write_model if spec.lora is None else _write_adapter)(staged)
+            (staged / GOLDEN_SAMPLES).write_text(_golden_samples().model_dump_json())
+            publish_directory(staged, result)
             reporter.report(
                 Succeeded,
                 step=step,
                 trained_tokens=_tokens(order, step),
-                adapter="adapter",
+                adapter=result.name,
                 best=None if patience is None else best,
                 stopped_early=step < order.total_steps,
             )
@@ -114,7 +118,10 @@ def _do_step(run: RunDirectory, spec: TrainingSpec, reporter: Reporter, order: S
     epoch, every = order.epoch_ended_by(step), spec.checkpoint_every_steps
     if epoch or (every and step % every == 0):
         staged = run.checkpoints / f".staged-{step}"
-        _write_adapter(staged / ADAPTER)
+        if spec.lora is None:
+            _write_model(staged / "trained")
+        else:
+            _write_adapter(staged / ADAPTER)
         seal(staged)
         publish_directory(staged, run.checkpoint(step))
         directory = str(run.checkpoint(step).relative_to(run.root))
@@ -141,10 +148,12 @@ def _best_after(order: StepOrder, step: int) -> BestCheckpoint | None:
 def _check(run: RunDirectory) -> int:
     spec = run.read_check_spec()
     try:
-        validation = _report(run.validation_file) if run.validation_file.exists() else None
-        report = CheckReport(training=_report(run.training_file), validation=validation, base_parameters=1_000_000)
+        validation = _report(run.validation_file, spec.method) if run.validation_file.exists() else None
+        report = CheckReport(
+            training=_report(run.training_file, spec.method), validation=validation, base_parameters=1_000_000
+        )
         if spec.selection is not None:
-            report = _choose(run, report, spec.selection)
+            report = _choose(run, report, spec, spec.selection)
     except (ExampleInvalid, FileUnusable) as error:
         failure = describe(error)
         report = CheckReport(failure=CheckFailure(code=failure.code, message=failure.message, param=failure.param))
@@ -152,12 +161,12 @@ def _check(run: RunDirectory) -> int:
     return 0
 
 
-def _choose(run: RunDirectory, report: CheckReport, wanted: WantedSelection) -> CheckReport:
+def _choose(run: RunDirectory, report: CheckReport, spec: CheckSpec, wanted: WantedSelection) -> CheckReport:
     """Choose as the trainer does, where no two examples are alike."""
     paths = [run.training_file, *(run.mixed_in_file(place) for place in range(len(wanted.mix_in)))]
     pools, start = [], 0
     for path in paths:
-        numbers = np.arange(_report(path).n_examples, dtype=np.uint32)
+        numbers = np.arange(_report(path, spec.method).n_examples, dtype=np.uint32)
         pools.append(Pool(numbers, (start + numbers).astype(np.uint32)))
         start += len(numbers)
     selection = select(pools[0], pools[1:], wanted)
@@ -170,8 +179,8 @@ def _choose(run: RunDirectory, report: CheckReport, wanted: WantedSelection) -> 
     return report.model_copy(update=chosen)
 
 
-def _report(path: Path) -> FileReport:
-    return _counted(format_of(path), sum(1 for _ in read_examples(path)))
+def _report(path: Path, method: MethodName) -> FileReport:
+    return _counted(format_of(path), sum(1 for _ in read_file(path, method)))
 
 
 def _counted(file_format: FileFormat, n_examples: int) -> FileReport:
@@ -192,7 +201,7 @@ def _validates(run: RunDirectory, spec: TrainingSpec) -> bool:
 
 def _count(run: RunDirectory, spec: TrainingSpec) -> int:
     if spec.selection is None:
-        return sum(1 for _ in read_examples(run.training_file))
+        return sum(1 for _ in read_file(run.training_file, spec.method.type))
     summary = read_selection_summary(run.selection)
     if summary is None:
         raise TrainerError("What was chosen of the job's examples is damaged or lost. Create the job again.")
@@ -214,8 +223,21 @@ def _golden_samples() -> GoldenSamples:
 def _write_adapter(directory: Path) -> None:
     """Two files with the right names; the weights are a valid safetensors file of no tensors."""
     directory.mkdir(parents=True)
-    (directory / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 8, "base_model_name_or_path": null}\n')
+    (directory / "adapter_config.json").write_text(
+        '{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "base_model_name_or_path": null}\n'
+    )
     (directory / "adapter_model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
+
+
+def _write_model(directory: Path) -> None:
+    """Likewise of a whole model."""
+    directory.mkdir(parents=True)
+    report = FullModelReport(
+        dtype="bfloat16", parameters=1_000_000, n_probe_tokens=256, logit_error=0.1, same_choice=1.0, logprob_gap=0.001
+    )
+    (directory / FULL_MODEL_REPORT).write_text(report.model_dump_json())
+    (directory / "config.json").write_text('{"model_type": "fake"}\n')
+    (directory / MODEL_WEIGHTS).write_bytes(struct.pack("<Q", 2) + b"{}")
 
 
 if __name__ == "__main__":

@@ -51,3 +51,18 @@ def fill_rows(lengths: Sequence[int], *, row_tokens: int) -> list[list[int]]:
             rows.append([index])
             room.append(row_tokens - lengths[index])
     return rows
+
+
+def lay_out_long(
+    lengths: Sequence[int], *, budget_tokens: int, row_tokens: int | None = None, at_once: int = 256
+) -> list[list[int]]:
+    """Lay out many examples in portions: finding the best layout takes time that grows with the square."""
+    groups = []
+    for start in range(0, len(lengths), at_once):
+        portion = lengths[start : start + at_once]
+        if row_tokens is None:
+            laid_out = lay_out(portion, budget_tokens=budget_tokens)
+        else:
+            laid_out = fill_rows(portion, row_tokens=row_tokens)
+        groups += [[start + index for index in group] for group in laid_out]
+    return groups

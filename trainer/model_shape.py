@@ -1,4 +1,4 @@
-"""The shape of a base model, from its `config.json` alone: no weights, no torch."""
+"""What a base model's `config.json` alone says of it: its shape, and that it is one of text. No weights, no torch."""
 
 import json
 from collections.abc import Mapping
@@ -10,12 +10,14 @@ from pydantic import ValidationError
 from trainer.contract.shape import ModelShape
 from trainer.contract.spec import BaseModelSource
 from trainer.environment import is_local
+from trainer.failures import BaseModelUnavailable
 
-_LLAMA_LIKE = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma", "olmo2"})
+_LLAMA_LIKE = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma", "gemma3_text", "olmo2"})
+_TIED = frozenset({"gemma", "gemma3_text"})  # where the configuration does not say
 
 
-def read_shape(source: BaseModelSource) -> ModelShape | None:
-    """The shape of the base model; None if it is not of a family whose layers are known."""
+def read_config(source: BaseModelSource) -> Mapping[str, Any] | None:
+    """The base model's `config.json`; None if there is none."""
     from transformers.utils.hub import cached_file
 
     path = cached_file(
@@ -25,7 +27,23 @@ def read_shape(source: BaseModelSource) -> ModelShape | None:
         local_files_only=is_local(source),
         _raise_exceptions_for_missing_entries=False,
     )
-    return None if path is None else shape_of(json.loads(Path(path).read_bytes()))
+    config: Mapping[str, Any] | None = None if path is None else json.loads(Path(path).read_bytes())
+    return config
+
+
+def read_shape(source: BaseModelSource) -> ModelShape | None:
+    """The shape of the base model; None if it is not of a family whose layers are known."""
+    config = read_config(source)
+    return None if config is None else shape_of(config)
+
+
+def refuse_other_than_text(config: Mapping[str, Any]) -> None:
+    """Raises: BaseModelUnavailable: the model takes images or sound, too, by layers with the names of those of text."""
+    if any(config.get(f"{kind}_config") for kind in ("vision", "audio")):
+        raise BaseModelUnavailable(
+            "The base model takes images or sound besides text, and such models are not trained here. "
+            "Choose the model of text of its family."
+        )
 
 
 def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
@@ -43,7 +61,7 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
         "head_dim": head_dim,
         "vocabulary": config.get("vocab_size"),
     }
-    tied = config.get("tie_word_embeddings", config["model_type"] == "gemma")
+    tied = config.get("tie_word_embeddings", config["model_type"] in _TIED)
     try:
         return ModelShape.model_validate({**sizes, "tied": tied})
     except ValidationError:

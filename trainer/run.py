@@ -4,28 +4,33 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from trainer.base_model import attach_lora, load_base_model
+from trainer import pissa
+from trainer.adapter import attach_lora
+from trainer.base_model import load_base_model
 from trainer.callbacks import StepCallback
-from trainer.checkpoints import publish_adapter, resume, return_to_best, start_from
+from trainer.checkpoints import find_beginning, publish_result, resume, return_to_best, start_from
 from trainer.choosing_again import ensure_chosen
 from trainer.contract.events import Note, Started, Succeeded
-from trainer.contract.golden import GoldenSamples
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import TrainingSpec
+from trainer.contract.spec import BY_TOKENS, TrainingSpec
 from trainer.dataset import tokenize_files
-from trainer.failures import is_out_of_memory
-from trainer.golden_samples import take_golden_samples
+from trainer.experts import ATTENTION_ONLY, leaves_experts_alone
+from trainer.full_model import FullPublication, load_to_train
 from trainer.interruption import Interruption, StopRequested
 from trainer.measuring import Meter
-from trainer.methods import supervised
+from trainer.methods.choose import Data, Training, build, with_reference
 from trainer.ongoing import OngoingRun
+from trainer.optimizer import build_optimizer
 from trainer.order import StepOrder
 from trainer.packing import keeps_apart
+from trainer.probes import build_probes
+from trainer.proving import Prover
+from trainer.publication import Publication
 from trainer.reporter import Reporter
 from trainer.state import TrainingState
 from trainer.tokenizer import load_chat_tokenizer
-from trainer.validation import Validation
 
 
 def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interruption: Interruption) -> None:
@@ -41,6 +46,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     training, validating = tokenize_files(
         directory,
         chat,
+        method=spec.method.type,
         context_length_tokens=spec.context_length_tokens,
         redacts=spec.pii == "redact",
         selection=spec.selection,
@@ -48,65 +54,63 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
     order = StepOrder(len(training), spec.method.batch_size, spec.method.n_epochs, spec.seed)
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    base = load_base_model(spec.base_model, device, quantization=spec.memory.quantization)
-    model = attach_lora(base, spec.lora, spec.seed)
-    state = TrainingState(model, *supervised.build_optimizer(model, spec.method, order.total_steps))
+    model, beginning = load_model(spec, device)
+    state = TrainingState(model, *build_optimizer(model, spec.method, order.total_steps))
+    state.is_plain, state.beginning = spec.lora is not None and spec.lora.variant == "lora", beginning
     state.keeps_best = spec.method.early_stopping_patience is not None
-    packs = spec.packing and keeps_apart(model, training)
+    wants_packing = spec.packing and spec.method.type in BY_TOKENS
+    packs = wants_packing and keeps_apart(model, training)
+    if spec.start_from is not None and spec.lora is not None:
+        start_from(spec.start_from, model)
+    data = with_reference(Data(training, validating, order), directory, spec, model, interruption)
     if spec.resume_from is not None:
         resume(spec.resume_from, state)
-    elif spec.start_from is not None:
-        start_from(spec.start_from, model)
 
     ongoing = OngoingRun(directory, spec, reporter, interruption, order, state, Meter(model), packs)
-    validation = Validation(validating, ongoing) if validating else None
+    probes = build_probes(chat.tokenizer, training, context_length_tokens=spec.context_length_tokens)
+    publication = FullPublication(ongoing, probes) if spec.lora is None else Publication(ongoing, Prover(spec, probes))
     ongoing.meter.begin()
     reporter.report(Started, total_steps=order.total_steps, n_examples=len(training), first_step=state.step + 1)
-    if spec.packing and not packs and spec.resume_from is None:
+    if leaves_experts_alone(model) and spec.resume_from is None:
+        reporter.report(Note, level="warn", message=ATTENTION_ONLY)
+    if wants_packing and not packs and spec.resume_from is None:
         message = "Examples are not packed into rows: a layer of this base model would mix them. It only takes longer."
         reporter.report(Note, level="info", message=message)
     with interruption.deferred():
         if ongoing.steps_left:
-            train(ongoing, supervised.build(ongoing, chat.tokenizer, training), validation)
+            train(ongoing, build(ongoing, chat.tokenizer, data), publication)
+        measured = ongoing.meter.read()
         step = return_to_best(state)
-        publish_adapter(directory, model, step=step, take=partial(_take_samples, ongoing, chat.tokenizer, step))
+        result = publish_result(directory, partial(publication.of_result, step=step), is_full=spec.lora is None)
         reporter.report(
             Succeeded,
             step=state.step,
             trained_tokens=state.trained_tokens,
-            adapter=directory.adapter.name,
-            measured=ongoing.meter.read(),
+            adapter=result.name,
+            measured=measured,
             best=None if state.best_weights is None else state.best,
             stopped_early=state.step < order.total_steps,
         )
         interruption.ignore()
 
 
-def _take_samples(ongoing: OngoingRun, tokenizer: Any, step: int) -> GoldenSamples | None:
-    """None, and a note, where memory does not hold a second base beside the one that was trained on."""
-    try:
-        samples = take_golden_samples(ongoing.state.model, tokenizer, ongoing.spec, step=step)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        message = "No golden samples were taken: memory does not hold the base that serves beside the one in training."
-        ongoing.reporter.report(Note, level="warn", message=message)
-        return None
-    if samples.training_gap is not None:
-        message = (
-            f"On the base that serves, the model's log-probabilities are {samples.training_gap:.3f} nats a token from "
-            f"those on the quantised base it was trained on; the base alone is {samples.base_gap:.3f} away"
-        )
-        ongoing.reporter.report(Note, level="info", message=message)
-    return samples
+def load_model(spec: TrainingSpec, device: str) -> tuple[Any, dict[str, Tensor] | None]:
+    """The model with all that is to be trained, and what PiSSA took out of the base for it."""
+    if spec.lora is None:
+        return load_to_train(spec, device), None
+    base = load_base_model(spec.base_model, device, quantization=spec.memory.quantization)
+    model = attach_lora(base, spec.lora, spec.seed)
+    if spec.lora.variant != "pissa":
+        return model, None
+    return model, pissa.take_out(model, None if spec.resume_from is None else find_beginning(spec.resume_from))
 
 
-def train(ongoing: OngoingRun, trainer: supervised.StepwiseSFTTrainer, validation: Validation | None) -> None:
+def train(ongoing: OngoingRun, training: Training, publication: Publication | FullPublication) -> None:
     """Do the steps that are left; if asked to stop, save the last one that is done."""
-    callback = StepCallback(ongoing, validation)
-    trainer.add_callback(callback)
+    callback = StepCallback(ongoing, training.validation, publication)
+    training.trainer.add_callback(callback)
     try:
-        trainer.train()
+        training.trainer.train()
     except StopRequested:
         callback.save()
         raise StopRequested(ongoing.state.step) from None

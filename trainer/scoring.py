@@ -47,6 +47,10 @@ class TokenTally:
     def accuracy(self) -> float:
         return self.n_right / self.n_tokens if self.n_tokens else math.nan
 
+    def further(self) -> dict[str, float]:
+        """Nothing is measured but loss and accuracy."""
+        return {}
+
 
 def pad(examples: Sequence[TokenizedExample]) -> MicroBatch:
     """Lay examples side by side, padded at the end with token 0, which no real token attends to."""
@@ -90,8 +94,28 @@ def score_fused(model: Any, micro_batch: MicroBatch) -> Scores:
 
 
 def score_labelled(model: Any, micro_batch: MicroBatch) -> Scores:
+    wanted_BL = micro_batch["labels"][:, 1:] != IGNORED
+    logits_NV = _labelled_logits(model, micro_batch, wanted_BL)
+    targets_N = micro_batch["labels"][:, 1:][wanted_BL]
+    loss_sum = torch.nn.functional.cross_entropy(logits_NV, targets_N, reduction="sum")
+    n_right = (logits_NV.detach().argmax(-1) == targets_N).sum()
+    return Scores(loss_sum, n_right, wanted_BL.sum())
+
+
+def log_probabilities(model: Any, micro_batch: MicroBatch) -> Tensor:
+    """Of every labelled token from the second on, [B, L - 1]; 0 where there is no label. On a GPU by the fused head."""
+    if micro_batch["input_ids"].device.type != "cpu":
+        fused: Tensor = model(**micro_batch, use_cache=False, fused_lm_head=True).log_probs
+        return fused
     targets_BL = micro_batch["labels"][:, 1:]
     wanted_BL = targets_BL != IGNORED
+    logits_NV = _labelled_logits(model, micro_batch, wanted_BL)
+    of_targets_N = -torch.nn.functional.cross_entropy(logits_NV, targets_BL[wanted_BL], reduction="none")
+    return torch.zeros(targets_BL.shape, dtype=of_targets_N.dtype).masked_scatter(wanted_BL, of_targets_N)
+
+
+def _labelled_logits(model: Any, micro_batch: MicroBatch, wanted_BL: Tensor) -> Tensor:
+    """By the model's own head, which is given the wanted positions only."""
 
     def select(_head: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
         hidden_BLH = inputs[0]
@@ -100,10 +124,7 @@ def score_labelled(model: Any, micro_batch: MicroBatch) -> Scores:
     hook = model.get_output_embeddings().register_forward_pre_hook(select)
     try:
         inputs = {name: tensor for name, tensor in micro_batch.items() if name != "labels"}
-        logits_NV = model(**inputs, use_cache=False).logits.float()
+        logits_NV: Tensor = model(**inputs, use_cache=False).logits.float()
     finally:
         hook.remove()
-    targets_N = targets_BL[wanted_BL]
-    loss_sum = torch.nn.functional.cross_entropy(logits_NV, targets_N, reduction="sum")
-    n_right = (logits_NV.detach().argmax(-1) == targets_N).sum()
-    return Scores(loss_sum, n_right, wanted_BL.sum())
+    return logits_NV

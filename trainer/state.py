@@ -6,28 +6,31 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from trainer import early_stopping
-from trainer.base_model import copy_adapter
 from trainer.contract.events import BestCheckpoint
 from trainer.scoring import TokenTally
+from trainer.tally import Tally
+from trainer.weights import copy_weights
 
 
 @dataclass
 class TrainingState:
-    """Everything but the weights of adapters goes into `dump`; those are saved in their own form."""
+    """Everything but the weights goes into `dump`; those are saved in their own form."""
 
     model: Any
     optimizer: Optimizer
-    scheduler: LRScheduler
+    scheduler: LambdaLR
     step: int = 0  # the last one that is done
     trained_tokens: int = 0  # processed since step 1, padding excluded
-    tally: TokenTally = field(default_factory=TokenTally)  # of the step that is going on
+    tally: Tally = field(default_factory=TokenTally)  # of the step that is going on
     random_state: dict[str, Any] | None = None  # torch's, after the last step that is done
     best: BestCheckpoint | None = None  # of the evaluations of the whole validation file so far
     keeps_best: bool = False  # whether the best step, and not the last one, will be the result
-    best_weights: dict[str, Tensor] | None = None  # the adapter of that step, if it is kept
+    best_weights: dict[str, Tensor] | None = None  # what was trained, at that step, if it is kept
+    is_plain: bool = True  # whether the adapter is served as it is in training
+    beginning: dict[str, Tensor] | None = None  # what the adapter was given out of the base's weights; None: nothing
 
     def complete_step(self) -> None:
         """Count the step that `tally` is of."""
@@ -45,7 +48,7 @@ class TrainingState:
         """Take in the loss on the whole validation file after the step that is done."""
         self.best = early_stopping.compare(self.best, step=self.step, full_valid_loss=full_valid_loss)
         if self.is_best and self.keeps_best:
-            self.best_weights = copy_adapter(self.model)
+            self.best_weights = copy_weights(self.model)
 
     @property
     def is_best(self) -> bool:

@@ -1,6 +1,6 @@
 """The tokens of a file as arrays on disk: written a batch at a time, read where they lie.
 
-Shapes: L length of one example in tokens, N examples.
+Shapes: L length of one sequence in tokens, N examples, S sequences of an example.
 """
 
 import mmap
@@ -17,26 +17,28 @@ import numpy.typing as npt
 from trainer.contract.checkpoint import is_complete, publish_directory, seal
 from trainer.contract.tokens import TokensKey, TokensSummary, read_summary, write_summary
 
-_ARRAYS = ("ids", "mask", "offsets", "lines", "first_trained")
+_ARRAYS = ("ids", "mask", "offsets", "lines", "first_trained", "desirable")
 _STAGED = ".staged-"
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Of one example, whole. The loss mask never has the first token: it is never predicted, so never trained on."""
+    """Of one sequence, whole. The loss mask never has the first token: it is never predicted, so never trained on."""
 
     line: int
     input_ids_L: npt.NDArray[np.int32]
     trained_L: npt.NDArray[np.bool_]
+    is_desirable: bool = True  # whether what is trained on is to become more likely
 
 
 class TokenWriter:
     """Writes beside `final` and, once published, is there under that name; without that, nothing is kept of it."""
 
-    def __init__(self, final: Path) -> None:
+    def __init__(self, final: Path, *, sequences_per_example: int = 1) -> None:
         self._final = final
+        self._sequences_per_example = sequences_per_example
         self._staged = final.with_name(_STAGED + final.name)
-        self._n_examples = self._n_tokens = self._longest = 0
+        self._n_sequences = self._n_tokens = self._longest = 0
 
     def __enter__(self) -> Self:
         shutil.rmtree(self._staged, ignore_errors=True)
@@ -53,6 +55,7 @@ class TokenWriter:
         shutil.rmtree(self._staged, ignore_errors=True)
 
     def add(self, batch: Sequence[Tokens]) -> None:
+        """The sequences of some examples, all of each."""
         if not batch:
             return
         lengths = np.array([len(tokens.input_ids_L) for tokens in batch], dtype=np.int64)
@@ -62,7 +65,8 @@ class TokenWriter:
         self._write("offsets", self._n_tokens + lengths.cumsum())
         self._write("lines", np.array([tokens.line for tokens in batch], dtype=np.uint32))
         self._write("first_trained", np.array(first, dtype=np.int32))
-        self._n_examples += len(batch)
+        self._write("desirable", np.array([tokens.is_desirable for tokens in batch], dtype=np.uint8))
+        self._n_sequences += len(batch)
         self._n_tokens += int(lengths.sum())
         self._longest = max(self._longest, int(lengths.max()))
 
@@ -71,7 +75,11 @@ class TokenWriter:
         for file in self._files.values():
             file.close()
         summary = TokensSummary(
-            key=key, n_examples=self._n_examples, n_tokens=self._n_tokens, longest_tokens=self._longest
+            key=key,
+            n_examples=self._n_sequences // self._sequences_per_example,
+            sequences_per_example=self._sequences_per_example,
+            n_tokens=self._n_tokens,
+            longest_tokens=self._longest,
         )
         write_summary(self._staged, summary)
         seal(self._staged)
@@ -91,15 +99,33 @@ class TokenArrays:
         self._mask = self._map(directory / "mask", np.bool_)
         self._offsets = self._map(directory / "offsets", np.int64)
         self._lines = self._map(directory / "lines", np.uint32)
-        self.first_trained_N: npt.NDArray[np.int32] = self._map(directory / "first_trained", np.int32)
+        self._desirable = self._map(directory / "desirable", np.bool_)
+        self._first_trained = self._map(directory / "first_trained", np.int32)
+        self._per_example = summary.sequences_per_example
+        self._n_examples = summary.n_examples
         self.longest_tokens = summary.longest_tokens
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return self._n_examples
 
-    def __getitem__(self, index: int) -> Tokens:
-        start, end = int(self._offsets[index]), int(self._offsets[index + 1])
-        return Tokens(int(self._lines[index]), self._ids[start:end], self._mask[start:end])
+    def __getitem__(self, index: int) -> tuple[Tokens, ...]:
+        """The sequences of an example."""
+        first = index * self._per_example
+        return tuple(self._sequence(at) for at in range(first, first + self._per_example))
+
+    def usable(self, limit_tokens: int) -> npt.NDArray[np.uint32]:
+        """The numbers of the examples of which, in each sequence, something is trained on before the limit."""
+        first_NS = self._first_trained.reshape(-1, self._per_example)
+        return np.flatnonzero(((first_NS >= 0) & (first_NS < limit_tokens)).all(axis=1)).astype(np.uint32)
+
+    def _sequence(self, at: int) -> Tokens:
+        start, end = int(self._offsets[at]), int(self._offsets[at + 1])
+        return Tokens(int(self._lines[at]), self._ids[start:end], self._mask[start:end], bool(self._desirable[at]))
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """In tokens, of the first sequence of each example."""
+        lengths_N: npt.NDArray[np.int64] = np.diff(self._offsets)[:: self._per_example]
+        return lengths_N
 
     def release(self) -> None:
         """Give back the memory of what has been read; views stay good, and read from the disk again."""

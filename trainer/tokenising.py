@@ -8,39 +8,51 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
-from trainer.contract.examples import ChatExample, format_of, read_examples
+from trainer.contract.examples import ChatExample, Example, TextExample, format_of, read_file
 from trainer.contract.formats.names import FileFormat
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import FileKind, param_of
 from trainer.contract.run_directory import RunDirectory
+from trainer.contract.spec import MethodName
 from trainer.contract.tokens import TokensKey
-from trainer.failures import FileUnusable
+from trainer.conversations import conversations_of, desirable, n_conversations
+from trainer.failures import BaseModelUnavailable, FileUnusable
 from trainer.pii.examples import redact
+from trainer.refusals import why_refused
 from trainer.rendering import Rendering, TemplateRefused
 from trainer.token_arrays import TokenArrays, Tokens, TokenWriter, open_tokens
-from trainer.tokenizer import ChatTokenizer
+from trainer.tokenizer import ChatTokenizer, Encoded
 
 _AT_ONCE = 256  # examples
 _RELEASED_EVERY = 64  # batches
 _LIBRARIES = ("jinja2", "tokenizers", "transformers")
 _OF_REDACTION = ("detect-secrets", "phonenumbers", "python-stdnum")
 
-Change = Callable[[ChatExample], ChatExample]
+Change = Callable[[Example], Example]
 
 
 @dataclass(frozen=True)
 class WholeExample:
-    """An example and its tokens, before anything is cut."""
+    """An example and the tokens of its conversations, before anything is cut."""
 
-    example: ChatExample
-    tokens: Tokens
+    example: Example
+    tokens: tuple[Tokens, ...]
 
 
 class DataFile:
     """One data file of a run directory. What was tokenised once lies beside it and is not tokenised again."""
 
-    def __init__(self, run: RunDirectory, path: Path, tokenizer: ChatTokenizer, *, redacts: bool) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        path: Path,
+        tokenizer: ChatTokenizer,
+        *,
+        method: MethodName = "supervised",
+        redacts: bool,
+    ) -> None:
         self.path = path
+        self.method = method
         self.kind = run.kind_of(path)
         self.n_tokenised = 0  # examples, by this object
         self._run = run
@@ -77,7 +89,7 @@ class DataFile:
             yield from self._tokenise(key, prepare)
             return
         at = 0
-        for number, batch in enumerate(_read_batches(self.path, self.kind, prepare)):
+        for number, batch in enumerate(_read_batches(self.path, self.kind, self.method, prepare)):
             yield [WholeExample(example, arrays[at + index]) for index, example in enumerate(batch)]
             at += len(batch)
             if number % _RELEASED_EVERY == 0:
@@ -107,29 +119,51 @@ class DataFile:
         return open_tokens(final, key)
 
     def _tokenise(self, key: TokensKey, prepare: Change | None) -> Iterator[list[WholeExample]]:
-        with TokenWriter(self._run.tokens(self.path)) as writer:
-            for batch in tokenize_in_batches(self.path, self._tokenizer, self.kind, prepare=prepare):
-                writer.add([whole.tokens for whole in batch])
+        sequences = n_conversations(read_format(self.path, self.kind))
+        batches = tokenize_in_batches(self.path, self._tokenizer, self.kind, method=self.method, prepare=prepare)
+        with TokenWriter(self._run.tokens(self.path), sequences_per_example=sequences) as writer:
+            for batch in batches:
+                writer.add([tokens for whole in batch for tokens in whole.tokens])
                 self.n_tokenised += len(batch)
                 yield batch
             writer.publish(key)
 
 
 def tokenize_in_batches(
-    path: Path, tokenizer: ChatTokenizer, kind: FileKind, *, prepare: Change | None = None
+    path: Path,
+    tokenizer: ChatTokenizer,
+    kind: FileKind,
+    *,
+    method: MethodName = "supervised",
+    prepare: Change | None = None,
 ) -> Iterator[list[WholeExample]]:
     """Yield all examples of a file, some at a time; `prepare` changes each before it is rendered.
 
     Raises:
         FileUnusable: a line is wrong.
     """
-    for batch in _read_batches(path, kind, prepare):
-        renderings = [_render(example, tokenizer, kind) for example in batch]
-        tokenized = []
-        for example, (ids_L, mask_L) in zip(batch, tokenizer.encode(renderings), strict=True):
-            mask_L[:1] = False
-            tokenized.append(WholeExample(example, Tokens(example.line, ids_L, mask_L)))
-        yield tokenized
+    for batch in _read_batches(path, kind, method, prepare):
+        encoded = iter(_encode(batch, tokenizer, kind))
+        yield [WholeExample(example, _tokens(example, encoded)) for example in batch]
+
+
+def _encode(batch: list[Example], tokenizer: ChatTokenizer, kind: FileKind) -> list[Encoded]:
+    """The sequences of all examples of a batch, which are of one format."""
+    texts = [example.text for example in batch if isinstance(example, TextExample)]
+    if texts:
+        return tokenizer.encode_texts(texts)
+    conversations = [one for example in batch for one in conversations_of(example)]
+    return tokenizer.encode([_render(one, tokenizer, kind) for one in conversations])
+
+
+def _tokens(example: Example, encoded: Iterator[Encoded]) -> tuple[Tokens, ...]:
+    """The next sequences are the example's. What follows the answer of a preference is left out: nothing sees it."""
+    sequences = []
+    for is_desirable, (ids_L, mask_L) in zip(desirable(example), encoded, strict=False):
+        mask_L[:1] = False
+        end = len(ids_L) if isinstance(example, ChatExample) else int(mask_L.nonzero()[0].max(initial=-1)) + 1
+        sequences.append(Tokens(example.line, ids_L[:end], mask_L[:end], is_desirable))
+    return tuple(sequences)
 
 
 def read_format(path: Path, kind: FileKind) -> FileFormat:
@@ -140,14 +174,14 @@ def read_format(path: Path, kind: FileKind) -> FileFormat:
         raise _unusable(error, kind) from error
 
 
-def _read_batches(path: Path, kind: FileKind, prepare: Change | None) -> Iterator[list[ChatExample]]:
-    examples = _read(path, kind)
+def _read_batches(path: Path, kind: FileKind, method: MethodName, prepare: Change | None) -> Iterator[list[Example]]:
+    examples = _read(path, kind, method)
     yield from _batches(examples if prepare is None else map(prepare, examples))
 
 
-def _read(path: Path, kind: FileKind) -> Iterator[ChatExample]:
+def _read(path: Path, kind: FileKind, method: MethodName) -> Iterator[Example]:
     try:
-        yield from read_examples(path)
+        yield from read_file(path, method)
     except ExampleInvalid as error:
         raise _unusable(error, kind) from error
 
@@ -159,14 +193,15 @@ def _unusable(error: ExampleInvalid, kind: FileKind) -> FileUnusable:
 def _render(example: ChatExample, tokenizer: ChatTokenizer, kind: FileKind) -> Rendering:
     try:
         return tokenizer.renderer.render(example)
-    except TemplateRefused as error:
-        raise FileUnusable(
-            f"The job failed due to an invalid {kind} file. The base model's chat template refuses line "
-            f"{example.line}; often user and assistant must take turns, or tools are not supported.",
-            param=param_of(kind),
-        ) from error
+    except TemplateRefused:
+        reason = (
+            f"The base model's chat template refuses line {example.line}. {why_refused(example, tokenizer.renderer)}"
+        )
+    except BaseModelUnavailable as error:  # the template does for others
+        reason = f"Line {example.line} cannot be trained on. {error} Or train on its last answer alone (weight 0)."
+    raise FileUnusable(f"The job failed due to an invalid {kind} file. {reason}", param=param_of(kind))
 
 
-def _batches(examples: Iterator[ChatExample]) -> Iterable[list[ChatExample]]:
+def _batches(examples: Iterator[Example]) -> Iterable[list[Example]]:
     while batch := list(islice(examples, _AT_ONCE)):
         yield batch

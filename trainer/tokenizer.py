@@ -20,6 +20,9 @@ from trainer.rendering import Renderer, Rendering, choose_renderer
 _PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # wholly described by tokenizer.json
 
 
+Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]  # token ids, and the loss mask
+
+
 @dataclass(frozen=True)
 class ChatTokenizer:
     """Renders examples and turns the text into token ids and a loss mask."""
@@ -30,7 +33,7 @@ class ChatTokenizer:
     sha256: str  # of all that decides what a text tokenises to, and where a turn ends
     template_sha256: str
 
-    def encode(self, renderings: list[Rendering]) -> list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
+    def encode(self, renderings: list[Rendering]) -> list[Encoded]:
         """For each: token ids, and whether each token is trained on (it overlaps a span)."""
         encoded = self.tokenizer(
             [rendering.text for rendering in renderings],
@@ -42,6 +45,15 @@ class ChatTokenizer:
             (np.asarray(ids, dtype=np.int32), _loss_mask(rendering, np.asarray(offsets).reshape(-1, 2)))
             for rendering, ids, offsets in zip(renderings, encoded["input_ids"], encoded["offset_mapping"], strict=True)
         ]
+
+    def encode_texts(self, texts: list[str]) -> list[Encoded]:
+        """For each document: its token ids as the tokenizer begins and ends a text, and the mask, which holds all."""
+        end = self.tokenizer.eos_token_id
+        documents = []
+        for ids in self.tokenizer(texts, return_attention_mask=False)["input_ids"]:
+            ids_L = np.asarray(ids if ids[-1:] == [end] else [*ids, end], dtype=np.int32)
+            documents.append((ids_L, np.ones(len(ids_L), dtype=np.bool_)))
+        return documents
 
 
 def load_chat_tokenizer(source: BaseModelSource) -> ChatTokenizer:

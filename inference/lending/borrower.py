@@ -77,7 +77,9 @@ class Borrower:
             live.linger.cancel()
         lease = BorrowedLease(lambda: self._note_answer(hold, live))
         try:
-            await asyncio.shield(live.granted)
+            if not live.granted.done():
+                await asyncio.shield(live.granted)
+            live.granted.result()
             if live.is_over:  # it came with the news that it is granted
                 raise _gone()
             live.leases.add(lease)

@@ -10,7 +10,12 @@ from inference.engine import AdapterRef
 class Lease(Protocol):
     """What whoever uses an adapter is told through, and tells."""
 
-    abort: Callable[[], None] | None  # ends what is done with the adapter, when it must go at once
+    @property
+    def abort(self) -> Callable[[], None] | None: ...
+    @abort.setter
+    def abort(self, abort: Callable[[], None] | None) -> None:
+        """Say how what is done with the adapter is ended, when it must go at once."""
+
     recall: Callable[[], None] | None  # asks for it to be given back as soon as nothing is done with it
 
     def note_answer(self) -> None:
@@ -38,15 +43,11 @@ class Books(Protocol):
         ...
 
 
-class BorrowedLease:
-    """A `Lease` in the process that answers."""
+class Ending:
+    """How what is done under a lease is ended: now, or as soon as it can be."""
 
-    recall: Callable[[], None] | None = None  # a request does not give back before its end
-
-    def __init__(self, note_answer: Callable[[], None]) -> None:
-        self._note_answer = note_answer
-        self._abort: Callable[[], None] | None = None
-        self._is_over = False
+    _abort: Callable[[], None] | None = None
+    _is_over = False
 
     @property
     def abort(self) -> Callable[[], None] | None:
@@ -58,11 +59,19 @@ class BorrowedLease:
         if self._is_over and abort is not None:
             abort()
 
-    def note_answer(self) -> None:
-        self._note_answer()
-
     def end(self) -> None:
-        """Abort it, now or as soon as it can be."""
         self._is_over = True
         if self._abort is not None:
             self._abort()
+
+
+class BorrowedLease(Ending):
+    """A `Lease` in the process that answers."""
+
+    recall: Callable[[], None] | None = None  # a request does not give back before its end
+
+    def __init__(self, note_answer: Callable[[], None]) -> None:
+        self._note_answer = note_answer
+
+    def note_answer(self) -> None:
+        self._note_answer()

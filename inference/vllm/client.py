@@ -7,9 +7,11 @@ from typing import Any
 
 import orjson
 
-from inference.engine import EngineRefusal, EngineUnavailable
+from inference.engine import EngineRefusal, EngineRequest, EngineUnavailable, Take
+from inference.lending.lease import Lease
+from inference.sse import EndWatch
 from inference.vllm.command import MAX_TOP_LOGPROBS
-from inference.vllm.http import Answer, Http
+from inference.vllm.http import Http
 
 _CONTROL_TIMEOUT_S = 120.0  # a large adapter takes its time; nothing else here does
 _MAX_ERROR_BYTES = 64 * 1024
@@ -77,23 +79,24 @@ class VllmClient:
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise EngineRefusal(500, answer[:_MAX_ERROR_BYTES]) from error
 
-    async def open_chat(self, body: bytes) -> Answer:
-        """Send a chat request. Close what it gives; before the answer's end that cancels it.
+    async def chat(self, request: EngineRequest, take: Take, lease: Lease | None) -> None:
+        """Send a chat request, and give its answer to `take`, as the port has it.
 
         Raises: EngineRefusal, EngineUnavailable.
         """
+        stream = _Stream(take, lease) if request.stream else None
         try:
-            answer = await self._http.ask(b"POST", b"/v1/chat/completions", body)
+            answer = await self._http.ask(b"POST", b"/v1/chat/completions", request.body, take=stream, lease=lease)
         except OSError as error:  # a TimeoutError is one
             raise unavailable(error) from error
-        if answer.status == 200:
-            return answer
-        try:
-            raise EngineRefusal(answer.status, (await answer.read())[:_MAX_ERROR_BYTES])
-        except OSError as error:
-            raise unavailable(error) from error
-        finally:
-            answer.close()
+        if answer.status != 200:
+            raise EngineRefusal(answer.status, answer.body[:_MAX_ERROR_BYTES])
+        if stream is None:
+            take(answer.body)
+            if lease is not None:
+                lease.note_answer()
+        elif not stream.end.is_complete:
+            raise EngineUnavailable("the answer broke off before its end")
 
     async def _control(self, path: bytes, body: dict[str, Any]) -> bytes:
         return await self._ask(b"POST", path, orjson.dumps(body))
@@ -104,15 +107,27 @@ class VllmClient:
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await self._http.ask(method, path, body)
-                try:
-                    content = await answer.read()
-                finally:
-                    answer.close()
         except OSError as error:
             raise unavailable(error) from error
         if answer.status != 200:
-            raise EngineRefusal(answer.status, content[:_MAX_ERROR_BYTES])
-        return content
+            raise EngineRefusal(answer.status, answer.body[:_MAX_ERROR_BYTES])
+        return answer.body
+
+
+class _Stream:
+    """What takes a stream on its way."""
+
+    def __init__(self, take: Take, lease: Lease | None) -> None:
+        self._take = take
+        self._lease = lease  # None: there is nothing to be noted, or it was
+        self.end = EndWatch()
+
+    def __call__(self, some: bytes) -> "asyncio.Future[None] | None":
+        if self._lease is not None:
+            self._lease.note_answer()
+            self._lease = None
+        self.end.feed(some)
+        return self._take(some)
 
 
 def unavailable(error: OSError) -> EngineUnavailable:

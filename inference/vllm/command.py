@@ -25,12 +25,12 @@ class EngineSettings:
 
     model: str  # a local directory, or a Hugging Face repository id
     revision: str | None  # of the repository
-    served_name: str  # the base model's own name
+    served_name: str  # the base model's own name, or a full model's
     context_length: int  # tokens
     socket: Path  # where it listens; at most 107 bytes long
     cache_directory: Path  # the engine loads its caches as code: private to us
     device: Literal["cpu", "cuda"]
-    max_loras: int  # distinct adapters in one batch
+    max_loras: int  # distinct adapters in one batch; 0: it is a full model's, and serves no adapters
     max_resident_adapters: int  # adapters we ever hold there at once
     max_lora_rank: int
     gpu_memory_share: float  # of the GPU's memory, in (0, 1)
@@ -80,6 +80,9 @@ def engine_cpu_adapters(max_resident_adapters: int, max_loras: int) -> int:
 def _model_arguments(settings: EngineSettings) -> list[str]:
     arguments = ["--model", settings.model, "--served-model-name", settings.served_name]
     arguments += ["--max-model-len", str(settings.context_length)]
+    # Left the choice, vLLM takes Mistral's own files where a model has both, and renders chats by other rules than
+    # the chat template that was trained with.
+    arguments += ["--tokenizer-mode", "hf", "--config-format", "hf"]
     # OpenAI's defaults (temperature 1), not those a base's generation_config.json may hold.
     arguments += ["--generation-config", "vllm", "--max-logprobs", str(MAX_TOP_LOGPROBS)]
     # A small model, left the choice, writes white space between the words of an object until it runs out of tokens.
@@ -94,6 +97,8 @@ def _model_arguments(settings: EngineSettings) -> list[str]:
 
 
 def _adapter_arguments(settings: EngineSettings) -> list[str]:
+    if not settings.max_loras:
+        return []
     kept = engine_cpu_adapters(settings.max_resident_adapters, settings.max_loras)
     return [
         "--enable-lora",

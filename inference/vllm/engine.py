@@ -1,22 +1,20 @@
 """The port, `InferenceEngine`, on whatever vLLM process listens on a unix socket; it may be replaced at any time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from inference.engine import AdapterRef, EngineHealth, EngineRefusal, EngineRequest, EngineUnavailable
+from inference.engine import AdapterRef, EngineHealth, EngineRefusal, EngineRequest, EngineUnavailable, Take
 from inference.lending.borrowed import BorrowedAdapters
 from inference.lending.borrower import Borrower
 from inference.lending.lease import Lease
 from inference.report import EngineReport
-from inference.sse import EndWatch
 from inference.vllm.adapters import AdapterLimits, LoadedAdapters
-from inference.vllm.client import VllmClient, unavailable
-from inference.vllm.http import Answer
+from inference.vllm.client import VllmClient
 from inference.vllm.loading import AdapterChecks, AdapterLoader
+from inference.vllm.own_weights import OwnWeights
 from inference.vllm.restoring import Restoring
 
 _HEALTH_TIMEOUT_S = 2.0
@@ -29,7 +27,7 @@ class _Process:
 
     identity: tuple[int, int]
     client: VllmClient
-    adapters: LoadedAdapters | BorrowedAdapters
+    adapters: LoadedAdapters | BorrowedAdapters | OwnWeights
 
     async def close(self) -> None:
         await self.adapters.close()
@@ -47,10 +45,12 @@ class VllmEngine:
         limits: AdapterLimits,
         checks: AdapterChecks | None = None,
         borrower: Borrower | None = None,
+        is_full: bool = False,
         silence_timeout_s: float = _SILENCE_TIMEOUT_S,
     ) -> None:
         self._base_model = base_model
         self._borrower = borrower  # of whom the adapters are; None: they are kept here
+        self._is_full = is_full  # `base_model` is then the one model that it serves
         self._socket = socket
         self._limits = limits
         self._checks = checks or AdapterChecks()
@@ -91,31 +91,21 @@ class VllmEngine:
         finally:
             self._restoring.forget(name)
 
-    async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
+    async def chat(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
         process = self._process()
-        for may_be_lost in (adapter is not None, False):
-            async with nullcontext() if adapter is None else process.adapters.use(adapter) as lease:
+        if adapter is None:
+            await process.client.chat(request, take, None)
+            return
+        for may_be_lost in (True, False):
+            async with process.adapters.use(adapter) as lease:
                 try:
-                    answer = await _open(process.client, request, lease)
+                    await process.client.chat(request, take, lease)
+                    return
                 except EngineRefusal as refusal:
-                    if refusal.status != 404 or adapter is None or not may_be_lost:
+                    if refusal.status != 404 or not may_be_lost:
                         raise
                     # The engine does not know what we believed resident. Nothing was answered yet: load it again.
                     process.adapters.lost(adapter.name)
-                    continue
-                end = EndWatch()
-                try:
-                    while chunk := await (answer.read_some() if request.stream else answer.read()):
-                        if lease is not None:
-                            lease.note_answer()
-                        end.feed(chunk)
-                        yield chunk
-                except OSError as error:
-                    raise unavailable(error) from error
-                finally:
-                    answer.close()
-                _check_end(request, end)
-                return
 
     async def health(self) -> EngineHealth:
         if self._borrower is not None and not self._borrower.is_connected:
@@ -161,7 +151,9 @@ class VllmEngine:
             self._watching = asyncio.get_running_loop().create_task(self._watch())
         return self._current
 
-    def _begin_books(self, client: VllmClient) -> LoadedAdapters | BorrowedAdapters:
+    def _begin_books(self, client: VllmClient) -> LoadedAdapters | BorrowedAdapters | OwnWeights:
+        if self._is_full:
+            return OwnWeights(client, self._checks.examiner, drain_timeout_s=self._limits.drain_timeout_s)
         if self._borrower is not None:
             return BorrowedAdapters(self._borrower, self._base_model)
         loader = AdapterLoader(client, self._base_model, self._limits.max_rank, self._checks)
@@ -196,20 +188,6 @@ class VllmEngine:
         task.add_done_callback(self._closing.discard)
 
 
-async def _open(client: VllmClient, request: EngineRequest, lease: Lease | None) -> Answer:
-    """Send a request, whose adapter may be taken away, before anything is answered too."""
-    if lease is None:
-        return await client.open_chat(request.body)
-    try:
-        async with asyncio.timeout(None) as until_aborted:
-            lease.abort = partial(until_aborted.reschedule, 0.0)
-            answer = await client.open_chat(request.body)
-    except TimeoutError as error:
-        raise EngineUnavailable("the adapter was taken away") from error
-    lease.abort = answer.abort
-    return answer
-
-
 async def _somebody_listens(socket: Path) -> bool:
     """Tell a silent engine from a dead one, whose socket is still there."""
     try:
@@ -218,8 +196,3 @@ async def _somebody_listens(socket: Path) -> bool:
         return False
     writer.close()
     return True
-
-
-def _check_end(request: EngineRequest, end: EndWatch) -> None:
-    if request.stream and not end.is_complete:
-        raise EngineUnavailable("the answer broke off before its end")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from inference.engine import AdapterRef
 from inference.examination import Examination
+from inference.lending.lease import Ending
 from inference.report import AdapterReport
 from inference.residency import Place
 
@@ -37,14 +38,14 @@ class Resident:
         )
 
 
-@dataclass(eq=False)
-class Lease:
+class Lease(Ending):
     """A hold on a resident adapter: one request's, or another process's for as many as it answers."""
 
-    resident: Resident
-    asked_at: float  # monotonic
-    abort: Callable[[], None] | None = None  # ends the request's answer, when its adapter must go at once
     recall: Callable[[], None] | None = None  # asks another process to give back what it may keep without a request
+
+    def __init__(self, resident: Resident, asked_at: float) -> None:
+        self.resident = resident
+        self._asked_at = asked_at  # monotonic
 
     def ask_back(self) -> None:
         """Ask for what is lent to another process, once."""
@@ -55,4 +56,4 @@ class Lease:
     def note_answer(self) -> None:
         """Note that the first bytes of the request's answer are here."""
         if self.resident.first_answer_s is None:
-            self.resident.first_answer_s = time.monotonic() - self.asked_at
+            self.resident.first_answer_s = time.monotonic() - self._asked_at

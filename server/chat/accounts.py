@@ -1,8 +1,7 @@
 """The seam to what counts and limits requests: who is let in, and what each answer came to."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from server.auth.caller import ProjectLimits
 from server.chat.request import ChatRequest
@@ -29,8 +28,7 @@ class Caller(Protocol):
     def limits(self) -> ProjectLimits: ...
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of one answer, all its choices together."""
 
     prompt_tokens: int
@@ -50,8 +48,8 @@ class Account(Protocol):
         """A stream begins. `so_far` can be asked at any time: what the client was sent; None: nothing known yet."""
         ...
 
-    def finished(self, usage: Usage) -> None:
-        """The answer is whole. Called before its last bytes are sent."""
+    def finished(self, usage: Usage, send: Callable[[], None]) -> None:
+        """The answer is whole. Its last bytes are sent by calling `send`, in this turn of the loop or the next."""
         ...
 
     def refused(self, status: int) -> None:
@@ -85,7 +83,8 @@ class OpenDoor:
 
     def relayed(self, so_far: Callable[[], Usage | None]) -> None: ...
 
-    def finished(self, usage: Usage) -> None: ...
+    def finished(self, _usage: Usage, send: Callable[[], None]) -> None:
+        send()
 
     def refused(self, status: int) -> None: ...
 

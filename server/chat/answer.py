@@ -156,14 +156,26 @@ class Chunk(Struct, kw_only=True):
     usage: _Usage | UnsetType | None = UNSET
     error: Any = UNSET
 
-    def has_usage_of_all(self) -> bool:
-        """Whether it is the last one, which says what the answer came to."""
-        return not self.choices and isinstance(self.usage, _Usage)
+    def says_something(self) -> bool:
+        """Whether there is anything in it for a client: the engine also writes chunks that hold but ids of tokens."""
+        return not self.choices or any(choice != _ChunkChoice(choice.index, _Delta()) for choice in self.choices)
+
+
+class _Tokens(Struct):
+    token_ids: list[int] | None = None
+
+
+class _TokensOfChunk(Struct):
+    """What a chunk says of tokens, which is ours to count and for nobody to see."""
+
+    prompt_token_ids: list[int] | None = None
+    choices: list[_Tokens] = []
 
 
 _ANSWERS = msgspec.json.Decoder(_Answer)
 _CHUNKS = msgspec.json.Decoder(Chunk)
 _USAGES = msgspec.json.Decoder(_Usage)
+_TOKENS = msgspec.json.Decoder(_TokensOfChunk)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -222,6 +234,16 @@ def read_usage(raw: bytes) -> Usage | None:
         return _USAGES.decode(raw).read()
     except msgspec.DecodeError:
         return None
+
+
+def count_tokens(payload: bytes) -> tuple[int | None, int]:
+    """Count the ids in a chunk: the prompt's, None if they are not there, and those of the answer."""
+    try:
+        tokens = _TOKENS.decode(payload)
+    except msgspec.ValidationError:  # it holds something else under their names; a whole answer is counted all the same
+        return None, 0
+    prompt = None if tokens.prompt_token_ids is None else len(tokens.prompt_token_ids)
+    return prompt, sum(len(choice.token_ids or ()) for choice in tokens.choices)
 
 
 def _raise_refusal(payload: bytes) -> None:

@@ -1,8 +1,7 @@
 """The private door to the engines, on a unix socket: the worker asks here for adapters to be verified and forgotten."""
 
 from collections.abc import Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -17,6 +16,7 @@ from inference.engine import (
     InferenceEngine,
 )
 from server.chat.answer import AnswerUnusable, Naming, rewrite_answer
+from server.models.names import is_full_model
 
 _QUESTION = [{"role": "user", "content": "Hello"}]
 
@@ -25,12 +25,14 @@ _QUESTION = [{"role": "user", "content": "Hello"}]
 class ControlApp:
     """The ASGI app.
 
-    POST /adapters/verify  {name, base_model, directory, rank, sha256} → 200, 422 (it never will serve), 503 (try again)
-    POST /adapters/forget  {name, base_model} → 200, 503
-    GET  /engines          → what each base model's engine says of itself: `EngineReport` by the base's name
+    POST /adapters/verify  {name, base_model, directory, rank, sha256, is_full} → 200, 422 (it never will serve), 503
+                           (try again)
+    POST /adapters/forget  {name, engine} → 200, 503
+    GET  /engines          → what each engine says of itself: `EngineReport` by the name of its base or full model
     """
 
     engines: Mapping[str, InferenceEngine]  # by the base model's own name
+    full_engines: Mapping[str, InferenceEngine] = field(default_factory=dict)  # by the full model's
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -49,31 +51,32 @@ class ControlApp:
             case "POST", "/adapters/verify":
                 given = orjson.loads(await _read_body(receive))
                 adapter = AdapterRef(**{**given, "directory": Path(given["directory"])})
-                await self._verify(self._engine(adapter.base_model), adapter)
+                await self._verify(self._engine(adapter.engine), adapter)
                 return 200, {"ok": True}
             case "POST", "/adapters/forget":
                 given = orjson.loads(await _read_body(receive))
-                await self._engine(given["base_model"]).forget_adapter(given["name"])
+                await self._engine(given["engine"]).forget_adapter(given["name"])
                 return 200, {"ok": True}
             case "GET", "/engines":
-                return 200, {name: await engine.report() for name, engine in self.engines.items()}
+                asked = {**self.engines, **self.full_engines}
+                return 200, {name: await engine.report() for name, engine in asked.items()}
             case _:
                 return 404, {"error": "there is no such route"}
 
-    def _engine(self, base_model: str) -> InferenceEngine:
+    def _engine(self, name: str) -> InferenceEngine:
         try:
-            return self.engines[base_model]
+            return (self.full_engines if is_full_model(name) else self.engines)[name]
         except KeyError:
-            raise EngineUnavailable(f"there is no engine for the base model {base_model!r}") from None
+            raise EngineUnavailable(f"there is no engine for the model {name!r}") from None
 
     async def _verify(self, engine: InferenceEngine, adapter: AdapterRef) -> None:
         """Have the adapter loaded and answer a real request under its own name."""
         await engine.ensure_adapter(adapter)
         body = orjson.dumps({"model": adapter.name, "messages": _QUESTION, "max_tokens": 1})
         try:
-            async with aclosing(engine.chat(EngineRequest(body, stream=False), adapter)) as chunks:
-                raw = b"".join([chunk async for chunk in chunks])
-            rewrite_answer(raw, Naming(adapter.name, adapter.name))
+            given: list[bytes] = []
+            await engine.chat(EngineRequest(body, stream=False), adapter, given.append)
+            rewrite_answer(b"".join(given), Naming(adapter.name, adapter.name))
         except EngineRefusal as refusal:
             if refusal.status >= 500:
                 raise EngineUnavailable("the engine failed to answer with the adapter") from refusal

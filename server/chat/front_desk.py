@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from server.chat.accounts import Caller, Header
-from server.chat.open_account import OpenAccount, Span
+from server.chat.open_account import OpenAccount, Span, Terms
 from server.chat.request import ChatRequest
 from server.errors import Busy
 from server.fair_queue.gate import Gate
@@ -16,13 +16,16 @@ from server.metering.meter import TICK_S, Meter
 from server.observing.chat_metrics import ChatMetrics
 from server.rate_limits.admission import Asked
 from server.rate_limits.limiter import RateLimiter
-from server.rate_limits.limits import Overrides
+from server.rate_limits.limits import Overrides, effective_limits
 from server.rate_limits.shared_buckets import BucketsFull
 
 
 class Tracing(Protocol):
     def begin(self, headers: Iterable[Header], asked: Mapping[str, str | int | bool]) -> Span: ...
     def close(self) -> None: ...
+
+
+_MOST_TERMS = 10_000
 
 
 @dataclass(frozen=True)
@@ -36,23 +39,24 @@ class FrontDesk:
     metrics: ChatMetrics
     tracing: Tracing | None = None
     clock: Callable[[], float] = field(default=time.perf_counter, repr=False)
+    _terms: dict[str, Terms] = field(default_factory=dict, init=False, repr=False)  # by bucket
 
     async def admit(
         self, caller: Caller, request: ChatRequest, base_model: str, headers: Iterable[Header]
     ) -> OpenAccount:
         """Raises: RateLimitExceeded, TooManyAnswers, Busy."""
-        account = OpenAccount(self, caller, request, base_model)
+        terms = self._terms_of(caller, base_model)
+        account = OpenAccount(terms, request)
         if self.tracing is not None:
             account.span = self.tracing.begin(headers, _described(request))
         try:
-            account.headers = self._within_limits(account, caller, request)
-            await account.enter(self.gates[base_model])
+            if terms.limits.has_rates:
+                account.headers = _take(account, Asked(request.model, caller.organization_id, account.estimate))
+            account.entered(await terms.gate.enter(terms.project_id, at_most=terms.limits.concurrent_answers))
         except BaseException as error:
             account.turn_away(error)
             raise
-        account.metered = self.meter.begin(
-            project_id=caller.project_id, key_id=caller.key_id, model=request.model, base_model=base_model
-        )
+        account.metered = self.meter.begin(caller.project_id, caller.key_id, request.model, base_model)
         return account
 
     @asynccontextmanager
@@ -75,14 +79,35 @@ class FrontDesk:
             for base_model, gate in self.gates.items():
                 self.metrics.of(base_model).show(under_way=gate.answering, waiting=gate.waiting)
 
-    def _within_limits(self, account: OpenAccount, caller: Caller, request: ChatRequest) -> Sequence[Header]:
-        asked = Asked(request.model, caller.organization_id, account.estimate)
-        try:
-            headers = self.limiter.admit(account.bucket, account.limits, asked)
-        except BucketsFull:
-            raise Busy("The server has as many projects to limit as it can. Please try again later.") from None
-        account.is_charged = True
-        return headers
+    def _terms_of(self, caller: Caller, base_model: str) -> Terms:
+        """Find them again as long as the limits are the same object: they are read anew when they may have changed."""
+        bucket = f"{caller.project_id} {base_model}"
+        terms = self._terms.get(bucket)
+        if terms is None or terms.own is not caller.limits:
+            if len(self._terms) >= _MOST_TERMS:
+                self._terms.clear()
+            terms = self._terms[bucket] = Terms(
+                own=caller.limits,
+                project_id=caller.project_id,
+                limits=effective_limits(self.limits, caller.limits),
+                bucket=bucket,
+                gate=self.gates[base_model],
+                metrics=self.metrics.of(base_model),
+                limiter=self.limiter,
+                clock=self.clock,
+            )
+        return terms
+
+
+def _take(account: OpenAccount, asked: Asked) -> Sequence[Header]:
+    """Raises: RateLimitExceeded, Busy."""
+    terms = account.terms
+    try:
+        headers = terms.limiter.admit(terms.bucket, terms.limits, asked)
+    except BucketsFull:
+        raise Busy("The server has as many projects to limit as it can. Please try again later.") from None
+    account.is_charged = True
+    return headers
 
 
 def _described(request: ChatRequest) -> dict[str, str | int | bool]:

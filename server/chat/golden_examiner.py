@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from inference.engine import AdapterRef, AdapterRejected, Score
 from inference.examination import Examination, Proof
-from server.record.manifest import MANIFEST, read_manifest
+from server.record.imported import read_adapter_manifest
+from server.record.manifest import MANIFEST
 from trainer.contract.golden import GOLDEN_SAMPLES, Comparison, GoldenSamples, Verdict, compare
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class GoldenExaminer:
                 comparison.base_gap,
                 golden.tolerance,
             )
-            raise AdapterRejected(_describe(comparison))
+            raise AdapterRejected(_describe(comparison, is_full=adapter.is_full))
         return Examination(proof, comparison.adapter_gap, comparison.base_gap)
 
 
@@ -54,7 +55,9 @@ def judge(golden: GoldenSamples, comparison: Comparison) -> Proof | None:
             return None
 
 
-def _describe(comparison: Comparison) -> str:
+def _describe(comparison: Comparison, *, is_full: bool) -> str:
+    if is_full:
+        return "the engine does not say with the model's weights what was said when they were trained"
     if comparison.verdict is Verdict.IS_BASE:
         return "the engine loaded the adapter but does not apply it: the base model answers in its place"
     return "the engine with the adapter does not say what was said when it was trained"
@@ -75,7 +78,7 @@ def _read(directory: Path) -> GoldenSamples | None:
 
 def _once_had(directory: Path) -> bool:
     try:
-        manifest = read_manifest(directory)
+        manifest = read_adapter_manifest(directory)
     except (OSError, ValueError) as error:
         raise AdapterRejected(f"the adapter's {MANIFEST} is damaged") from error
     return manifest is not None and GOLDEN_SAMPLES in manifest.files

@@ -47,6 +47,8 @@ def read_messages(value: object) -> list[JsonObject]:
         InvalidRequest: param is the path of the field, such as `messages[2].role`.
     """
     messages = an_array(value, "messages", "objects", _MAX_MESSAGES)
+    if all(map(_is_plain, messages)):
+        return messages
     return [
         message if _is_plain(message) else _read_message(message, f"messages[{i}]")
         for i, message in enumerate(messages)

@@ -23,11 +23,19 @@ _NO_MODEL = (
     "you must provide a model parameter. If it is a fine-tuning job's 'fine_tuned_model': that is null until the job "
     "has succeeded; wait for the job to finish, then retrieve it again."
 )
-# Asked of every stream: what an answer came to is known in its last chunk, and of one that is cut, in each before.
-_COUNTED = {"include_usage": True, "continuous_usage_stats": True}
+_MOST_ECHOED = 64 * 1024  # bytes of requests, one for each choice
+# Asked of every stream: what an answer came to is known in its last chunk, and of one that is cut, in each before:
+# by the ids of its tokens, which cost the engine nothing but the prompt's, or by a count, which costs it each time.
+_BY_IDS: JsonObject = {"stream_options": {"include_usage": True}, "return_token_ids": True}
+_BY_COUNT: JsonObject = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
 
 
-@dataclass(frozen=True)
+_CHECKED_TOGETHER = frozenset(
+    {"stream_options", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "n", "temperature"}
+)
+
+
+@dataclass(slots=True, eq=False)  # frozen, it would take three times as long to make
 class ChatRequest:
     """A request that may be put to an engine, once the engine's own name of the model is known."""
 
@@ -40,10 +48,6 @@ class ChatRequest:
         repr=False
     )  # fields that differ from `raw`; None: more does than can be put behind it
 
-    @property
-    def uses_tools(self) -> bool:
-        return "tools" in self.fields
-
     def body_for(self, model: str, cache_salt: str) -> bytes:
         """Give the engine's request: its own name of the model, and a salt that keeps projects' caches apart.
 
@@ -52,7 +56,8 @@ class ChatRequest:
         """
         added: JsonObject = {"cache_salt": cache_salt}
         if self.stream:
-            added["stream_options"] = _COUNTED
+            is_short = len(self.raw) * self.fields.get("n", 1) <= _MOST_ECHOED
+            added |= _BY_IDS if is_short else _BY_COUNT
         if self.changed is None:
             return orjson.dumps({**self.fields, "model": model, **added})
         if model != self.model:
@@ -125,6 +130,8 @@ def _read_model(body: JsonObject) -> str:
 
 def _check_together(fields: JsonObject) -> None:
     """Check what fields say of each other, and settle it."""
+    if _CHECKED_TOGETHER.isdisjoint(fields):
+        return
     if "stream_options" in fields and not fields.get("stream"):
         raise InvalidRequest(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",

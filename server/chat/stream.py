@@ -13,12 +13,12 @@ import orjson
 
 from inference.sse import EventSplitter
 from server.chat.accounts import Usage
-from server.chat.answer import AnswerUnusable, Chunk, Naming, read_chunk, read_usage, write_chunk
+from server.chat.answer import AnswerUnusable, Chunk, Naming, count_tokens, read_chunk, read_usage, write_chunk
 
 _DONE = b"[DONE]"
 _PLAIN = re.compile(
     rb'\{"index":(\d{1,4}),"delta":\{"content":("[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+")\},'
-    rb'"logprobs":null,"finish_reason":null(?:,"token_ids":(?:null|\[[0-9,]*+\]))?\}\](?:,"usage":(null|\{[^{}]*+\}))?\}'
+    rb'"logprobs":null,"finish_reason":null(?:,"token_ids":(?:null|\[([0-9,]*+)\]))?\}\](?:,"usage":(null|\{[^{}]*+\}))?\}'
 )
 _BETWEEN = b',"delta":{"content":'
 _END = b'},"logprobs":null,"finish_reason":null}]}\n\n'
@@ -35,6 +35,8 @@ class StreamRewriter:
         self._head: bytes | None = None  # of the engine's plain chunks; None: not learnt yet
         self._written_head = b""  # of ours
         self._end = _END_BEFORE_USAGE if wants_usage else _END
+        self._prompt_tokens: int | None = None  # None: it is not counted by ids
+        self._completion_tokens = 0  # by ids
         self._usages: dict[bytes, bytes] = {}  # by choice, as the engine wrote them in the last chunk of each
         self.usage: Usage | None = None  # of the whole answer
         self.is_done = False
@@ -53,17 +55,21 @@ class StreamRewriter:
                 plain = _PLAIN.fullmatch(payload, len(self._head))
             if plain is None:
                 written.append(self._rewrite(payload))
-            else:
-                index, content, usage = plain.groups()
-                written += (self._written_head, index, _BETWEEN, content, self._end)
-                if usage is not None:
-                    self._usages[index] = usage
+                continue
+            index, content, ids, usage = plain.groups()
+            written += (self._written_head, index, _BETWEEN, content, self._end)
+            if ids:
+                self._completion_tokens += ids.count(b",") + 1
+            elif usage is not None:
+                self._usages[index] = usage
         return b"".join(written)
 
     def so_far(self) -> Usage | None:
         """Count what was given on, by the engine's own numbers; None before any."""
         if self.usage is not None:
             return self.usage
+        if self._prompt_tokens is not None:
+            return Usage(self._prompt_tokens, self._completion_tokens)
         counts = [count for usage in self._usages.values() if (count := read_usage(usage)) is not None]
         if not counts:
             return None
@@ -76,6 +82,7 @@ class StreamRewriter:
             self.is_done = True
             return b"data: [DONE]\n\n"
         chunk = read_chunk(payload, self._naming)
+        self._count(payload)
         if chunk.usage:
             if chunk.choices:
                 self._usages[b"%d" % chunk.choices[0].index] = orjson.dumps(msgspec.to_builtins(chunk.usage))
@@ -85,7 +92,15 @@ class StreamRewriter:
                     return b""
         if self._head is None:
             self._learn(payload, chunk)
+        if not chunk.says_something():
+            return b""
         return b"data: " + write_chunk(chunk, self._naming.asked, wants_usage=self._wants_usage) + b"\n\n"
+
+    def _count(self, payload: bytes) -> None:
+        prompt, completion = count_tokens(payload)
+        if prompt is not None:
+            self._prompt_tokens = prompt  # each choice begins with it
+        self._completion_tokens += completion
 
     def _learn(self, payload: bytes, chunk: Chunk) -> None:
         self._head = _find_head(payload)

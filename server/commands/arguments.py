@@ -26,8 +26,9 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     _add_keys(commands.add_parser("keys", help="make, list and revoke API keys"), home)
     _add_projects(commands.add_parser("projects", help="look after projects"), home)
     _add_jobs(commands.add_parser("jobs", help="look after fine-tuning jobs"), home)
-    _add_models(commands.add_parser("models", help="list and export fine-tuned models"), home)
+    _add_models(commands.add_parser("models", help="list, export and import fine-tuned models"), home)
     _add_usage(commands.add_parser("usage", parents=[home], help="show the tokens used, by project and model"))
+    _add_webhooks(commands.add_parser("webhooks", help="show what projects' receivers were told"), home)
     commands.add_parser("engines", parents=[home], help="show how the engines stand, and the adapters they hold")
     _add_import(commands.add_parser("import", help="copy an account from elsewhere"), home)
 
@@ -103,6 +104,26 @@ def _add_models(models: argparse.ArgumentParser, home: argparse.ArgumentParser) 
     export.add_argument(
         "--output", type=_directory, metavar="PATH", help="a directory to make, or a file that ends in .tar"
     )
+    bring = actions.add_parser(
+        "import",
+        parents=[home],
+        help="make a fine-tuned model of a PEFT adapter that was made elsewhere",
+        epilog="The service must be running: its engine has to answer with the adapter before it gets its name.",
+    )
+    bring.add_argument(
+        "source", type=_directory, metavar="DIR", help="what save_pretrained wrote; or a .tar or .zip of it"
+    )
+    bring.add_argument("--base", required=True, metavar="NAME", help="the base model that it was trained on")
+    bring.add_argument(
+        "--project", type=_project, default="default", help="the project that it will belong to (default)"
+    )
+    bring.add_argument("--suffix", metavar="TEXT", help="for its name, up to 64 characters")
+
+
+def _add_webhooks(webhooks: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
+    actions = webhooks.add_subparsers(dest="action", metavar="ACTION", required=True)
+    log = actions.add_parser("log", parents=[home], help="show the last deliveries of every project, newest first")
+    log.add_argument("--status", choices=("pending", "delivered", "failed"), help="only those")
 
 
 def _add_import(importing: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:

@@ -13,9 +13,10 @@ from server.db.tables import FineTunedModelRow
 from server.fine_tuning.running.training_spec import source_of
 from server.guard import LIFELINE_VARIABLE
 from server.launchers.environment import without_secrets
-from server.record.base_identity import BaseIdentity, identify
+from server.record.base_identity import identify
 from server.record.hashes import FileHashes
-from server.record.manifest import MANIFEST, BaseModelRecord, Manifest, list_files
+from server.record.imported import AdapterManifest
+from server.record.manifest import MANIFEST, list_files, record_base
 from server.record.merged import describe_merged, has_base_changed, render_merged_card
 from server.record.model_card import MODEL_CARD
 from server.settings import Settings
@@ -27,7 +28,7 @@ _LINES_SHOWN = 20  # of the log of a trainer that died
 
 
 def merge(
-    settings: Settings, base_models: BaseModels, model: FineTunedModelRow, manifest: Manifest | None, work: Path
+    settings: Settings, base_models: BaseModels, model: FineTunedModelRow, manifest: AdapterManifest | None, work: Path
 ) -> Path:
     """Merge the adapter that lies in `work`; give the directory of the merged model, complete but for its name.
 
@@ -98,12 +99,12 @@ def _add_record(
     directory: Path,
     name: str,
     entry: BaseModelEntry,
-    adapter: Manifest | None,
+    adapter: AdapterManifest | None,
     report: MergeReport,
     hashes: FileHashes,
 ) -> None:
     base = identify(entry, hashes)
-    described = _describe_base(entry, base, report)
+    described = record_base(entry.name, base, report.parameters)
     if has_base_changed(described, adapter):
         print("the base model has changed since the adapter was trained on it", file=sys.stderr)
     for path in base.legal_files:
@@ -112,16 +113,3 @@ def _add_record(
     card = render_merged_card(manifest, [path.name for path in base.legal_files])
     (directory / MODEL_CARD).write_text(card, encoding="utf-8")
     (directory / MANIFEST).write_bytes(manifest.model_copy(update={"files": list_files(directory)}).dump())
-
-
-def _describe_base(entry: BaseModelEntry, base: BaseIdentity, report: MergeReport) -> BaseModelRecord:
-    return BaseModelRecord(
-        name=entry.name,
-        repository=base.repository,
-        revision=base.revision,
-        chat_template_sha256=base.chat_template_sha256,
-        parameters=report.parameters,
-        license=base.licence.id,
-        license_name=base.licence.name,
-        license_link=base.licence.link,
-    )

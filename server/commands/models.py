@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from server.base_models import load_base_models
 from server.commands import repository
+from server.commands.adapter_import import import_adapter
 from server.commands.failures import CommandFailed
 from server.commands.home import opened
 from server.commands.merging import merge
@@ -17,7 +18,8 @@ from server.commands.staging import require_free, staged_beside
 from server.commands.table import local_time, table
 from server.db.tables import FineTunedModelRow
 from server.models.archive import open_archive, safe_name
-from server.record.manifest import Manifest, find_damaged, read_manifest
+from server.record.imported import AdapterManifest, read_adapter_manifest
+from server.record.manifest import find_damaged
 from server.settings import Settings
 from trainer.contract.checkpoint import publish_directory
 
@@ -30,9 +32,14 @@ def run(asked: Namespace, settings: Settings) -> int:
         if asked.action == "list":
             _list(database)
             return 0
+        if asked.action == "import":
+            import_adapter(asked, settings, database)
+            return 0
         model = repository.find_model(database, asked.name)
     if model is None:
         raise CommandFailed(f"there is no fine-tuned model {asked.name}; `tunesmith models list` shows those there are")
+    if asked.merged and model.is_full:
+        raise CommandFailed(f"{model.name} is a whole model already; export it without --merged")
     suffix = "-merged" if asked.merged else ""
     output = asked.output or Path.cwd() / (safe_name(model.name) + suffix)
     if asked.merged and output.suffix == _TAR:
@@ -76,7 +83,7 @@ def _export(settings: Settings, model: FineTunedModelRow, output: Path, *, merge
     print(output)
 
 
-def _copy(directory: Path, destination: Path) -> Manifest | None:
+def _copy(directory: Path, destination: Path) -> AdapterManifest | None:
     """Copy an adapter's files, and see that they are what its manifest says.
 
     Raises:
@@ -86,7 +93,7 @@ def _copy(directory: Path, destination: Path) -> Manifest | None:
     for path in sorted(directory.iterdir()):
         shutil.copyfile(path, destination / path.name)
     try:
-        manifest = read_manifest(destination)
+        manifest = read_adapter_manifest(destination)
     except ValueError as error:
         raise CommandFailed("the model's manifest is damaged; restore its directory from a copy") from error
     if manifest is None:

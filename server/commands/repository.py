@@ -7,7 +7,8 @@ from sqlalchemy import Engine
 from sqlmodel import col, select
 
 from server.db.system_session import system_session
-from server.db.tables import FineTunedModelRow, JobEventRow, JobRow, ProjectRow
+from server.db.tables import FineTunedModelRow, JobEventRow, JobRow, ProjectRow, WebhookDeliveryRow
+from server.vocabulary import DeliveryStatus
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,12 @@ class JobListing:
 @dataclass(frozen=True)
 class ModelListing:
     model: FineTunedModelRow
+    project: str
+
+
+@dataclass(frozen=True)
+class WebhookListing:
+    delivery: WebhookDeliveryRow
     project: str
 
 
@@ -56,6 +63,20 @@ def list_models(database: Engine) -> list[ModelListing]:
     )
     with system_session(database) as session:
         return [ModelListing(model, project.name) for model, project in session.exec(statement)]
+
+
+def list_webhook_deliveries(database: Engine, *, status: str | None, limit: int) -> list[WebhookListing]:
+    """Newest first, of one status or of all."""
+    statement = (
+        select(WebhookDeliveryRow, ProjectRow)
+        .join(ProjectRow, col(ProjectRow.id) == col(WebhookDeliveryRow.project_id))
+        .order_by(col(WebhookDeliveryRow.seq).desc())
+        .limit(limit)
+    )
+    if status is not None:
+        statement = statement.where(WebhookDeliveryRow.status == DeliveryStatus(status))
+    with system_session(database) as session:
+        return [WebhookListing(delivery, project.name) for delivery, project in session.exec(statement)]
 
 
 def find_model(database: Engine, name: str) -> FineTunedModelRow | None:

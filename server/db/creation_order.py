@@ -5,9 +5,16 @@ from typing import Any
 from sqlalchemy import func, inspect, select
 from sqlalchemy.orm import Session
 
-from server.db.tables import CheckpointPermissionRow, FileRow, FineTunedModelRow, JobRow
+from server.db.tables import (
+    CheckpointPermissionRow,
+    FileRow,
+    FineTunedModelRow,
+    JobRow,
+    ModelImportRow,
+    WebhookEndpointRow,
+)
 
-_NUMBERED = (FileRow, JobRow, FineTunedModelRow, CheckpointPermissionRow)
+_NUMBERED = (FileRow, JobRow, FineTunedModelRow, CheckpointPermissionRow, ModelImportRow, WebhookEndpointRow)
 
 
 def number_new_rows(session: Session, *_: Any) -> None:

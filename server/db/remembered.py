@@ -16,6 +16,10 @@ class Remembered(Generic[K, V]):
         self._known: dict[K, V] = {}
         self._of = -1  # the version that all of it was looked up in
 
+    def known(self, key: K, version: int) -> V | None:
+        """Give what is known since `version`, without looking anything up."""
+        return self._known.get(key) if version == self._of else None
+
     async def find(self, key: K, version: int, look_up: Callable[[], V | None]) -> V | None:
         """Give what is known since `version`, the present one or a later one, or what `look_up` finds, in a thread.
 

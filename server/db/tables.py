@@ -6,7 +6,16 @@ from typing import Any
 from sqlalchemy import JSON, Column, Enum, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from server.vocabulary import EventLevel, EventType, FilePurpose, JobStatus, UploadStatus
+from server.vocabulary import (
+    DeliveryStatus,
+    EventLevel,
+    EventType,
+    FilePurpose,
+    ImportStatus,
+    JobStatus,
+    UploadStatus,
+    WebhookEventType,
+)
 
 
 def _words(vocabulary: type[StrEnum]) -> Enum:
@@ -217,20 +226,42 @@ class FineTunedModelRow(ProjectOwned, table=True):
     """A servable name. Names are unique per weights and never reused, so a deleted one keeps its row."""
 
     __tablename__ = "fine_tuned_model"
-    __table_args__ = (Index("ix_fine_tuned_model_project_id_seq", "project_id", "seq"),)
+    __table_args__ = (
+        Index("ix_fine_tuned_model_project_id_seq", "project_id", "seq"),
+        Index("ix_fine_tuned_model_is_full", "is_full", sqlite_where=text("is_full")),
+    )
 
     project_id: str = Field(foreign_key="project.id")  # indexed with `seq`, the order of its lists
     name: str = Field(primary_key=True)
     seq: int = Field(default=0, index=True)
-    job_id: str = Field(foreign_key="job.id", index=True)
+    job_id: str | None = Field(default=None, foreign_key="job.id", index=True)  # None: the adapter was imported
     base_model: str  # the base model's own name in the settings
-    directory: str  # of the adapter, relative to the home directory's adapters/
-    rank: int
-    # of the adapter's weights as they were published; None: an older version published them, and they were gone since
+    directory: str  # of the adapter or the whole model, relative to the home directory's adapters/
+    rank: int  # 0: it is no adapter
+    is_full: bool = False  # all of a model's weights, served by an engine of their own
+    # of the weights as they were published; None: an older version published them, and they were gone since
     sha256: str | None = None
     created_at: int
     step: int | None = None  # of a checkpoint; None: the job's final model
     deleted_at: int | None = Field(default=None, index=True)
+
+
+class ModelImportRow(ProjectOwned, table=True):
+    """An adapter that was made elsewhere, on its way to being a fine-tuned model. Its files lie under its id."""
+
+    __tablename__ = "model_import"
+
+    id: str = Field(primary_key=True)
+    seq: int = Field(default=0, index=True)
+    created_at: int
+    finished_at: int | None = None
+    status: ImportStatus = Field(default=ImportStatus.IN_PROGRESS, sa_type=_words(ImportStatus), index=True)
+    base_model: str  # the base model's own name in the settings
+    model_name: str  # that it will have
+    rank: int
+    sha256: str  # of its weights
+    error_code: str | None = None
+    error_message: str | None = None
 
 
 class ModelAliasRow(ProjectOwned, table=True):
@@ -273,6 +304,46 @@ class IntegrationRow(ProjectOwned, table=True):
     not_before: float = 0.0  # unix seconds; back-off after a failure
 
 
+class WebhookEndpointRow(ProjectOwned, table=True):
+    """Where a project wants to be told of events."""
+
+    __tablename__ = "webhook_endpoint"
+
+    id: str = Field(primary_key=True)
+    seq: int = Field(default=0, index=True)
+    name: str
+    url: str
+    event_types: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    secret: str  # readable, as it has to sign
+    old_secrets: list[dict[str, Any]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    created_at: int
+    updated_at: int
+
+
+class WebhookDeliveryRow(ProjectOwned, table=True):
+    """One event to one endpoint: written with what it tells of, and kept for a while as the log."""
+
+    __tablename__ = "webhook_delivery"
+    __table_args__ = (
+        Index("ix_webhook_delivery_endpoint_id_due_at", "endpoint_id", "due_at"),
+        Index("ix_webhook_delivery_endpoint_id_seq", "endpoint_id", "seq"),
+    )
+
+    project_id: str = Field(foreign_key="project.id")  # no index: deliveries are found by their endpoint
+    seq: int | None = Field(default=None, primary_key=True)
+    id: str = Field(unique=True)  # `webhook-id`: the same in every try
+    endpoint_id: str = Field(foreign_key="webhook_endpoint.id")
+    event_id: str
+    event_type: WebhookEventType = Field(sa_type=_words(WebhookEventType))
+    object_id: str  # of what the event tells of
+    created_at: int  # of the event
+    status: DeliveryStatus = Field(default=DeliveryStatus.PENDING, sa_type=_words(DeliveryStatus), index=True)
+    due_at: float | None  # unix seconds: when the next try may begin; None: never
+    ended_at: float | None = Field(default=None, index=True)
+    n_tries: int = 0  # begun; what comes of an earlier one is not written down any more
+    tries: list[dict[str, Any]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+
+
 class RememberedRequestRow(ProjectOwned, table=True):
     """A request that made something, so that a repetition of it makes nothing more."""
 
@@ -302,7 +373,7 @@ class AccessVersionRow(SQLModel, table=True):
 
 
 class EngineRow(SQLModel, table=True):
-    """How the engine of a base model stands; written by the parent, which starts and stops it."""
+    """How the engine of a base model, or of a full one, stands; written by the parent, which starts and stops it."""
 
     __tablename__ = "engine"
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 _LIGHT = 2  # answers under way at most
 _REMEMBERED_S = 60.0
+_SWEEP_EVERY_S = 1.0
 
 
 @dataclass
@@ -28,10 +29,6 @@ class _Project:
     @property
     def is_busy(self) -> bool:
         return bool(self.answering or self.waiting)
-
-    @property
-    def is_heavy(self) -> bool:
-        return bool(self.waiting) or self.answering > _LIGHT
 
 
 class Turns:
@@ -65,8 +62,11 @@ class Turns:
     def enter(self, project: str) -> bool:
         """Take a place, if the project has a right to one now; nobody of it is passed by."""
         now = self._clock()
-        self._forget_long_idle(now)
-        found = self._known.setdefault(project, _Project(now))
+        if now - self._swept_at >= _SWEEP_EVERY_S:
+            self._forget_long_idle(now)
+        found = self._known.get(project)
+        if found is None:
+            found = self._known[project] = _Project(now)
         found.seen_at = now
         if found.waiting or not self._may_enter(found):
             return False
@@ -128,14 +128,17 @@ class Turns:
 
     def _count(self, project: _Project) -> None:
         """Keep the numbers of busy and of heavy projects, so that a request costs the same among many projects."""
-        self._busy += project.is_busy - project.was_busy
-        self._heavy += project.is_heavy - project.was_heavy
-        project.was_busy, project.was_heavy = project.is_busy, project.is_heavy
+        is_heavy = project.answering > _LIGHT or bool(project.waiting)
+        is_busy = project.answering > 0 or is_heavy
+        if is_busy != project.was_busy:
+            self._busy += is_busy - project.was_busy
+            project.was_busy = is_busy
+        if is_heavy != project.was_heavy:
+            self._heavy += is_heavy - project.was_heavy
+            project.was_heavy = is_heavy
 
     def _forget_long_idle(self, now: float) -> None:
         """Of an idle project nothing is left to know but that it may come again soon."""
-        if now - self._swept_at < 1.0:
-            return
         self._swept_at = now
         long_idle = [
             name

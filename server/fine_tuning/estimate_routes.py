@@ -20,6 +20,6 @@ def estimate_fine_tuning_job(
     state = request.app.state
     model = find_model(state.database, state.base_models, caller.project_id, body.model)
     with db.read() as session:
-        question = service.build_question(session, state.base_models, model, body, state.settings)
+        question = service.build_question(session, state.offer, model, body, state.settings)
     estimate: DryRun = state.estimates.answer(question)
     return estimate

@@ -17,11 +17,12 @@ from server.db.tables import (
     JobEventRow,
     JobReportRow,
     JobRow,
+    ModelImportRow,
     ProjectRow,
 )
 from server.fine_tuning.data_options import mixed_in_files
 from server.fine_tuning.lifecycle import is_terminal
-from server.vocabulary import ACTIVE_STATUSES, EventType
+from server.vocabulary import ACTIVE_STATUSES, EventType, ImportStatus
 
 _MEASURED_RUNS = 20
 
@@ -161,6 +162,13 @@ def models_to_purge(engine: Engine) -> Sequence[FineTunedModelRow]:
     with system_session(engine) as session:
         # not IS NOT NULL, for which SQLite would scan the models that are not deleted
         return session.exec(select(FineTunedModelRow).where(col(FineTunedModelRow.deleted_at) > 0)).all()
+
+
+def names_being_imported(engine: Engine) -> set[str]:
+    """Of the models whose adapters lie there already, maybe, before their rows do."""
+    with system_session(engine) as session:
+        statement = select(ModelImportRow.model_name).where(ModelImportRow.status == ImportStatus.IN_PROGRESS)
+        return set(session.exec(statement).all())
 
 
 def live_model_directories(engine: Engine) -> set[str]:

@@ -6,6 +6,7 @@ from sqlmodel import Session
 
 from server.db.tables import JobRow
 from server.fine_tuning.estimates.planned import planned_of
+from server.fine_tuning.full_models import read_engine_sizes
 from server.fine_tuning.leases import rows_that_need_a_worker
 from server.fine_tuning.stages import Stage
 from server.launchers.launcher import NoCapacity
@@ -20,7 +21,8 @@ def read_facts(session: Session, placement: Placement, now: float, jobs: Sequenc
     """`jobs`: as the caller knows them; None: as their rows are."""
     if jobs is None:
         jobs = [job_facts(job) for job in rows_that_need_a_worker(session)]
-    return Facts(read_engine_facts(session, placement.sizes, now), jobs, read_turn(session))
+    sizes = read_engine_sizes(session, placement.sizes)
+    return Facts(read_engine_facts(session, sizes, now), jobs, read_turn(session))
 
 
 def decide(placement: Placement, facts: Facts, now: float) -> Plan:

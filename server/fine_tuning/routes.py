@@ -45,12 +45,12 @@ def create_fine_tuning_job(
     body: CreateFineTuningJobRequest, request: Request, caller: CallerDep, once: OnceDep
 ) -> Response:
     """Create a job that makes a fine-tuned model of a base model, or of a fine-tuned one, and a file of examples."""
-    base_models, settings = request.app.state.base_models, request.app.state.settings
-    model = find_model(request.app.state.database, base_models, caller.project_id, body.model)
+    offer, settings = request.app.state.offer, request.app.state.settings
+    model = find_model(request.app.state.database, offer.base_models, caller.project_id, body.model)
 
     def make(session: ProjectSession) -> FineTuningJob:
         integrations.check(session, body.integrations or [], needs_key=settings.wandb_mode == "online")
-        job = service.create_job(session, base_models, model, body)
+        job = service.create_job(session, offer, model, body)
         return FineTuningJob.from_row(job, caller.organization_id)
 
     def find(session: ProjectSession, job_id: str) -> FineTuningJob | None:

@@ -5,48 +5,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
+from server.fine_tuning.asked.hyperparameters import Hyperparameters, TunedHyperparameters
+from server.fine_tuning.asked.methods import Method, MethodRequest, hyperparameters_of
+from server.fine_tuning.asked.shown import JobHyperparameters
 from server.fine_tuning.data_options import DataOptions
 from server.fine_tuning.data_report import DataReport
 from server.integrations.schemas import MAX_INTEGRATIONS, IntegrationRequest
 from server.vocabulary import EventLevel, EventType, JobStatus, MethodType
-
-Auto = Literal["auto"]
 
 
 class _Request(BaseModel):
     """What clients send: no field but these, and no value taken for one of another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Hyperparameters(_Request):
-    """OpenAI: FineTuneSupervisedHyperparameters."""
-
-    n_epochs: Annotated[int, Field(ge=1, le=50)] | Auto = "auto"
-    batch_size: Annotated[int, Field(ge=1, le=256)] | Auto = "auto"
-    learning_rate_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Auto = "auto"
-
-
-class SupervisedHyperparameters(Hyperparameters):
-    """OpenAI's, and one of ours."""
-
-    # evaluations of the validation file without improvement, after which training ends; "auto": never
-    early_stopping_patience: Annotated[int, Field(ge=1, le=50)] | Auto = "auto"
-
-
-class SupervisedRequest(_Request):
-    """OpenAI: FineTuneSupervisedMethod."""
-
-    hyperparameters: SupervisedHyperparameters = Field(default_factory=SupervisedHyperparameters)
-
-
-class MethodRequest(_Request):
-    """OpenAI: FineTuneMethod. Only the part that `type` names is looked at."""
-
-    type: Literal["supervised", "dpo", "reinforcement"]
-    supervised: SupervisedRequest | None = None
-    dpo: Any = None
-    reinforcement: Any = None
 
 
 Metadata = Annotated[
@@ -68,12 +39,21 @@ class CreateFineTuningJobRequest(_Request):
     metadata: Metadata | None = None
     data: DataOptions | None = None
 
-    def asked_hyperparameters(self) -> SupervisedHyperparameters:
+    def place_of_hyperparameters(self) -> str:
+        """Where those stand that count, for errors."""
+        is_in_method = self.method is not None and self.method.hyperparameters() is not None
+        return f"method.{self.method.type}.hyperparameters" if self.method and is_in_method else "hyperparameters"
+
+    def method_type(self) -> str:
+        return MethodType.SUPERVISED if self.method is None else self.method.type
+
+    def asked_hyperparameters(self) -> TunedHyperparameters:
         """Those of `method` where both are there."""
-        if self.method is not None and self.method.supervised is not None:
-            return self.method.supervised.hyperparameters
-        asked = self.hyperparameters or Hyperparameters()
-        return SupervisedHyperparameters.model_validate(asked.model_dump())
+        asked = None if self.method is None else self.method.hyperparameters()
+        if asked is not None:
+            return asked
+        deprecated = self.hyperparameters or Hyperparameters()
+        return hyperparameters_of(self.method_type()).model_validate(deprecated.model_dump(exclude_unset=True))
 
 
 class JobError(BaseModel):
@@ -82,25 +62,6 @@ class JobError(BaseModel):
     code: str
     message: str
     param: str | None
-
-
-class JobHyperparameters(BaseModel):
-    """OpenAI: FineTuningJob.hyperparameters: "auto" until the files are validated."""
-
-    n_epochs: int | Auto
-    batch_size: int | Auto
-    learning_rate_multiplier: float | Auto
-
-
-class SupervisedMethod(BaseModel):
-    hyperparameters: JobHyperparameters
-
-
-class Method(BaseModel):
-    """OpenAI: FineTuneMethod."""
-
-    type: Literal["supervised"]
-    supervised: SupervisedMethod
 
 
 class ImportedMethod(BaseModel):
@@ -140,7 +101,6 @@ class FineTuningJob(BaseModel):
 
     @classmethod
     def from_row(cls, row: JobRow, organization_id: str) -> Self:
-        hyperparameters = JobHyperparameters.model_validate(row.hyperparameters or row.requested_hyperparameters)
         imported = row.imported or {}
         return cls(
             id=row.id,
@@ -148,7 +108,7 @@ class FineTuningJob(BaseModel):
             error=_error(row),
             fine_tuned_model=row.fine_tuned_model,
             finished_at=row.finished_at,
-            hyperparameters=hyperparameters,
+            hyperparameters=JobHyperparameters.model_validate(row.hyperparameters or row.requested_hyperparameters),
             model=row.requested_model,
             organization_id=imported.get("organization_id", organization_id),
             result_files=imported.get("result_files", [row.result_file] if row.result_file else []),
@@ -159,7 +119,7 @@ class FineTuningJob(BaseModel):
             integrations=row.integrations or [],
             seed=row.seed,
             estimated_finish=row.estimated_finish,
-            method=_method(row, hyperparameters),
+            method=_method(row),
             metadata=row.job_metadata,
             user_provided_suffix=row.user_provided_suffix,
         )
@@ -251,10 +211,10 @@ class JobReport(BaseModel):
         )
 
 
-def _method(row: JobRow, hyperparameters: JobHyperparameters) -> Method | ImportedMethod:
-    if row.method == MethodType.SUPERVISED:
-        return Method(type="supervised", supervised=SupervisedMethod(hyperparameters=hyperparameters))
-    return ImportedMethod.model_validate((row.imported or {}).get("method", {"type": row.method}))
+def _method(row: JobRow) -> Method | ImportedMethod:
+    if row.imported is not None and row.method != MethodType.SUPERVISED:
+        return ImportedMethod.model_validate(row.imported.get("method", {"type": row.method}))
+    return Method.of(row.method, row.hyperparameters or row.requested_hyperparameters)
 
 
 def _error(row: JobRow) -> JobError | None:

@@ -1,31 +1,41 @@
 """What clients may ask of a job."""
 
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from server.base_models import BaseModelEntry, BaseModels
 from server.db.project_session import ProjectSession
 from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
 from server.errors import InvalidRequest, NotFound
 from server.fine_tuning import repository
+from server.fine_tuning.adapter_options import FULL
+from server.fine_tuning.asked.contradictions import Circumstances, refuse_contradictions
+from server.fine_tuning.asked.full_fine_tuning import Ground, is_full, refuse_what_full_cannot
+from server.fine_tuning.asked.servable_adapters import Parent
 from server.fine_tuning.asked_files import find_mixed_in_files, find_usable_file
 from server.fine_tuning.data_options import build_selection
 from server.fine_tuning.dry_runs.estimating import Question
-from server.fine_tuning.job_changes import add_event, move
+from server.fine_tuning.estimates.planner import Room
+from server.fine_tuning.job_changes import add_event, end, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
-from server.fine_tuning.publishing.parent import read_lora
+from server.fine_tuning.preferences import method_name
+from server.fine_tuning.publishing.lora_shape import read_lora
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
+from server.fine_tuning.serving_contract import look_at, refuse_unservable, wanted_of
 from server.fine_tuning.stages import Stage
 from server.ids import new_job_id
 from server.integrations import service as integrations
 from server.models.names import normalise_suffix
 from server.models.resolving import UsableModel
 from server.pagination import Page, build_page, unknown_cursor
+from server.placement.machine import count_parameters
 from server.settings import Settings
-from server.vocabulary import JobStatus, MethodType
+from server.vocabulary import JobStatus
 
 
 @dataclass(frozen=True)
@@ -34,16 +44,28 @@ class PageRequest:
     limit: int
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What this server trains, and on what."""
+
+    base_models: BaseModels
+    on_gpu: bool  # whether trainers compute on one
+    max_rank: int = 64  # of an adapter that the engines serve
+    adapters: Path | None = None  # where those of fine-tuned models lie
+    room: Room | None = None  # for a job's memory; None: not known
+    home: Path = Path("/")  # on whose disk checkpoints and models lie
+
+
 def create_job(
-    session: ProjectSession, base_models: BaseModels, model: UsableModel | None, asked: CreateFineTuningJobRequest
+    session: ProjectSession, offer: Offer, model: UsableModel | None, asked: CreateFineTuningJobRequest
 ) -> JobRow:
     """Make a job and its first event. `model` is what the name that was asked for means to the project.
 
     Raises:
         InvalidRequest: something that was asked for is not there, or is not offered.
     """
-    model, _ = _get_trainable(base_models, model, asked.model)
-    _refuse_what_is_not_offered(asked)
+    model, base = _get_trainable(offer.base_models, model, asked.model)
+    requested = _get_requested(asked, model, base, offer)
     for param in ("training_file", "validation_file"):
         find_usable_file(session, param, getattr(asked, param))
     find_mixed_in_files(session, asked)
@@ -61,8 +83,8 @@ def create_job(
         suffix=None if asked.suffix is None else normalise_suffix(asked.suffix),
         user_provided_suffix=asked.suffix,
         seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
-        method=MethodType.SUPERVISED,
-        requested_hyperparameters=asked.asked_hyperparameters().model_dump(),
+        method=asked.method_type(),
+        requested_hyperparameters=requested,
         job_metadata=asked.metadata,
         data_options=None if asked.data is None else asked.data.model_dump(exclude_none=True),
     )
@@ -75,7 +97,7 @@ def create_job(
 
 def build_question(
     session: ProjectSession,
-    base_models: BaseModels,
+    offer: Offer,
     model: UsableModel | None,
     asked: CreateFineTuningJobRequest,
     settings: Settings,
@@ -85,8 +107,8 @@ def build_question(
     Raises:
         InvalidRequest: something that was asked for is not there, or is not offered.
     """
-    model, base = _get_trainable(base_models, model, asked.model)
-    _refuse_what_is_not_offered(asked)
+    model, base = _get_trainable(offer.base_models, model, asked.model)
+    requested = _get_requested(asked, model, base, offer)
     training = find_usable_file(session, "training_file", asked.training_file)
     if training is None:
         raise ValueError("a request names its training file")
@@ -94,7 +116,8 @@ def build_question(
         base=base,
         training=training,
         validation=find_usable_file(session, "validation_file", asked.validation_file),
-        requested=asked.asked_hyperparameters().model_dump(),
+        method=method_name(asked.method_type()),
+        requested=requested,
         pii=(asked.data and asked.data.pii) or settings.pii_policy,
         mixed_in=find_mixed_in_files(session, asked),
         selection=build_selection({} if asked.data is None else asked.data.model_dump(), seed=asked.seed or 0),
@@ -134,9 +157,7 @@ def cancel_job(session: ProjectSession, job_id: str) -> JobRow:
     now = time.time()
     if job.status is JobStatus.PAUSED:
         job.stage = job.stage or Stage.CLEAN_UP  # what it kept in order to go on
-    move(job, JobStatus.CANCELLED)
-    job.finished_at = int(now)
-    job.estimated_finish = None
+    end(session, job, JobStatus.CANCELLED, now=now)
     session.add(job)
     add_event(session, job, NewEvent("The job was cancelled"), now=now)
     return job
@@ -220,10 +241,11 @@ def list_checkpoints(session: ProjectSession, job_id: str, page: PageRequest) ->
     return build_page(rows, page.limit)
 
 
-def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest) -> None:
-    if asked.method is not None and asked.method.type != "supervised":
+def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest, base: BaseModelEntry, offer: Offer) -> None:
+    if asked.method is not None and asked.method.type == "reinforcement":
         raise InvalidRequest(
-            f"The method '{asked.method.type}' is not offered yet. Use 'supervised'.",
+            "The method 'reinforcement' is not offered yet. Use 'supervised', 'dpo', 'orpo', 'kto', 'simpo' or "
+            "'continued_pretraining'.",
             param="method.type",
             code="unsupported_value",
         )
@@ -234,20 +256,66 @@ def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest) -> None:
             param="data.holdout",
             code="invalid_value",
         )
-    patience = asked.asked_hyperparameters().early_stopping_patience
-    if patience != "auto" and asked.validation_file is None and holdout is None:
-        raise InvalidRequest(
-            "'early_stopping_patience' counts evaluations of the validation file. Add a 'validation_file' or "
-            "'data.holdout', or leave 'early_stopping_patience' out.",
-            param="validation_file",
-            code="missing_required_parameter",
-        )
+    circumstances = Circumstances(
+        place=asked.place_of_hyperparameters(),
+        context_length=base.context_length,
+        on_gpu=offer.on_gpu,
+        validates=asked.validation_file is not None or holdout is not None,
+        packs=asked.method is None or asked.method.type == "supervised",
+    )
+    refuse_contradictions(asked.asked_hyperparameters(), circumstances)
+
+
+def _get_requested(
+    asked: CreateFineTuningJobRequest, model: UsableModel, base: BaseModelEntry, offer: Offer
+) -> dict[str, Any]:
+    """The hyperparameters that were asked for, with what follows from the model that the training goes on from.
+
+    Raises:
+        InvalidRequest: something is not offered.
+    """
+    _refuse_what_is_not_offered(asked, base, offer)
+    hyperparameters = asked.asked_hyperparameters()
+    ground = Ground(
+        place=asked.place_of_hyperparameters(),
+        method=asked.method_type(),
+        base_model=base.name,
+        is_further=model.row is not None,
+        is_of_full=model.row is not None and model.row.is_full,
+        parameters=count_parameters(base.source),
+        room=offer.room,
+        free_disk_bytes=shutil.disk_usage(offer.home).free,
+    )
+    refuse_what_full_cannot(hyperparameters, ground)
+    requested = hyperparameters.asked()
+    if is_full(hyperparameters, ground):
+        return requested | {"adapter": {"type": FULL}}
+    _refuse_what_cannot_be_served(asked, model, base, offer)
+    return requested
+
+
+def _refuse_what_cannot_be_served(
+    asked: CreateFineTuningJobRequest, model: UsableModel, base: BaseModelEntry, offer: Offer
+) -> None:
+    parent = None
+    if model.row is not None and offer.adapters is not None:
+        parent = Parent(model.row.name, _lora_of(offer.adapters / model.row.directory, asked.model))
+    requested = asked.asked_hyperparameters().asked()
+    wanted = wanted_of(requested, look_at(base), max_rank=offer.max_rank, parent=parent)
+    refuse_unservable(wanted, asked.place_of_hyperparameters())
 
 
 def _get_trainable(base_models: BaseModels, model: UsableModel | None, name: str) -> tuple[UsableModel, BaseModelEntry]:
     base = None if model is None else base_models.find(model.base_model)
     if model is None or base is None:
         raise _not_available(name)
+    if model.row is not None and model.row.job_id is None:
+        raise InvalidRequest(
+            f"The model {name[:256]} was imported, and training goes on from adapters that were trained here only: "
+            f"those have the layers and the scaling that training expects. Use its base model, {base.name}.",
+            param="model",
+            code="model_not_available",
+        )
     return model, base
 
 
@@ -259,7 +327,7 @@ def _not_available(model: str) -> InvalidRequest:
     )
 
 
-def _lora_of(adapter: Path, model: str) -> dict[str, int]:
+def _lora_of(adapter: Path, model: str) -> dict[str, Any]:
     try:
         return read_lora(adapter)
     except FileNotFoundError as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from sqlalchemy import Engine
 
@@ -30,8 +30,8 @@ class AdapterGate(Protocol):
         """
         ...
 
-    def forget(self, base_model: str, name: str) -> None:
-        """Have the engine unload the adapter; afterwards its files may go.
+    def forget(self, engine: str, name: str) -> None:
+        """Have the engine, named as its base or full model, unload the adapter; afterwards its files may go.
 
         Raises:
             EngineUnavailable: try again later.
@@ -50,7 +50,6 @@ class WorkerServices:
     planning: Planning  # of this machine; what was measured on it is looked up for each job
     clock: Callable[[], float]  # unix seconds
     placement: Placement = field(default_factory=Placement)  # of engines and trainers on this machine
-    trainer_device: Literal["cpu", "cuda"] = "cpu"  # what trainers compute on here
 
     @property
     def tokens(self) -> TokenCache:

@@ -175,12 +175,13 @@ def _method(source: SourceJob) -> Json:
 
 
 def _hyperparameters(source: SourceJob, method: Json) -> Json:
-    """The three that every method has; "auto" for one that is not told."""
+    """The three that every method has, "auto" for one that is not told; and DPO's beta."""
     part = method.get(method["type"])
     of_method = part.get("hyperparameters") if isinstance(part, dict) else None
     told = next((found for found in (source.hyperparameters, of_method) if isinstance(found, dict)), {})
-    multiplier = told.get("learning_rate_multiplier")
-    return {
+    multiplier, beta = told.get("learning_rate_multiplier"), told.get("beta")
+    has_beta = method["type"] == "dpo" and _is_number(beta)
+    return ({"beta": beta} if has_beta else {}) | {
         "n_epochs": _whole(told.get("n_epochs")),
         "batch_size": _whole(told.get("batch_size")),
         "learning_rate_multiplier": multiplier if _is_number(multiplier) else "auto",

@@ -11,13 +11,15 @@ from server.db.project_session import project_session
 from server.db.tables import JobRow
 from server.errors import InvalidRequest
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
-from server.fine_tuning.service import create_job
+from server.fine_tuning.service import Offer, create_job
 from server.ids import ProjectId
 from server.importing import repository
 from server.importing.report import Section
 from server.importing.successor_table import find_successor
 from server.models.resolving import UsableModel, find_model
-from server.vocabulary import JobStatus
+from server.vocabulary import JobStatus, MethodType
+
+_REPEATED = (MethodType.SUPERVISED, MethodType.DPO)  # of OpenAI's methods, those that are trained here
 
 
 @dataclass
@@ -57,12 +59,13 @@ class Rerun:
         name, model = base
         try:
             asked = build_request(job, name)
+            offer = Offer(self.base_models, on_gpu=False)  # what OpenAI's jobs ask for needs none
             with project_session(self.database, self.project_id, write=True) as session:
                 earlier = repository.list_repetitions(session, job.id)
                 if any(other.status is not JobStatus.FAILED for other in earlier):
                     self.section.add_present()
                     return
-                repeated = create_job(session, self.base_models, model, asked)
+                repeated = create_job(session, offer, model, asked)
                 repeated.rerun_of = job.id
         except ValidationError as error:
             self.section.add_not_copied(job.id, f"its {_field(error)} is none that a job can have here")
@@ -84,8 +87,7 @@ def build_request(job: JobRow, model: str) -> CreateFineTuningJobRequest:
     Raises:
         ValidationError: it has what no request can ask for here.
     """
-    method = (job.imported or {}).get("method") or {}
-    part = {"hyperparameters": job.hyperparameters} if job.method == "supervised" else method.get(job.method)
+    part = {"hyperparameters": job.hyperparameters} if job.method in _REPEATED else None
     return CreateFineTuningJobRequest.model_validate(
         {
             "model": model,

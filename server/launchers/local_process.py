@@ -21,7 +21,7 @@ _POLL_S = 0.02
 
 def command(request: LaunchRequest, module: str) -> list[str]:
     """The command line of a run: guard, then trainer."""
-    task = ["check"] if request.task == "check" else []
+    task = [] if request.task == "train" else [request.task]
     trainer = [sys.executable, "-m", module, *task, str(request.run_directory)]
     return [sys.executable, "-m", "server.guard", str(request.run_directory), "--", *trainer]
 

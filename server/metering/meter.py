@@ -22,6 +22,12 @@ class Tokens(Protocol):
     def completion_tokens(self) -> int: ...
 
 
+_NOTHING = Amount()
+
+
+def _nothing() -> None: ...
+
+
 class MeteredAnswer:
     """One answer. Whoever relays it says how it ends, and lets it be asked what was relayed so far."""
 
@@ -30,18 +36,20 @@ class MeteredAnswer:
     def __init__(self, meter: "Meter", account: Account) -> None:
         self._meter = meter
         self._account = account
-        self._written = Amount()
+        self._written = _NOTHING
         self._tokens: Tokens | None = None
         self.so_far: Callable[[], Tokens | None] | None = None  # what the client was sent; None: not known yet
 
-    def finish(self, tokens: Tokens) -> None:
-        """Write the final numbers down. Before the last bytes are sent: what a client has whole is counted."""
+    def finish(self, tokens: Tokens, then: Callable[[], None] = _nothing) -> None:
+        """Write the final numbers down, `then` send the last bytes: what a client has whole is counted."""
         self._tokens, self.so_far = tokens, None
-        self._end(1)
+        if self._meter.forget(self):
+            self._meter.write_soon(self._news(1), then)
 
     def cut(self) -> None:
         """Write down what was relayed of an answer that has no end. Nothing after `finish`."""
-        self._end(0)
+        if self._meter.forget(self):
+            self._meter.write(self._news(0))
 
     def withdraw(self) -> None:
         """The engine refused the request: nothing was used, unless some of it is written already."""
@@ -52,10 +60,6 @@ class MeteredAnswer:
     def news(self) -> bytes:
         """What changed since it was written last, as a line; nothing if nothing did."""
         return self._news(0)
-
-    def _end(self, finished: int) -> None:
-        if self._meter.forget(self):
-            self._meter.write(self._news(finished))
 
     def _news(self, finished: int) -> bytes:
         if self.so_far is not None:
@@ -75,12 +79,21 @@ class MeteredAnswer:
 class Meter:
     """The answers under way in this process. For one thread: the event loop's."""
 
-    def __init__(self, journal: Journal, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        clock: Callable[[], float] = time.time,
+        soon: Callable[[Callable[[], None]], object] = lambda work: work(),
+    ) -> None:
+        """`soon` has something done after what else is to be done now, so that what ends at once is written at once."""
         self._journal = journal
         self._clock = clock
+        self._soon = soon
+        self._ended: list[tuple[bytes, Callable[[], None]]] = []  # lines to be written, and what is done then
         self._under_way: set[MeteredAnswer] = set()
 
-    def begin(self, *, project_id: str, key_id: str, model: str, base_model: str) -> MeteredAnswer:
+    def begin(self, project_id: str, key_id: str, model: str, base_model: str) -> MeteredAnswer:
         account = Account(project_id, key_id, model, base_model, minute_of(self._clock()))
         answer = MeteredAnswer(self, account)
         self._under_way.add(answer)
@@ -97,10 +110,22 @@ class Meter:
         self._under_way.discard(answer)
         return True
 
+    def write_soon(self, line: bytes, then: Callable[[], None]) -> None:
+        self._ended.append((line, then))
+        if len(self._ended) == 1:
+            self._soon(self._write_ended)
+
     def write(self, lines: bytes) -> None:
         if lines:
             self._journal.append(lines)
 
     def close(self) -> None:
+        self._write_ended()
         self.tick()
         self._journal.close()
+
+    def _write_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        self.write(b"".join([line for line, _ in ended]))
+        for _, then in ended:
+            then()

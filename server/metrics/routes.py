@@ -10,6 +10,7 @@ from server.auth.dependencies import RequireAdmin
 from server.errors import Forbidden, responses
 from server.metrics import repository
 from server.metrics.scrape import CONTENT_TYPE, Seen, render
+from server.webhooks.repository import count_deliveries
 
 router = APIRouter(tags=["Health"], dependencies=[Depends(RequireAdmin("api.metrics.read"))])
 
@@ -26,6 +27,7 @@ async def metrics(request: Request) -> Response:
 
     def look_up() -> bytes:
         jobs, running = repository.count_jobs(state.database), repository.list_running(state.database)
-        return render(Seen(engines, jobs, running, state.usage_folder.unfolded_bytes()))
+        webhooks = count_deliveries(state.database)
+        return render(Seen(engines, jobs, running, state.usage_folder.unfolded_bytes(), webhooks))
 
     return Response(await run_in_threadpool(look_up), media_type=CONTENT_TYPE)

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -13,7 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 from inference.report import EngineReport
 from server.metrics.repository import RunningJob
 from server.observing.shared_counts import forget_the_dead, shared_directory
-from server.vocabulary import JobStatus
+from server.vocabulary import DeliveryStatus, JobStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -26,6 +26,7 @@ class Seen:
     jobs: Mapping[JobStatus, int]
     running: Sequence[RunningJob]
     unfolded_usage_bytes: int
+    webhooks: Mapping[DeliveryStatus, int] = field(default_factory=dict)
 
     def collect(self) -> Iterator[Metric]:
         yield from self._engines()
@@ -33,6 +34,10 @@ class Seen:
         for status in JobStatus:
             jobs.add_metric([status], self.jobs.get(status, 0))
         yield jobs
+        webhooks = GaugeMetricFamily("tunesmith_webhook_deliveries", "Those in the log.", labels=["status"])
+        for delivery_status in DeliveryStatus:
+            webhooks.add_metric([delivery_status], self.webhooks.get(delivery_status, 0))
+        yield webhooks
         yield from self._running()
         yield GaugeMetricFamily(
             "tunesmith_usage_unfolded_bytes",

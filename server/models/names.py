@@ -43,6 +43,23 @@ def parse_model_name(name: str) -> FineTunedModelName | None:
     return FineTunedModelName(parts[1], parts[2], parts[3], parts[4], int(step[1]) if step else None)
 
 
+def directory_of(name: str) -> str:
+    """What the directory of a fine-tuned model is called, and all else that is its own: the unique part of the name.
+
+    Raises:
+        ValueError: it is not a fine-tuned model's name.
+    """
+    parsed = parse_model_name(name)
+    if parsed is None:
+        raise ValueError(f"{name!r} is not a fine-tuned model's name")
+    return parsed.unique
+
+
+def is_full_model(engine: str) -> bool:
+    """Whether an engine of this name serves a full model, and no base model: those have no such names."""
+    return engine.startswith("ft:")
+
+
 def normalise_suffix(suffix: str) -> str:
     """Make a client's suffix fit for a name: `My Model!` → `my-model-`.
 

@@ -12,17 +12,30 @@ from server.db.tables import CheckpointPermissionRow, FineTunedModelRow, JobRow,
 def add_fine_tuned_model(
     session: Session, job: JobRow, adapter: AdapterRef, *, now: float, step: int | None = None
 ) -> FineTunedModelRow:
-    """Make an adapter that is published a model of the job's project.
+    """Make an adapter that is published a model of the job's project."""
+    return _add_model(session, adapter, job.project_id, job_id=job.id, now=now, step=step)
+
+
+def add_imported_model(session: Session, project_id: str, adapter: AdapterRef, *, now: float) -> FineTunedModelRow:
+    """Make an adapter that no job made a model of a project."""
+    return _add_model(session, adapter, project_id, job_id=None, now=now, step=None)
+
+
+def _add_model(
+    session: Session, adapter: AdapterRef, project_id: str, *, job_id: str | None, now: float, step: int | None
+) -> FineTunedModelRow:
+    """A row of a published adapter.
 
     The name of its directory is all that is kept of where it lies: that is in the settings' `adapters`.
     """
     row = FineTunedModelRow(
         name=adapter.name,
-        project_id=job.project_id,
-        job_id=job.id,
+        project_id=project_id,
+        job_id=job_id,
         base_model=adapter.base_model,
         directory=adapter.directory.name,
         rank=adapter.rank,
+        is_full=adapter.is_full,
         sha256=adapter.sha256,
         created_at=int(now),
         step=step,
@@ -40,6 +53,21 @@ def list_models(session: Session) -> list[FineTunedModelRow]:
     """Oldest first."""
     query = select(FineTunedModelRow).where(col(FineTunedModelRow.deleted_at).is_(None))
     return list(session.exec(query.order_by(col(FineTunedModelRow.seq))))
+
+
+def list_full(session: Session) -> list[FineTunedModelRow]:
+    """Models with engines of their own."""
+    query = select(FineTunedModelRow).where(col(FineTunedModelRow.is_full), col(FineTunedModelRow.deleted_at).is_(None))
+    return list(session.exec(query))
+
+
+def list_deleted_full(session: Session, *, among: Iterable[str]) -> list[FineTunedModelRow]:
+    query = select(FineTunedModelRow).where(
+        col(FineTunedModelRow.is_full),
+        col(FineTunedModelRow.deleted_at).is_not(None),
+        col(FineTunedModelRow.name).in_(list(among)),
+    )
+    return list(session.exec(query))
 
 
 def list_deleted(session: Session) -> list[FineTunedModelRow]:

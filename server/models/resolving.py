@@ -29,7 +29,7 @@ class Servable:
     """What an engine is asked for."""
 
     base_model: str  # its own name
-    adapter: AdapterRef | None  # None: the base model itself
+    adapter: AdapterRef | None  # or the full model, which has an engine of its own; None: the base model itself
 
 
 def find_model(database: Engine, base_models: BaseModels, project_id: str, name: str) -> UsableModel | None:
@@ -65,4 +65,5 @@ def find_servable(
 
 def adapter_of(row: FineTunedModelRow, adapters: Path) -> AdapterRef:
     """A row without a hash is one whose files were gone when hashes were first recorded: no weights have it."""
-    return AdapterRef(row.name, row.base_model, adapters / row.directory, row.rank, row.sha256 or "")
+    directory, sha256 = adapters / row.directory, row.sha256 or ""
+    return AdapterRef(row.name, row.base_model, directory, row.rank, sha256, is_full=row.is_full)

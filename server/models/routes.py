@@ -77,14 +77,17 @@ async def delete_model(model: ModelName, request: Request, db: ProjectDb, once: 
 
 async def _delete_adapter(request: Request, db: ProjectDatabase, row: FineTunedModelRow) -> None:
     state = request.app.state
+    engine = state.full_engines.get(row.name) if row.is_full else state.engines.get(row.base_model)
 
     def delete_files() -> None:
         with db.read() as session:
             service.delete_adapter_files(session, row, state.settings.adapters)
 
     try:
-        if engine := state.engines.get(row.base_model):
+        if engine is not None:
             await engine.forget_adapter(row.name)
+        if row.is_full:
+            await state.full_engines.drop(row.name)
     except EngineError:
         _LOG.warning("the engine did not forget %s; its files stay until it is back", row.name)
     else:

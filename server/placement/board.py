@@ -4,12 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from server.placement.facts import EngineState
 from server.placement.repository import Demand, placing, read_engines, report_demand
 from server.placement.standing import Standing
 
@@ -30,6 +31,15 @@ class _Asked:
     waiting_since: float = 0.0
     active: int = 0
     is_reported: bool = True
+
+    def __enter__(self) -> None:
+        """A request is with the engine."""
+        self.active += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.active -= 1
+        self.asked_at = time.time()
+        self.is_reported = False
 
 
 class EngineBoard:
@@ -52,6 +62,12 @@ class EngineBoard:
                 await asyncio.wait_for(asyncio.shield(self._read()), _READ_TIMEOUT_S)
         return self._standings.get(base_model)
 
+    def says_ready(self, base_model: str) -> bool:
+        """Whether it is known without asking that the engine can be asked."""
+        standing = self._standings.get(base_model)
+        is_ready = standing is not None and standing.state is EngineState.READY
+        return is_ready and time.monotonic() - self._read_at <= _STALE_S
+
     @contextmanager
     def waiting(self, base_model: str) -> Iterator[None]:
         """A request waits for the engine."""
@@ -66,17 +82,9 @@ class EngineBoard:
             asked.waiting -= 1
             asked.is_reported = False
 
-    @contextmanager
-    def answering(self, base_model: str) -> Iterator[None]:
+    def answering(self, base_model: str) -> AbstractContextManager[None]:
         """A request is with the engine."""
-        asked = self._note(base_model)
-        asked.active += 1
-        try:
-            yield
-        finally:
-            asked.active -= 1
-            asked.asked_at = time.time()
-            asked.is_reported = False
+        return self._note(base_model)
 
     async def close(self) -> None:
         tasks = [task for task in (self._keeping, self._reading) if task is not None]
@@ -87,7 +95,9 @@ class EngineBoard:
             await asyncio.wait(tasks)
 
     def _note(self, base_model: str) -> _Asked:
-        asked = self._asked.setdefault(base_model, _Asked())
+        asked = self._asked.get(base_model)
+        if asked is None:
+            asked = self._asked[base_model] = _Asked()
         asked.asked_at = time.time()
         asked.is_reported = False
         self._asked_at = time.monotonic()

@@ -55,8 +55,13 @@ def _claims(engines: Sequence[EngineFacts], patience: Patience, now: float) -> l
     """Those whose requests wait, the longest first; then those that are due, in their order."""
     away = [engine for engine in engines if _may_start(engine, patience, now)]
     asked = sorted((engine for engine in away if engine.waiting), key=lambda engine: engine.waiting_since)
-    due = [engine for engine in away if not engine.waiting and (engine.is_due or engine.state is EngineState.FAILED)]
+    due = [engine for engine in away if not engine.waiting and (engine.is_due or _is_worth_another_try(engine))]
     return [*asked, *due]
+
+
+def _is_worth_another_try(engine: EngineFacts) -> bool:
+    """Of one that could not be started nobody waits; one that runs on demand has to have been asked since."""
+    return engine.state is EngineState.FAILED and (not engine.on_demand or engine.asked_at > engine.state_since)
 
 
 def _may_start(engine: EngineFacts, patience: Patience, now: float) -> bool:

@@ -28,19 +28,21 @@ class Why(StrEnum):
     TRAINING = "training"  # a job has the device; it is due when the engines have it again
     IDLE = "idle"
     GAVE_WAY = "gave_way"  # to an engine that was asked
-    ON_DEMAND = "on_demand"  # there was no room for it when it was due
+    ON_DEMAND = "on_demand"  # there was no room for it when it was due, or it never is: a full model's
+    DELETED = "deleted"  # its model is no more
 
 
-_HOLDING = frozenset({EngineState.STARTING, EngineState.READY, EngineState.STOPPING})
+HOLDING = frozenset({EngineState.STARTING, EngineState.READY, EngineState.STOPPING})
 _DUE = frozenset({Why.NEW, Why.TRAINING})
 
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """One base model's engine. Times are unix seconds."""
+    """One base model's engine, or one full model's under its `ft:` name. Times are unix seconds."""
 
     base_model: str
     needed_bytes: int = 0  # 0: not known
+    on_demand: bool = False  # it runs only when it is asked
     device: int = 0  # the GPU's index
     state: EngineState = EngineState.STOPPED
     state_since: float = 0.0
@@ -52,7 +54,7 @@ class EngineFacts:
 
     @property
     def holds_memory(self) -> bool:
-        return self.state in _HOLDING
+        return self.state in HOLDING
 
     @property
     def is_due(self) -> bool:

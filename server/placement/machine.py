@@ -1,9 +1,11 @@
 """A look at this machine's memory, and how it is placed by the settings."""
 
+import math
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from inference.tensor_file import TensorFileDamaged, read_header
 from server.placement.facts import Patience, Policy
 from server.placement.sizing import GIB, Machine, Placement, Wishes, place_on_cpu, place_on_gpus
 from server.settings import Settings, SettingsInvalid
@@ -11,6 +13,7 @@ from server.settings import Settings, SettingsInvalid
 _ENGINE_PROCESS_BYTES = 3 * GIB // 2  # of main memory: the interpreter with torch and vLLM
 _ENGINE_WIDENING = 2  # bfloat16 weights are served in float32 on a CPU
 _PROBE_TIMEOUT_S = 10.0
+_BFLOAT16_SINCE = 8.0  # of what CUDA calls the compute capability: Ampere
 
 
 def find_placement(settings: Settings, *, has_gpu: bool, base_models: Sequence[tuple[str, str]]) -> Placement:
@@ -54,14 +57,33 @@ def weights_bytes(source: str) -> int:
     return sum(file.stat().st_size for file in Path(source).glob("*.safetensors"))
 
 
+def count_parameters(source: str) -> int | None:
+    """Of a base model, by the headers of its files; None: they are not here, or cannot be read."""
+    try:
+        headers = [read_header(path) for path in Path(source).glob("*.safetensors")]
+    except (OSError, TensorFileDamaged):
+        return None
+    return sum(math.prod(tensor.shape) for header in headers for tensor in header.values()) or None
+
+
 def find_gpus() -> dict[int, int | None]:
     """The memory of every GPU by its index; none if they do not answer."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    return {index: round(mebibytes) * 1024**2 for index, mebibytes in enumerate(_ask_gpus("memory.total"))}
+
+
+def gpus_have_bfloat16() -> bool:
+    """Whether all of them compute in it; so they are taken to if they do not answer."""
+    return all(capability >= _BFLOAT16_SINCE for capability in _ask_gpus("compute_cap"))
+
+
+def _ask_gpus(what: str) -> list[float]:
+    """One number of each GPU; none if they do not answer."""
+    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=True)
-        return {index: int(line) * 1024**2 for index, line in enumerate(answer.stdout.split())}
+        return [float(line) for line in answer.stdout.split()]
     except (OSError, subprocess.SubprocessError, ValueError):
-        return {}
+        return []
 
 
 def _check_gpus(settings: Settings, machine: Machine) -> None:

@@ -2,29 +2,36 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
-from inference.engine import AdapterRef, EngineHealth, EngineRequest, EngineUnavailable, InferenceEngine
+from inference.engine import AdapterRef, EngineHealth, EngineRequest, EngineUnavailable, InferenceEngine, Take
 from inference.report import EngineReport
 from server.placement.board import EngineBoard
-from server.placement.facts import EngineState
+from server.placement.facts import EngineState, Why
 from server.placement.standing import Refusal, Standing, describe, over_limit, refusal_of, retry_after_s
 
 _LOOK_S = 0.2
+_NOT_STARTED = Standing(EngineState.STOPPED, 0.0, Why.ON_DEMAND)
 
 
 class PooledEngine:
-    """An `InferenceEngine` in front of another, which is started and stopped by plan."""
+    """An `InferenceEngine` in front of another, which is started and stopped by plan; `on_demand`: when it is asked."""
 
     def __init__(
-        self, base_model: str, engine: InferenceEngine, board: EngineBoard, *, wait_s: float, is_only: bool = False
+        self,
+        base_model: str,
+        engine: InferenceEngine,
+        board: EngineBoard,
+        *,
+        wait_s: float,
+        is_only: bool = False,
+        on_demand: bool = False,
     ) -> None:
         self._base_model = base_model
         self._engine = engine
         self._board = board
         self._wait_s = wait_s
         self._is_only = is_only
+        self._unheard_of = _NOT_STARTED if on_demand else None  # what one is of which nothing is known yet
 
     async def ensure_adapter(self, adapter: AdapterRef) -> None:
         await self._until_ready()
@@ -34,13 +41,12 @@ class PooledEngine:
     async def forget_adapter(self, name: str) -> None:
         await self._engine.forget_adapter(name)  # one that is away holds nothing
 
-    async def chat(self, request: EngineRequest, adapter: AdapterRef | None) -> AsyncGenerator[bytes]:
-        await self._until_ready()
+    async def chat(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
+        if not self._board.says_ready(self._base_model):
+            await self._until_ready()
         with self._board.answering(self._base_model):
             try:
-                async with aclosing(self._engine.chat(request, adapter)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
+                await self._engine.chat(request, adapter, take)
             except EngineUnavailable as error:
                 if error.retry_after_s is None:
                     error.retry_after_s = await self._restart_s()
@@ -64,7 +70,7 @@ class PooledEngine:
 
     async def _until_ready(self) -> None:
         """Raises: EngineUnavailable: it died, cannot be started, or did not come in time."""
-        standing = await self._board.standing(self._base_model)
+        standing = await self._standing()
         if not _is_away(standing):
             return
         deadline = time.monotonic() + self._wait_s
@@ -76,7 +82,10 @@ class PooledEngine:
                 if refusal is not None:
                     raise _unavailable(refusal)
                 await asyncio.sleep(_LOOK_S)
-                standing = await self._board.standing(self._base_model)
+                standing = await self._standing()
+
+    async def _standing(self) -> Standing | None:
+        return await self._board.standing(self._base_model) or self._unheard_of
 
     async def _restart_s(self) -> int | None:
         standing = await self._board.standing(self._base_model)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
-from sqlmodel import Session, select
+from sqlmodel import Session, col, delete, select
 
 from server.db.system_session import SystemSession, system_session
 from server.db.tables import DeviceTurnRow, EngineDemandRow, EngineRow
@@ -47,6 +47,12 @@ def start_over(session: Session, base_models: Sequence[str], now: float) -> None
     write_turn(session, Turn(since=now))
 
 
+def delete_engine(session: Session, base_model: str) -> None:
+    """Of a model that is no more. Idempotent."""
+    for table in (EngineRow, EngineDemandRow):
+        session.exec(delete(table).where(col(table.base_model) == base_model))
+
+
 def write_engine(session: Session, base_model: str, standing: Standing) -> None:
     _keep(session, base_model, standing)
 
@@ -67,7 +73,7 @@ def read_engines(session: Session) -> dict[str, Standing]:
 
 
 def read_engine_facts(session: Session, sizes: Sequence[EngineSize], now: float) -> list[EngineFacts]:
-    """In the order of the settings; an engine without a row is one that has not been started yet."""
+    """In that order; an engine without a row is one that has not been started yet."""
     standings = read_engines(session)
     demands = session.exec(select(EngineDemandRow)).all()
     return [_facts(size, standings.get(size.base_model), demands, now) for size in sizes]
@@ -88,12 +94,13 @@ def write_turn(session: Session, turn: Turn) -> None:
 
 
 def _facts(size: EngineSize, standing: Standing | None, demands: Sequence[EngineDemandRow], now: float) -> EngineFacts:
-    standing = standing or Standing(EngineState.STOPPED, 0.0, Why.NEW)
+    standing = standing or Standing(EngineState.STOPPED, 0.0, Why.ON_DEMAND if size.on_demand else Why.NEW)
     asked = [row for row in demands if row.base_model == size.base_model]
     live = [row for row in asked if now - row.reported_at < _SILENT_S]
     return EngineFacts(
         size.base_model,
         size.needed_bytes,
+        size.on_demand,
         size.device,
         state=standing.state,
         state_since=standing.since,

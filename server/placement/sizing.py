@@ -16,10 +16,11 @@ _LEAST_CACHE_BYTES = GIB
 
 @dataclass(frozen=True)
 class EngineSize:
-    base_model: str
+    base_model: str  # or the full model that it serves
     needed_bytes: int  # 0: not known
     device: int = 0
     gpu_share: float = 0.0  # of the GPU's memory, as the engine is told
+    on_demand: bool = False  # it runs only when it is asked
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from server.placement.facts import EngineState, Why
+from server.placement.facts import HOLDING, EngineState, Why
 
 _UNMEASURED_START_S = 60.0
 _OVERDUE_S = 5.0
@@ -19,6 +19,10 @@ class Standing:
     detail: str | None = None  # for the operator
     deaths: int = 0  # in a row, since it was last ready
     start_s: float | None = None  # what its last start took
+
+    @property
+    def holds_memory(self) -> bool:
+        return self.state in HOLDING
 
     @property
     def is_wanted(self) -> bool:
@@ -71,6 +75,7 @@ def describe(standing: Standing) -> str:
         Why.IDLE: "nobody asked",
         Why.GAVE_WAY: "made way for another",
         Why.ON_DEMAND: "starts when it is asked",
+        Why.DELETED: "the model was deleted",
     }
     if standing.why is None or standing.state in (EngineState.READY, EngineState.STARTING):
         return standing.state.value

@@ -24,7 +24,7 @@ class RateLimiter:
 
         Raises: RateLimitExceeded, BucketsFull.
         """
-        if not limits.requests_per_minute and not limits.tokens_per_minute:
+        if not limits.has_rates:
             return NO_HEADERS
         return self._buckets.change(key, partial(_admit, self._clock(), limits, asked))
 

@@ -15,6 +15,10 @@ class Limits:
     tokens_per_minute: int | None = None  # likewise, of prompts and answers
     concurrent_answers: int | None = None
 
+    @property
+    def has_rates(self) -> bool:
+        return bool(self.requests_per_minute or self.tokens_per_minute)
+
 
 class Overrides(Protocol):
     """A project's own limits. None: that of the settings; 0: none."""

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from server.record.manifest import BaseModelRecord, DataRecord
+from server.record.manifest import BaseModelRecord, DataRecord, DriftRecord
+from trainer.contract.reproduction import Reproduction
+from trainer.contract.spec import BY_TOKENS
 
 _TOY_PARAMETERS = 100_000_000
 _FEW_EXAMPLES = 100
@@ -23,6 +25,7 @@ class Circumstances:
     total_steps: int | None
     is_checkpoint: bool
     data_gate: Mapping[str, Any] | None = None  # what was found in the data
+    drift: DriftRecord | None = None
 
 
 def known_limits(of: Circumstances) -> tuple[str, ...]:
@@ -30,17 +33,38 @@ def known_limits(of: Circumstances) -> tuple[str, ...]:
     if of.is_checkpoint:
         planned = "" if of.total_steps is None else f" of {of.total_steps}"
         found.append(f"It is a checkpoint after step {of.step}{planned}: training went on from there.")
-    found.append("Losses and accuracies count tokens; whether whole answers are right was not measured.")
+    method = of.settings.get("method")
+    kind = method.get("type", "supervised") if isinstance(method, Mapping) else "supervised"
+    if kind == "continued_pretraining":
+        found.append("It was trained on plain text: nothing taught it how to answer.")
+    if kind not in BY_TOKENS:
+        found.append("Losses and accuracies are of choices between given answers; what it says itself was not judged.")
+    else:
+        found.append("Losses and accuracies count tokens; whether whole answers are right was not measured.")
     return tuple(found)
+
+
+def of_the_reproduction(found: Reproduction | None) -> tuple[str, ...]:
+    """What is to be known of an adapter that is not what was trained, or was not compared with that."""
+    if found is None:
+        return ("It was not compared with the trained model after training.",)
+    if found.variant == "lora":
+        return ()
+    return (
+        f"It was trained as a '{found.variant}' adapter and converted to this LoRA, which does nearly the same: its "
+        f"logits differ by {found.on_examples.relative_error:.2g} of the adapter's effect on examples of the training "
+        f"data, and by {found.on_prompts.relative_error:.2g} on prompts drawn by chance.",
+    )
 
 
 def _of_the_base(of: Circumstances) -> list[str]:
     base, found = of.base_model, []
     memory = of.settings.get("memory")
     if isinstance(memory, Mapping) and memory.get("quantization") is not None:
+        measured = "" if of.drift is None else f": by {of.drift.mean:.3f} nats a token, at most {of.drift.largest:.3f}"
         found.append(
             f"It was trained on the base model in the form {memory['quantization']}: on the unquantised base, which "
-            "serves it, it behaves a little differently."
+            f"serves it, it behaves a little differently{measured}."
         )
     if base.parameters is not None and base.parameters < _TOY_PARAMETERS:
         found.append(
@@ -59,7 +83,7 @@ def _of_the_data(of: Circumstances) -> list[str]:
     for kind, data in (("training", of.training), ("validation", of.validation)):
         if data is not None and data.n_truncated:
             context = of.settings.get("context_length_tokens")
-            limit = "the context" if context is None else f"the context of {context:,} tokens"
+            limit = "the context" if context is None else f"the limit of {context:,} tokens"
             found.append(
                 f"{data.n_truncated:,} {kind} example(s) were longer than {limit} and cut: "
                 "the end of their answer was not learnt."

@@ -1,4 +1,4 @@
-"""`manifest.json` of a published adapter: what it is, what it was made of and how. No path, no training text."""
+"""`manifest.json` of a published model: what it is, what it was made of and how. No path, no training text."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from inference.adapter_files import WEIGHTS
+from server.record.base_identity import BaseIdentity
 from server.record.hashes import sha256
+from trainer.contract.reproduction import Reproduction
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION: Literal[1] = 1
@@ -33,6 +35,19 @@ class BaseModelRecord(Record):
     license_link: str | None = None
 
 
+def record_base(name: str, base: BaseIdentity, parameters: int | None) -> BaseModelRecord:
+    return BaseModelRecord(
+        name=name,
+        repository=base.repository,
+        revision=base.revision,
+        chat_template_sha256=base.chat_template_sha256,
+        parameters=parameters,
+        license=base.licence.id,
+        license_name=base.licence.name,
+        license_link=base.licence.link,
+    )
+
+
 class DataRecord(Record):
     """A data file as it was trained on or evaluated. None: not counted."""
 
@@ -53,15 +68,36 @@ class BestStep(Record):
 
 
 class MetricsRecord(Record):
-    """Losses in nats a token, accuracies as shares of tokens, under OpenAI's names."""
+    """Supervised: losses in nats a token, accuracies as shares of tokens. Of preferences: the method's loss, shares of
+    choices. Under OpenAI's names, and TRL's where OpenAI has none."""
 
     last: dict[str, float]  # of the adapter's own step
     best: BestStep | None  # of the run up to that step
 
 
+class DriftRecord(Record):
+    """How far the base that serves is from the quantised one that was trained on, in nats a token of the samples."""
+
+    quantization: str
+    mean: float  # with the adapter on both
+    largest: float  # of one token
+    of_base: float  # the mean without the adapter
+
+
 class FileRecord(Record):
     bytes: int
     sha256: str
+
+
+class OwnWeightsRecord(Record):
+    """How a model all of whose weights were trained was saved: `FullModelReport` says each."""
+
+    dtype: str
+    parameters: int
+    n_probe_tokens: int
+    logit_error: float
+    same_choice: float
+    logprob_gap: float
 
 
 class Manifest(Record):
@@ -73,7 +109,8 @@ class Manifest(Record):
     step: int
     total_steps: int | None
     base_model: BaseModelRecord
-    parent_model: str | None  # the fine-tuned model whose adapter the training went on from
+    parent_model: str | None  # the fine-tuned model whose weights the training went on from
+    own_weights: OwnWeightsRecord | None = None  # None: it is an adapter
     training_data: DataRecord | None
     validation_data: DataRecord | None  # of a file, or of what was held out of the training file
     mixed_in_data: tuple[DataRecord, ...] = ()  # further files that were trained on; counted in the training data, too
@@ -84,9 +121,11 @@ class Manifest(Record):
     trained_tokens: int | None  # processed up to the step, padding excluded
     packages: dict[str, str | None]  # None: not installed beside the server
     metrics: MetricsRecord
+    drift: DriftRecord | None = None  # None: nothing was quantised, or it was not measured, as of a checkpoint
     data_gate: dict[str, JsonValue] | None  # what was found in the data, in numbers
     estimate: dict[str, JsonValue] | None
     measured: dict[str, JsonValue] | None
+    reproduction: Reproduction | None = None  # how well it does what was trained; None: not compared
     known_limits: tuple[str, ...]
     files: dict[str, FileRecord]  # every file of the directory but this one
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from server.record.manifest import MANIFEST_VERSION, BaseModelRecord, FileRecord, Manifest, Record
+from server.record.imported import AdapterManifest
+from server.record.manifest import MANIFEST_VERSION, BaseModelRecord, FileRecord, Record
 from server.record.model_card import describe_base, front_matter_of_merged, licence_section, table
 from trainer.contract.merge import MergeReport
 
@@ -27,7 +28,7 @@ class MergedManifest(Record):
     dtype: str  # of the weights: the base's own
     parameters: int
     merge: MergeRecord
-    adapter: Manifest | None  # None: published by an older version, without one
+    adapter: AdapterManifest | None  # None: published by an older version, without one
     known_limits: tuple[str, ...]
     files: dict[str, FileRecord]  # every file of the directory but this one
 
@@ -36,7 +37,7 @@ class MergedManifest(Record):
 
 
 def describe_merged(
-    name: str, base: BaseModelRecord, adapter: Manifest | None, report: MergeReport, *, tolerance: float
+    name: str, base: BaseModelRecord, adapter: AdapterManifest | None, report: MergeReport, *, tolerance: float
 ) -> MergedManifest:
     """Everything but the files."""
     measured = report.model_dump(exclude={"dtype", "parameters"})
@@ -52,7 +53,7 @@ def describe_merged(
     )
 
 
-def has_base_changed(base: BaseModelRecord, adapter: Manifest | None) -> bool:
+def has_base_changed(base: BaseModelRecord, adapter: AdapterManifest | None) -> bool:
     """Whether the base is known to be another one than the adapter was trained on."""
     trained_on = None if adapter is None else adapter.base_model.revision
     return None not in (trained_on, base.revision) and trained_on != base.revision
@@ -83,7 +84,7 @@ def render_merged_card(manifest: MergedManifest, legal_files: Iterable[str] = ()
     return "\n\n".join(sections) + "\n"
 
 
-def _known_limits(base: BaseModelRecord, adapter: Manifest | None, report: MergeReport) -> tuple[str, ...]:
+def _known_limits(base: BaseModelRecord, adapter: AdapterManifest | None, report: MergeReport) -> tuple[str, ...]:
     found = [
         f"Its weights are rounded to {report.dtype}: its logits differ from the adapter's by up to "
         f"{report.rounded_logit_error:.2g}."

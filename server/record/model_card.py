@@ -10,6 +10,11 @@ from server.record.manifest import BaseModelRecord, DataRecord, Manifest
 
 MODEL_CARD = "README.md"
 
+_USE_ANYWHERE = (
+    "Anywhere else, as any model of transformers or vLLM: the directory holds weights, tokenizer, chat template and "
+    "generation configuration, and needs no PEFT."
+)
+
 _METRICS = {
     "train_loss": "training loss",
     "train_mean_token_accuracy": "training accuracy",
@@ -17,6 +22,11 @@ _METRICS = {
     "valid_mean_token_accuracy": "validation accuracy, a part of the file",
     "full_valid_loss": "validation loss",
     "full_valid_mean_token_accuracy": "validation accuracy",
+    "rewards/chosen": "reward of the preferred answers",
+    "rewards/rejected": "reward of the other answers",
+    "rewards/margins": "margin of the rewards",
+    "full_valid_rewards/margins": "validation margin of the rewards",
+    "kl": "distance from the reference, in nats",
 }
 
 
@@ -24,13 +34,16 @@ def render_model_card(manifest: Manifest, legal_files: Iterable[str] = ()) -> st
     """The text of `README.md`. `legal_files` are the names of the base's that lie beside it."""
     base = manifest.base_model
     sections = [
-        _front_matter(base, library="peft", tags=["lora", "peft", "tunesmith", "text-generation"]),
+        _front_matter_of(manifest),
         _what_it_is(manifest),
         _training_data(manifest),
         _hyperparameters(manifest),
         _results(manifest),
+        *_reproduction(manifest),
+        *_drift(manifest),
         *_estimated_and_measured(manifest),
-        _how_to_use(manifest),
+        *_how_well_saved(manifest),
+        how_to_use(manifest.name, base, is_adapter=manifest.own_weights is None),
         "## Limits\n\n" + "\n".join(f"- {sentence}" for sentence in manifest.known_limits),
         licence_section(base, legal_files),
     ]
@@ -51,6 +64,16 @@ def _front_matter(base: BaseModelRecord, *, library: str, tags: list[str]) -> st
     }
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items() if value is not None]
     return "\n".join(["---", *lines, "---"])
+
+
+def front_matter_of_adapter(base: BaseModelRecord) -> str:
+    return _front_matter(base, library="peft", tags=["lora", "peft", "tunesmith", "text-generation"])
+
+
+def _front_matter_of(manifest: Manifest) -> str:
+    if manifest.own_weights is not None:
+        return front_matter_of_merged(manifest.base_model)
+    return front_matter_of_adapter(manifest.base_model)
 
 
 def front_matter_of_merged(base: BaseModelRecord) -> str:
@@ -83,12 +106,14 @@ def table(head: tuple[str, str], rows: Iterable[tuple[str, object]]) -> str:
 
 def _what_it_is(manifest: Manifest) -> str:
     kind = f"a checkpoint after step {manifest.step}" if manifest.is_checkpoint else "the result of a fine-tuning job"
+    is_full = manifest.own_weights is not None
     sentences = [
-        f"A LoRA adapter, {kind}, made by Tunesmith.",
+        f"A {'model all of whose weights were trained' if is_full else 'LoRA adapter'}, {kind}, made by Tunesmith.",
         f"Its base model is {describe_base(manifest.base_model)}.",
     ]
     if manifest.parent_model is not None:
-        sentences.append(f"Training went on from the adapter of `{manifest.parent_model}`.")
+        what = "weights" if is_full else "adapter"
+        sentences.append(f"Training went on from the {what} of `{manifest.parent_model}`.")
     return f"# {manifest.name}\n\n" + "\n".join(sentences)
 
 
@@ -141,6 +166,38 @@ def _results(manifest: Manifest) -> str:
     return "\n\n".join(lines)
 
 
+def _reproduction(manifest: Manifest) -> list[str]:
+    found = manifest.reproduction
+    if found is None:
+        return []
+    rows: list[tuple[str, object]] = [("trained as", found.variant), ("published as a plain LoRA of rank", found.rank)]
+    for where, of in (("examples", found.on_examples), ("random prompts", found.on_prompts)):
+        rows += [
+            (f"tokens of {where}", of.n_tokens),
+            (f"what the adapter changes in a logit, on {where}", f"{of.effect:.3g}"),
+            (f"what this adapter differs by, on {where}", f"{of.error:.3g}"),
+        ]
+    rows.append(("largest share that was let through", f"{found.bound:g}"))
+    return [
+        "## How well it does what was trained\n\n"
+        "Root mean squares of differences of logits, after reloading these files on a fresh base.\n\n"
+        + table((f"in {found.dtype}", ""), rows)
+    ]
+
+
+def _drift(manifest: Manifest) -> list[str]:
+    """How the base that serves differs from the one that was trained on, where that was quantised."""
+    if manifest.drift is None:
+        return []
+    rows = [
+        ("with the adapter, mean", round(manifest.drift.mean, 5)),
+        ("with the adapter, largest of a token", round(manifest.drift.largest, 5)),
+        ("without the adapter, mean", round(manifest.drift.of_base, 5)),
+    ]
+    head = (f"from {manifest.drift.quantization} to the base that serves", "nats a token")
+    return ["## Trained on a quantised base", table(head, rows)]
+
+
 def _estimated_and_measured(manifest: Manifest) -> list[str]:
     parts = {"estimated": manifest.estimate, "measured": manifest.measured}
     tables = [
@@ -151,11 +208,22 @@ def _estimated_and_measured(manifest: Manifest) -> list[str]:
     return ["## Estimated and measured", *tables] if tables else []
 
 
-def _how_to_use(manifest: Manifest) -> str:
-    base = manifest.base_model
-    source = base.repository or f"path/to/{base.name}"
-    is_commit = base.repository is not None and base.revision is not None
-    revision = f', revision="{base.revision}"' if is_commit else ""
+def _how_well_saved(manifest: Manifest) -> list[str]:
+    saved = manifest.own_weights
+    if saved is None:
+        return []
+    rows = [
+        ("parameters", saved.parameters),
+        (f"largest difference of a logit, of {saved.n_probe_tokens} tokens", f"{saved.logit_error:.3g}"),
+        ("tokens with the same likeliest next token", f"{saved.same_choice:.2%}"),
+        ("mean difference of a log-probability, nats a token", f"{saved.logprob_gap:.3g}"),
+    ]
+    return [
+        f"## How well it was saved\n\n{table((f'saved in {saved.dtype}, against the model in training', ''), rows)}"
+    ]
+
+
+def how_to_use(name: str, base: BaseModelRecord, *, is_adapter: bool = True) -> str:
     return f"""## How to use it
 
 On the server that made it, with the `openai` client:
@@ -165,12 +233,19 @@ from openai import OpenAI
 
 client = OpenAI(base_url="http://localhost:8000/v1", api_key="...")
 answer = client.chat.completions.create(
-    model="{manifest.name}",
+    model="{name}",
     messages=[{{"role": "user", "content": "..."}}],
 )
 ```
 
-Anywhere else, with PEFT, from this directory:
+{_use_with_peft(base) if is_adapter else _USE_ANYWHERE}"""
+
+
+def _use_with_peft(base: BaseModelRecord) -> str:
+    source = base.repository or f"path/to/{base.name}"
+    is_commit = base.repository is not None and base.revision is not None
+    revision = f', revision="{base.revision}"' if is_commit else ""
+    return f"""Anywhere else, with PEFT, from this directory:
 
 ```python
 from peft import PeftModel

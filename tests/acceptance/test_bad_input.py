@@ -72,8 +72,8 @@ CASES = {
     "white space alone": Case(b" \n\r\n\t", FILE_FAULT + "The file is empty."),
     "another format": Case(
         lines(*({"prompt": CANARY, "chosen": CANARY, "rejected": CANARY} for _ in range(10))),
-        FILE_FAULT + 'Line 1, key "messages": This is a preference example, for the method dpo, but the method of the '
-        "job is supervised",
+        FILE_FAULT + "Input file is in the fine-tune-preference format, but the specified fine-tuning job is not using "
+        "'dpo' or 'orpo' or 'simpo' as the training method (provided method=supervised).",
     ),
     "a bad validation file": Case(
         lines(*GOOD),

@@ -102,7 +102,9 @@ def test_auto_becomes_numbers(journey: Journey) -> None:
     assert journey.job.method is not None
     assert journey.job.method.supervised is not None
     assert journey.job.method.supervised.hyperparameters is not None
-    assert journey.job.method.supervised.hyperparameters.model_dump() == numbers
+    shown = journey.job.method.supervised.hyperparameters.model_dump()
+    assert {name: shown[name] for name in AUTO} == numbers
+    assert "auto" not in shown.values()
 
 
 def test_a_finished_job_says_all_there_is_to_say(journey: Journey) -> None:

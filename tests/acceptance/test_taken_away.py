@@ -95,7 +95,8 @@ def of_archive(published: Published) -> Any:
 
 def test_the_extracted_archive_is_the_trained_model_to_peft(published: Published) -> None:
     """PEFT's loading of the archive, against the trainer's own of what the run left."""
-    from trainer.base_model import attach_lora, load_base_model
+    from trainer.adapter import attach_lora
+    from trainer.base_model import load_base_model
     from trainer.checkpoints import start_from
 
     config = json.loads((published.trained / "adapter_config.json").read_text())

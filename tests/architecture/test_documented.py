@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from server.fine_tuning.asked.hyperparameters import TunedHyperparameters
 from server.fine_tuning.diagnoses.finding import Diagnosis
 from server.settings import Settings
 
@@ -49,6 +50,13 @@ def test_every_diagnosis_is_explained() -> None:
     assert [name.value for name in Diagnosis if f"| `{name.value}` |" not in guide] == []
 
 
+def test_every_hyperparameter_has_a_row_of_the_table() -> None:
+    table = (ROOT / "docs" / "hyperparameters.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)
+
+    assert sorted(rows) == sorted(TunedHyperparameters.model_fields)
+
+
 def test_every_decision_is_listed_in_the_map() -> None:
     overview = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     decisions = sorted((ROOT / "docs" / "decisions").glob("*.md"))
@@ -68,6 +76,8 @@ def test_every_decision_is_listed_in_the_map() -> None:
         "docs/data.md",
         "docs/coming-from-openai.md",
         "docs/diagnoses.md",
+        "docs/hyperparameters.md",
+        "docs/webhooks.md",
     ],
 )
 def test_every_link_between_documents_leads_somewhere(document: str) -> None:

@@ -11,15 +11,25 @@ from fastapi.routing import APIRoute
 from server.app import ROUTERS
 from server.auth.dependencies import get_caller
 from server.models.alias_routes import require_admin
-from tests.factories import make_checkpoint, make_file, make_job, make_model, make_upload
+from tests.factories import (
+    make_checkpoint,
+    make_file,
+    make_import,
+    make_job,
+    make_model,
+    make_upload,
+    make_webhook_endpoint,
+)
 from tests.running_api import Api
 
 PUBLIC = {"/health", "/ready"}
 ROUTES = [route for module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)]
 _PERMISSIONS = "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions"
-BODIES: dict[str, dict[str, list[str]]] = {  # of routes that look at the body first
+_ENDPOINT = "/v1/webhook_endpoints/{webhook_endpoint_id}"
+BODIES: dict[str, dict[str, object]] = {  # of routes that look at the body first
     "/v1/uploads/{upload_id}/complete": {"part_ids": ["part_x"]},
     _PERMISSIONS: {"project_ids": ["proj_x"]},
+    f"{_ENDPOINT}/test": {"event_type": "fine_tuning.job.failed"},
 }
 
 
@@ -58,12 +68,14 @@ def test_another_projects_id_is_as_unknown_as_one_that_never_was(api: Api, metho
     make_checkpoint(api.services, job, 10)
     ids = {
         "file_id": (make_file(api.services, api.project_id).id, "file-AAAAAAAAAAAAAAAAAAAAAA"),
+        "webhook_endpoint_id": (make_webhook_endpoint(api.services, api.project_id).id, "whe_" + "A" * 24),
         "upload_id": (make_upload(api.services, api.project_id).id, "upload_" + "A" * 32),
         "fine_tuning_job_id": (job.id, "ftjob-AAAAAAAAAAAAAAAAAAAAAAAA"),
         "fine_tuned_model_checkpoint:path": (
             make_model(api.services, api.project_id).name,
             "ft:tunesmith-demo:personal::AAAAAAAA",
         ),
+        "import_id": (make_import(api.services, api.project_id).id, "mdlimport-AAAAAAAAAAAAAAAAAAAAAAAA"),
         "model:path": (make_model(api.services, api.project_id).name, "ft:tunesmith-demo:personal::AAAAAAAA"),
     }
     parameter = re.findall(r"{([^}]*)}", path)

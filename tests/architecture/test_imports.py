@@ -37,6 +37,7 @@ PLANTS = [
     ("diagnoses", "server/fine_tuning/diagnoses/memorised.py", "import server.fine_tuning.diagnoses.overfitting"),
     ("diagnoses", "server/fine_tuning/diagnoses/unplaced.py", ""),
     ("diagnoses-are-pure", "server/fine_tuning/diagnoses/course.py", "import server.db.tables"),
+    ("receivers", "server/webhooks/outside/sending.py", "import server.db.tables"),
     ("slices", "server/files/schemas.py", "import server.files.service"),
 ]
 

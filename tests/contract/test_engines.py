@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +22,7 @@ from inference.fake_engine import FakeEngine
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
 from tests.adapter_files import refer_to, write_adapter
+from tests.chunks import answer_of, chunks_of
 from tests.fake_vllm import FakeVllm
 
 pytestmark = pytest.mark.anyio
@@ -120,8 +120,7 @@ def request_for(model: str, *, stream: bool = False) -> EngineRequest:
 
 async def ask(engine: InferenceEngine, adapter: AdapterRef | None, *, stream: bool = False) -> bytes:
     request = request_for(adapter.name if adapter is not None else "base", stream=stream)
-    async with aclosing(engine.chat(request, adapter)) as chunks:
-        return b"".join([chunk async for chunk in chunks])
+    return await answer_of(engine, request, adapter)
 
 
 async def test_the_base_answers_whole_and_as_a_stream_that_ends(rig: Rig) -> None:
@@ -224,7 +223,7 @@ async def test_a_whole_answer_that_breaks_off_is_not_given(rig: Rig) -> None:
 
 async def test_closing_an_answer_cancels_it_in_the_engine(rig: Rig, adapter: AdapterRef) -> None:
     rig.hold(asyncio.Event())
-    chunks = rig.engine.chat(request_for(adapter.name, stream=True), adapter)
+    chunks = chunks_of(rig.engine, request_for(adapter.name, stream=True), adapter)
     assert await anext(chunks)
     assert rig.running() == 1
     await chunks.aclose()

@@ -6,6 +6,7 @@ in scope; one that a new version adds fails the test until it has its line here.
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,18 @@ from openai._resource import SyncAPIResource
 
 from openapi import update
 from server.app import create_rest_app
-from server.vocabulary import JobStatus
-from tests.factories import make_checkpoint, make_file, make_job, make_model, make_part, make_upload
+from server.vocabulary import JobStatus, WebhookEventType
+from server.webhooks.event import WebhookEvent, WebhookEventData
+from server.webhooks.signing import Message, new_secret, signed_headers
+from tests.factories import (
+    make_checkpoint,
+    make_file,
+    make_job,
+    make_model,
+    make_part,
+    make_upload,
+    make_webhook_endpoint,
+)
 from tests.running_api import Api
 
 OPENAPI = Path(update.__file__).parent
@@ -39,7 +50,7 @@ _OTHERS = """
 """
 NOT_YET = "not yet: `Invalid URL`"
 ANSWERS_PAUSED = ("fine_tuning.jobs.pause",)
-NOT_YET_RESOURCES = ("admin", "batches", "completions", "evals", "responses", "webhooks")
+NOT_YET_RESOURCES = ("admin", "batches", "completions", "evals", "responses")
 NOT_PLANNED = (
     "audio",
     "beta",
@@ -166,6 +177,37 @@ def uploads_complete(client: openai.OpenAI, api: Api) -> object:
     return client.uploads.complete(upload.id, part_ids=[make_part(api.services, upload).id])
 
 
+def webhooks_create(client: openai.OpenAI, _api: Api) -> object:
+    made = client.webhooks.create(name="hooks", url="https://8.8.8.8/", event_types=["fine_tuning.job.succeeded"])
+    client.webhooks.delete(made.id)
+    return made
+
+
+def webhooks_test(client: openai.OpenAI, api: Api) -> object:
+    """The API itself is the receiver: there is no such route, and that is an answer."""
+    endpoint = make_webhook_endpoint(api.services, api.project_id, api.url)
+    return client.webhooks.test(endpoint.id, event_type="fine_tuning.job.failed")
+
+
+def signed(use: Callable[[Any, bytes, dict[str, str], str], object]) -> "Call":
+    """With what is sent to an endpoint."""
+
+    def call(client: openai.OpenAI, _api: Api) -> object:
+        secret = new_secret()
+        event = WebhookEvent(
+            id="evt_x", created_at=1, type=WebhookEventType.JOB_SUCCEEDED, data=WebhookEventData(id="ftjob-x")
+        )
+        headers = signed_headers(Message("wh_x", event.body()), [secret], now=time.time())
+        return use(client.webhooks, event.body(), headers, secret)
+
+    return call
+
+
+def verify(webhooks: Any, body: bytes, headers: dict[str, str], secret: str) -> object:
+    assert webhooks.verify_signature(body.decode(), headers, secret=secret) is None
+    return "verified"
+
+
 Call = Callable[[openai.OpenAI, Api], object]
 WALK: dict[str, Call | None] = {
     "files.content": files_content,
@@ -222,6 +264,26 @@ WALK: dict[str, Call | None] = {
     "uploads.parts.create": lambda client, api: client.uploads.parts.create(
         make_upload(api.services, api.project_id).id, data=b"{}"
     ),
+    "webhooks.create": webhooks_create,
+    "webhooks.delete": lambda client, api: client.webhooks.delete(
+        make_webhook_endpoint(api.services, api.project_id).id
+    ),
+    "webhooks.list": lambda client, _: client.webhooks.list(),
+    "webhooks.retrieve": lambda client, api: client.webhooks.retrieve(
+        make_webhook_endpoint(api.services, api.project_id).id
+    ),
+    "webhooks.rotate_secret": lambda client, api: client.webhooks.rotate_secret(
+        make_webhook_endpoint(api.services, api.project_id).id, keep_old_secret_active_for_24_hours=True
+    ),
+    "webhooks.test": webhooks_test,
+    "webhooks.unwrap": signed(
+        lambda webhooks, body, headers, secret: webhooks.unwrap(body.decode(), headers, secret=secret)
+    ),
+    "webhooks.update": lambda client, api: client.webhooks.update(
+        make_webhook_endpoint(api.services, api.project_id).id, name="new", url="https://8.8.4.4/"
+    ),
+    "webhooks.verify_signature": signed(verify),
+    "webhooks.event_types.list": lambda client, _: client.webhooks.event_types.list(),
 }
 RESOURCES = (
     "files",
@@ -233,6 +295,8 @@ RESOURCES = (
     "chat.completions",
     "uploads",
     "uploads.parts",
+    "webhooks",
+    "webhooks.event_types",
 )
 
 

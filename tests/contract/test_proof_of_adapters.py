@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from inference.vllm.loading import AdapterChecks
 from server.chat.golden_examiner import GoldenExaminer
 from server.record.manifest import list_files
 from tests.adapter_files import refer_to, write_adapter
+from tests.chunks import answer_of
 from tests.fake_vllm import FakeVllm
 from tests.golden_files import write_golden_samples
 from tests.records import make_manifest
@@ -57,8 +57,8 @@ def make_adapter(root: Path, number: int = 1) -> AdapterRef:
 
 async def ask(engine: VllmEngine, adapter: AdapterRef) -> str:
     body = {"model": adapter.name, "messages": [{"role": "user", "content": "Hello"}]}
-    async with aclosing(engine.chat(EngineRequest(json.dumps(body).encode(), stream=False), adapter)) as chunks:
-        return str(json.loads(b"".join([chunk async for chunk in chunks]))["model"])
+    raw = await answer_of(engine, EngineRequest(json.dumps(body).encode(), stream=False), adapter)
+    return str(json.loads(raw)["model"])
 
 
 async def resident(engine: VllmEngine) -> dict[str, AdapterReport]:

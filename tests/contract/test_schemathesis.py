@@ -16,7 +16,15 @@ from schemathesis.checks import CHECKS, load_all_checks
 
 from openapi import update
 from server.auth.api_keys import create_key
-from tests.factories import make_checkpoint, make_file, make_job, make_model, make_upload
+from tests.factories import (
+    make_checkpoint,
+    make_file,
+    make_import,
+    make_job,
+    make_model,
+    make_upload,
+    make_webhook_endpoint,
+)
 from tests.running_api import Api
 
 DOCUMENT = yaml.safe_load(update.DOCUMENT.read_text("utf-8"))
@@ -37,6 +45,8 @@ EXISTING: dict[str, Callable[[Api], str]] = {
     "fine_tuning_job_id": lambda api: (
         make_checkpoint(api.services, make_job(api.services, api.project_id), 1, train_loss=0.5).job_id
     ),
+    "import_id": lambda api: make_import(api.services, api.project_id).id,
+    "webhook_endpoint_id": lambda api: make_webhook_endpoint(api.services, api.project_id, api.url).id,
     "model": lambda api: make_model(api.services, api.project_id).name,
     "training_file": lambda api: make_file(api.services, api.project_id).id,
     "validation_file": lambda api: make_file(api.services, api.project_id).id,

@@ -12,9 +12,12 @@ from trainer_runs import ROOT, checkpoints_saved, events, finish, make_base, mak
 
 from trainer.contract.checkpoint import find_newest_checkpoint, is_complete
 from trainer.contract.events import BestCheckpoint, Failed, FailureCode, Interrupted, Started, Succeeded, TrainerEvent
+from trainer.contract.examine import ExamineOutcome, ExamineSpec
+from trainer.contract.full_model import FULL_MODEL_REPORT, FullModelReport
 from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
 from trainer.contract.merge import MergeOutcome, MergeSpec
 from trainer.contract.report import CheckReport
+from trainer.contract.reproduction import REPRODUCTION
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.selection import SelectionSummary, read_selection_summary
 from trainer.contract.spec import CheckSpec, MixIn, TrainingSpec, WantedSelection
@@ -79,14 +82,14 @@ def test_a_checkpoint_is_reported_after_its_step_and_is_complete(done: RunDirect
     assert newest == done.checkpoint(saved[-1].step)
     for checkpoint in done.checkpoints.iterdir():
         assert is_complete(checkpoint)
-        assert {"adapter_config.json", "adapter_model.safetensors"} == {
-            p.name for p in (checkpoint / "adapter").iterdir()
-        }
+        names = {path.name for path in (checkpoint / "adapter").iterdir()}
+        assert {"adapter_config.json", "adapter_model.safetensors"} == names - {GOLDEN_SAMPLES, REPRODUCTION}
 
 
 def test_the_adapter_holds_three_files_and_nothing_half_written_is_left(done: RunDirectory) -> None:
-    names = {"adapter_config.json", "adapter_model.safetensors", GOLDEN_SAMPLES}
-    assert {path.name for path in done.adapter.iterdir()} == names
+    names = {path.name for path in done.adapter.iterdir()}
+    measured = {REPRODUCTION}  # the fake reloads nothing
+    assert names - measured == {"adapter_config.json", "adapter_model.safetensors", GOLDEN_SAMPLES}
     assert GoldenSamples.model_validate_json((done.adapter / GOLDEN_SAMPLES).read_bytes()).samples
     expected = {
         "spec.json",
@@ -226,6 +229,16 @@ def test_the_fake_stops_early_when_told_to(tmp_path: Path) -> None:
     assert [event.step for event in checkpoints_saved(run) if event.is_best] == [7, 14]
 
 
+def test_the_fake_leaves_a_whole_model_where_all_weights_are_trained(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_spec(tmp_path, lora=None))
+    assert finish(run, module="trainer.fake") == 0
+    last = events(run)[-1]
+    assert isinstance(last, Succeeded)
+    assert last.adapter == "model"
+    FullModelReport.model_validate_json((run.model / FULL_MODEL_REPORT).read_bytes())
+    assert not run.adapter.exists()
+
+
 def test_a_change_of_the_contract_shows_in_review() -> None:
     """After a wanted change, write the new text over the file; the difference is what reviewers read."""
     schemas = {
@@ -236,6 +249,9 @@ def test_a_change_of_the_contract_shows_in_review() -> None:
         "CheckReport": CheckReport.model_json_schema(),
         "MergeSpec": MergeSpec.model_json_schema(),
         "MergeOutcome": MergeOutcome.model_json_schema(),
+        "ExamineSpec": ExamineSpec.model_json_schema(),
+        "ExamineOutcome": ExamineOutcome.model_json_schema(),
+        "FullModelReport": FullModelReport.model_json_schema(),
     }
     text = json.dumps(schemas, indent=1, sort_keys=True) + "\n"
     assert text == (Path(__file__).parent / "trainer_contract.json").read_text()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -71,31 +72,30 @@ class EngineProcess:
             self.process = None
 
 
-@pytest.fixture(scope="session")
-def engine_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+@contextmanager
+def running_engine(
+    base: Path, name: str, log: Path, *, max_loras: int = MAX_LORAS, **options: Any
+) -> Iterator[EngineProcess]:
+    """One engine for one base model, as the service starts it, but for the compilers."""
     directory = Path(tempfile.mkdtemp(prefix="engine-"))  # short: a socket's path has 107 bytes at most
     settings = EngineSettings(
-        model=str(BASE),
+        model=str(base),
         revision=None,
-        served_name=BASE_NAME,
-        context_length=1024,
+        served_name=name,
         socket=directory / "engine.sock",
         cache_directory=Path(sys.prefix) / "cache" / "vllm",
         device=find_device(),
-        max_loras=MAX_LORAS,
+        max_loras=max_loras,
         max_resident_adapters=MAX_RESIDENT,
-        max_lora_rank=16,
+        max_lora_rank=64,
         gpu_memory_share=0.45,
         kv_cache_gib=1,
-        cpu_threads=engine_cpu_threads(str(BASE)),
-        cpu_dtype=choose_cpu_dtype(str(BASE)),
-        tool_call_parser="hermes",
+        cpu_threads=engine_cpu_threads(str(base)),
+        cpu_dtype=choose_cpu_dtype(str(base)),
+        **options,
     )
     inherited = os.environ | {"PATH": str(_path_without_compilers(directory / "bin"))}
-    process = EngineProcess(
-        build_command(settings, python=sys.executable, inherited=inherited),
-        tmp_path_factory.mktemp("engine") / "engine.log",
-    )
+    process = EngineProcess(build_command(settings, python=sys.executable, inherited=inherited), log)
     try:
         process.start()
         yield process
@@ -105,11 +105,18 @@ def engine_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineP
 
 
 @pytest.fixture(scope="session")
+def engine_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    log = tmp_path_factory.mktemp("engine") / "engine.log"
+    with running_engine(BASE, BASE_NAME, log, context_length=1024, tool_call_parser="hermes") as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
 def service(engine_process: EngineProcess) -> Iterator[RelayServer]:
     base = BaseModelEntry(
         name=BASE_NAME, source=str(BASE), aliases=(ALIAS,), context_length=1024, tool_call_parser="hermes"
     )
-    limits = AdapterLimits(max_resident=MAX_RESIDENT, max_rank=16)
+    limits = AdapterLimits(max_resident=MAX_RESIDENT, max_rank=64)
     socket = engine_process.command.socket
     checks = AdapterChecks(partial(read_base_shapes, BASE), GoldenExaminer())
     make_engine = partial(VllmEngine, base_model=BASE_NAME, socket=socket, limits=limits, checks=checks)

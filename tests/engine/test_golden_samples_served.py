@@ -17,9 +17,9 @@ from inference.engine import AdapterRejected
 from inference.examination import Proof
 from tests.adapter_files import refer_to
 from tests.engine.conftest import BASE, BASE_NAME, EngineProcess, ask
-from tests.engine.scoring import score_in_engine
+from tests.engine.scoring import compare_in_engine
 from tests.relay_server import RelayServer
-from trainer.contract.golden import GoldenSamples, Verdict, compare
+from trainer.contract.golden import GoldenSamples, Verdict
 from trainer.contract.run_directory import RunDirectory
 
 WEIGHTS = "adapter_model.safetensors"
@@ -116,11 +116,3 @@ def _asking(client: openai.OpenAI, expected: dict[str, str]) -> Iterator[list[st
         stop.set()
         for thread in threads:
             thread.join()
-
-
-def compare_in_engine(engine: EngineProcess, model: str, golden: GoldenSamples) -> Any:
-    measured = []
-    for sample in golden.samples:
-        tokens = [*sample.prompt_token_ids, *sample.sampled_token_ids]
-        measured.append(score_in_engine(engine, model, tokens)[-len(sample.sampled_token_ids) :])
-    return compare(golden, measured)

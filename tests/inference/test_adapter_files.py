@@ -76,8 +76,14 @@ def test_damaged_weights_are_refused(tmp_path: Path, damage: Callable[[bytes], b
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"peft_type": "IA3"}, "not a LoRA"),
         ({"r": True}, "rank"),
-        ({"rank_pattern": {"q_proj": 2}}, "rank_pattern"),
-        ({"alpha_pattern": {"q_proj": 2}}, "alpha_pattern"),
+        ({"rank_pattern": {"q_proj": 2}}, "not of the rank"),
+        ({"rank_pattern": {"q_proj": 17}}, "rank"),
+        ({"rank_pattern": {"q_proj": "4"}}, "rank"),
+        ({"rank_pattern": {"(a+)+$": 4}}, "does not name modules"),
+        ({"rank_pattern": ["q_proj"]}, "does not name modules"),
+        ({"alpha_pattern": {"q_proj": 4 * 256 + 1}}, "scaling"),
+        ({"alpha_pattern": {"q_proj": None}}, "lora_alpha"),
+        ({"alpha_pattern": {".*q_proj": 8}}, "does not name modules"),
         ({"lora_alpha": math.nan}, "scaling"),
         ({"lora_alpha": math.inf}, "scaling"),
         ({"lora_alpha": 10**400}, "scaling"),
@@ -94,6 +100,12 @@ def test_an_adapter_the_engine_would_not_serve_is_refused(tmp_path: Path, config
     write_adapter(tmp_path, config=config)
     with pytest.raises(AdapterRejected, match=words):
         check_adapter(tmp_path, max_rank=16)
+
+
+def test_a_rank_and_an_alpha_can_be_of_single_modules(tmp_path: Path) -> None:
+    of_modules = {"rank_pattern": {"0.q_proj": 4, "q_proj": 2}, "alpha_pattern": {"layers.0.q_proj": 1024}}
+    write_adapter(tmp_path, rank=4, config={"r": 16, **of_modules})
+    check_adapter(tmp_path, max_rank=16)
 
 
 @pytest.mark.parametrize("config", [b"", b"{", b"[]", b"\xff", b"[" * 100_000])

@@ -13,6 +13,7 @@ from inference.lending.borrower import Borrower
 from inference.lending.lender import Lender
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
+from tests.chunks import chunks_of
 from tests.fake_vllm import FakeVllm
 from tests.inference.test_lending import until
 from tests.inference.test_vllm_engine import MAX_RESIDENT, ask, make_adapter, make_engine, request_for
@@ -90,7 +91,7 @@ async def test_an_adapter_that_a_borrower_answers_with_is_not_evicted(tmp_path: 
     async with make_pair(tmp_path, room_timeout_s=0.05) as pair:
         pair.vllm.hold = asyncio.Event()
         adapters = [make_adapter(tmp_path, n) for n in range(MAX_RESIDENT + 1)]
-        streams = [pair.borrowing.chat(request_for(a, stream=True), a) for a in adapters[:MAX_RESIDENT]]
+        streams = [chunks_of(pair.borrowing, request_for(a, stream=True), a) for a in adapters[:MAX_RESIDENT]]
         for stream in streams:
             await read_some(stream)
         with pytest.raises(EngineUnavailable, match="in use"):
@@ -118,7 +119,7 @@ async def test_forgetting_ends_what_a_borrower_answers_with_the_adapter_before_i
 ) -> None:
     pair.vllm.hold = asyncio.Event()
     adapter = make_adapter(tmp_path, 1)
-    chunks = pair.borrowing.chat(request_for(adapter, stream=stream), adapter)
+    chunks = chunks_of(pair.borrowing, request_for(adapter, stream=stream), adapter)
     if stream:
         await read_some(chunks)
     rest = asyncio.create_task(read_some(chunks, 100))
@@ -146,7 +147,7 @@ async def test_an_adapter_is_unloaded_only_when_a_borrower_that_was_told_to_end_
 async def test_a_borrower_gets_no_adapter_that_is_being_forgotten(pair: Pair, tmp_path: Path) -> None:
     pair.vllm.hold = asyncio.Event()
     adapter = make_adapter(tmp_path, 1)
-    async with aclosing(pair.borrowing.chat(request_for(adapter, stream=True), adapter)) as chunks:
+    async with aclosing(chunks_of(pair.borrowing, request_for(adapter, stream=True), adapter)) as chunks:
         await read_some(chunks)
         forgetting = asyncio.create_task(pair.keeper.forget_adapter(adapter.name))
         await asyncio.sleep(0)
@@ -180,7 +181,7 @@ async def test_when_the_keeper_dies_its_borrowers_answers_end_with_an_error_and_
 ) -> None:
     pair.vllm.hold = asyncio.Event()
     adapter = make_adapter(tmp_path, 1)
-    chunks = pair.borrowing.chat(request_for(adapter, stream=stream), adapter)
+    chunks = chunks_of(pair.borrowing, request_for(adapter, stream=stream), adapter)
     if stream:
         await read_some(chunks)
     rest = asyncio.create_task(read_some(chunks, 100))
@@ -194,7 +195,7 @@ async def test_when_the_keeper_dies_its_borrowers_answers_end_with_an_error_and_
     pair.vllm.hold.set()
     request = request_for(adapter)
     base = type(request)(request.body.replace(adapter.name.encode(), b"base"), stream=False)
-    async with aclosing(pair.borrowing.chat(base, None)) as whole:
+    async with aclosing(chunks_of(pair.borrowing, base, None)) as whole:
         assert [chunk async for chunk in whole]
 
 

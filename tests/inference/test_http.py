@@ -75,11 +75,7 @@ async def serving(path: Path, serve: Serve, silence_timeout_s: float = 5.0) -> A
 
 
 async def ask(http: Http) -> bytes:
-    answer = await http.ask(b"POST", b"/x", b"body")
-    try:
-        return await answer.read()
-    finally:
-        answer.close()
+    return (await http.ask(b"POST", b"/x", b"body")).body
 
 
 @pytest.mark.parametrize("answer", [WHOLE, CHUNKED], ids=["by its length", "in chunks"])
@@ -153,7 +149,7 @@ async def test_silence_ends_an_answer(tmp_path: Path, pieces: list[bytes]) -> No
         assert 0.04 < time.monotonic() - started < 2
 
 
-async def test_an_answer_that_is_closed_before_its_end_is_cancelled_with_its_connection(tmp_path: Path) -> None:
+async def test_who_is_cancelled_before_an_answers_end_cancels_it_with_its_connection(tmp_path: Path) -> None:
     ended = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -163,11 +159,23 @@ async def test_an_answer_that_is_closed_before_its_end_is_cancelled_with_its_con
         ended.set()
 
     async with serving(tmp_path / "s", serve) as http:
-        answer = await http.ask(b"GET", b"/")
-        assert await answer.read_some()
-        answer.close()
+        given: asyncio.Queue[bytes] = asyncio.Queue()
+        asking = asyncio.create_task(http.ask(b"GET", b"/", take=given.put_nowait))
+        assert await given.get()
+        asking.cancel()
         await asyncio.wait_for(ended.wait(), 5)
         assert not http.is_connected
+
+
+@pytest.mark.parametrize("answer", [WHOLE, CHUNKED], ids=["by its length", "in chunks"])
+async def test_what_goes_wrong_with_a_taken_part_is_raised_to_who_asked(tmp_path: Path, answer: bytes) -> None:
+    def take(_some: bytes) -> None:
+        raise ValueError("of no use")
+
+    async with serving(tmp_path / "s", Server(lambda _n: [answer]).serve) as http:
+        with pytest.raises(ValueError, match="of no use"):
+            await http.ask(b"GET", b"/", take=take)
+        assert await ask(http) == b"hello"
 
 
 async def test_a_slow_reader_stops_the_server_and_gets_everything_in_the_end(tmp_path: Path) -> None:
@@ -184,13 +192,21 @@ async def test_a_slow_reader_stops_the_server_and_gets_everything_in_the_end(tmp
         await reader.read()
 
     async with serving(tmp_path / "s", serve) as http:
-        answer = await http.ask(b"GET", b"/")
+        given: list[bytes] = []
+        until_taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def take(some: bytes) -> asyncio.Future[None] | None:
+            given.append(some)
+            return None if until_taken.done() else until_taken
+
+        asking = asyncio.create_task(http.ask(b"GET", b"/", take=take))
         seen = -1
         while seen != written:  # until it gets no further
             seen = written
             for _ in range(50):
                 await asyncio.sleep(0)
         assert written < size / 2
-        assert len(await answer.read()) == size
-        answer.close()
+        until_taken.set_result(None)
+        assert (await asking).body == b""
+        assert sum(len(some) for some in given) == size
         assert http.is_connected

@@ -90,6 +90,11 @@ def test_a_local_model_is_served_without_the_network_and_a_hub_model_at_its_revi
     assert "HF_HUB_OFFLINE" not in environment
 
 
+def test_a_model_that_comes_in_two_formats_is_rendered_as_it_was_trained() -> None:
+    """Mistral's own files beside the usual ones would have vLLM take another tokenizer and no chat template."""
+    assert "--tokenizer-mode hf --config-format hf" in build(ON_CPU)[0]
+
+
 def test_tools_and_a_chat_template_are_passed_on_where_the_base_has_them() -> None:
     argv, _ = build(replace(ON_CPU, tool_call_parser="hermes", chat_template=Path("/t.jinja")))
     assert "--enable-auto-tool-choice --tool-call-parser hermes" in argv

@@ -5,7 +5,6 @@ import json
 import shutil
 import socket
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
 from inference.vllm.loading import AdapterChecks
 from tests.adapter_files import refer_to, write_adapter, write_tensors
+from tests.chunks import answer_of, chunks_of
 from tests.fake_vllm import FakeVllm
 from tests.inference.test_adapter_files import POISONED, make_base
 
@@ -62,8 +62,7 @@ def request_for(adapter: AdapterRef, *, stream: bool = False) -> EngineRequest:
 
 
 async def ask(engine: VllmEngine, adapter: AdapterRef) -> str:
-    async with aclosing(engine.chat(request_for(adapter), adapter)) as chunks:
-        return str(json.loads(b"".join([chunk async for chunk in chunks]))["model"])
+    return str(json.loads(await answer_of(engine, request_for(adapter), adapter))["model"])
 
 
 async def test_requests_at_once_for_one_adapter_load_it_once(
@@ -191,7 +190,7 @@ async def test_a_stream_that_ends_politely_before_its_end_is_still_broken_off(
 ) -> None:
     vllm.break_after_chunks, vllm.breaks_off_politely = 3, True
     adapter = make_adapter(tmp_path, 1)
-    chunks = engine.chat(request_for(adapter, stream=True), adapter)
+    chunks = chunks_of(engine, request_for(adapter, stream=True), adapter)
     assert await anext(chunks)
     with pytest.raises(EngineUnavailable, match="before its end"):
         [chunk async for chunk in chunks]
@@ -247,7 +246,7 @@ async def test_forgetting_ends_an_answer_that_takes_too_long_with_an_error(
 ) -> None:
     adapter = make_adapter(tmp_path, 1)
     vllm.hold = asyncio.Event()
-    chunks = engine.chat(request_for(adapter, stream=True), adapter)
+    chunks = chunks_of(engine, request_for(adapter, stream=True), adapter)
     assert await anext(chunks)
     await engine.forget_adapter(adapter.name)
     assert adapter.name not in vllm.loaded
@@ -273,7 +272,7 @@ async def test_nobody_gets_in_while_an_adapter_is_being_forgotten(
 ) -> None:
     adapter = make_adapter(tmp_path, 1)
     vllm.hold = asyncio.Event()
-    chunks = engine.chat(request_for(adapter, stream=True), adapter)
+    chunks = chunks_of(engine, request_for(adapter, stream=True), adapter)
     assert await anext(chunks)
     forgetting = asyncio.create_task(engine.forget_adapter(adapter.name))
     await asyncio.sleep(0)

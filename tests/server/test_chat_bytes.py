@@ -12,7 +12,7 @@ from server.chat.request import read_request
 from server.errors import InvalidRequest
 
 HELLO = [{"role": "user", "content": "Hello"}]
-COUNTED = {"include_usage": True, "continuous_usage_stats": True}
+COUNTED = {"stream_options": {"include_usage": True}, "return_token_ids": True}
 WITHOUT_EFFECT = {"user": "u", "metadata": {"a": "b"}, "store": False, "prediction": {"cache_salt": "mine"}}
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -58,7 +58,7 @@ def test_the_engines_parser_reads_what_the_door_let_through(
 ) -> None:
     pairs = [*first.items(), ("model", "other"), *fields.items(), ("model", model)]
     request = read_request(written(pairs, style))
-    added = {"model": "engine-name", "cache_salt": "s1:x", **({"stream_options": COUNTED} if request.stream else {})}
+    added = {"model": "engine-name", "cache_salt": "s1:x", **(COUNTED if request.stream else {})}
     assert json.loads(request.body_for("engine-name", "s1:x")) == {**request.fields, **added}
     assert request.model == model
 
@@ -66,6 +66,15 @@ def test_the_engines_parser_reads_what_the_door_let_through(
 def test_a_request_without_anything_to_change_is_forwarded_in_its_own_bytes() -> None:
     raw = b'{ "messages" : [{"role":"user","content":"\\u0048\xc3\xa9"}],\n "seed":1,"model": "m" } \n'
     assert read_request(raw).body_for("m", "s1:x") == raw.rstrip()[:-1] + b',"cache_salt":"s1:x"}'
+
+
+@pytest.mark.parametrize(("n", "kib", "by_ids"), [(1, 1, True), (1, 60, True), (1, 70, False), (8, 10, False)])
+def test_the_ids_of_a_long_prompt_are_not_asked_for_to_be_counted(n: int, kib: int, *, by_ids: bool) -> None:
+    messages = [{"role": "user", "content": "x" * kib * 1024}]
+    raw = orjson.dumps({"model": "m", "messages": messages, "stream": True, "n": n})
+    sent = json.loads(read_request(raw).body_for("m", "s1:x"))
+    assert sent["stream_options"].get("continuous_usage_stats", False) is not by_ids
+    assert sent.get("return_token_ids", False) is by_ids
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_EFFECT))

@@ -45,8 +45,9 @@ class Ledger:
         self.so_far = so_far
         self.told.append("relayed")
 
-    def finished(self, usage: Usage) -> None:
+    def finished(self, usage: Usage, send: Callable[[], None]) -> None:
         self.told.append(usage)
+        send()
 
     def refused(self, status: int) -> None:
         self.told.append(status)
@@ -129,6 +130,27 @@ def test_usage_comes_last_in_a_stream_that_asks_for_it(client: openai.OpenAI) ->
 def test_the_streaming_helper_of_the_client_works(client: openai.OpenAI) -> None:
     with client.chat.completions.stream(model="tiny", messages=HELLO) as stream:
         assert (stream.get_final_completion().choices[0].message.content or "").startswith("tiny read")
+
+
+def test_the_asynchronous_client_asks_many_at_once_on_kept_connections(relay: RelayServer, engine: FakeEngine) -> None:
+    async def ask(client: openai.AsyncOpenAI, *, words: int) -> str:
+        messages = HELLO * words
+        stream = await client.chat.completions.create(model="tiny", messages=messages, stream=True)
+        streamed = "".join([choice.delta.content or "" async for chunk in stream for choice in chunk.choices]).strip()
+        whole = await client.chat.completions.create(model="tiny", messages=messages)
+        assert whole.choices[0].message.content == streamed
+        return streamed
+
+    async def ask_all() -> list[str]:
+        async with openai.AsyncOpenAI(
+            base_url=f"{relay.url}/v1",
+            api_key="key-of-mine",
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(),
+        ) as client:
+            return await asyncio.gather(*(ask(client, words=words) for words in range(1, 21)))
+
+    assert asyncio.run(ask_all()) == [f"tiny read {words} messages" for words in range(1, 21)]
 
 
 def test_a_model_of_another_project_is_exactly_as_unknown_as_one_that_never_was(

@@ -167,6 +167,32 @@ def test_a_stream_that_ends_without_its_count_is_no_whole_answer() -> None:
         streamed(event(chunk()), b"data: [DONE]\n\n")
 
 
+def test_what_an_answer_has_come_to_is_counted_by_the_ids_of_its_tokens() -> None:
+    def said(*ids: int, index: int = 0, content: str = " word") -> bytes:
+        payload = chunk(content, index=index)
+        payload["choices"][0]["token_ids"] = list(ids)
+        return event(payload)
+
+    rewriter = StreamRewriter(NAMING, wants_usage=False)
+    rewriter.feed(event(chunk("", prompt_token_ids=[5, 6, 7])))
+    assert rewriter.so_far() == Usage(3, 0)
+    rewriter.feed(said(1) + said(2, 3) + said())
+    assert rewriter.so_far() == Usage(3, 3)
+    rewriter.feed(said(4, index=1) + said(5, content='a \\"word\\"'))
+    assert rewriter.so_far() == Usage(3, 5)
+
+
+def test_a_chunk_that_holds_but_ids_is_counted_and_not_passed_on() -> None:
+    payload = chunk()
+    payload["choices"][0] |= {"delta": {}, "token_ids": [1, 2]}
+    rewriter = StreamRewriter(NAMING, wants_usage=False)
+    rewriter.feed(event(chunk("", prompt_token_ids=[5])))
+    assert rewriter.feed(event(payload)) == b""
+    assert rewriter.so_far() == Usage(1, 2)
+    payload["choices"][0]["finish_reason"] = "tool_calls"
+    assert payloads(rewriter.feed(event(payload)))[0]["choices"][0]["finish_reason"] == "tool_calls"
+
+
 def test_what_an_answer_has_come_to_is_known_at_any_time() -> None:
     def counted(index: int, completion: int) -> bytes:
         usage = {"prompt_tokens": 4, "total_tokens": 4 + completion, "completion_tokens": completion}

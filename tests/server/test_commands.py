@@ -27,7 +27,7 @@ from server.commands.logs import newest_log, print_logs
 from server.commands.progress import Progress, advance, outcome, render
 from server.commands.watching import Screen, watch
 from server.db.project_session import project_session
-from server.db.tables import JobEventRow, JobRow
+from server.db.tables import JobEventRow, JobRow, WebhookDeliveryRow
 from server.fine_tuning.job_changes import add_event
 from server.fine_tuning.lifecycle import NewEvent
 from server.fine_tuning.repository import find_job, list_events
@@ -36,8 +36,8 @@ from server.placement.facts import EngineState, Why
 from server.placement.repository import Demand, placing, report_demand, write_engine
 from server.placement.standing import Standing
 from server.settings import load_settings
-from server.vocabulary import EventLevel, EventType, JobStatus
-from tests.factories import make_job
+from server.vocabulary import DeliveryStatus, EventLevel, EventType, JobStatus, WebhookEventType
+from tests.factories import make_job, make_webhook_endpoint
 from tests.running_api import make_settings
 
 NOW = 1_800_000_000.0
@@ -224,6 +224,28 @@ def test_jobs_of_every_project_are_listed_newest_first(
     assert second.endswith("loss_not_finite")
 
 
+def test_deliveries_of_webhooks_are_listed_with_what_came_of_them(
+    services: Services, project_id: ProjectId, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoint = make_webhook_endpoint(services, project_id)
+    event = {"project_id": project_id, "endpoint_id": endpoint.id, "event_id": "evt_1", "created_at": 0}
+    refused, silent = ({"outcome": outcome, "status_code": code} for outcome, code in (("answered", 500), (None, None)))
+    with project_session(services.database, project_id, write=True) as session:
+        for name, status, tries in (("wh_a", "failed", [silent, refused]), ("wh_b", "pending", [])):
+            job_failed = {"event_type": WebhookEventType.JOB_FAILED, "object_id": "ftjob-1"}
+            state = {"status": DeliveryStatus(status), "tries": tries, "n_tries": len(tries), "due_at": None}
+            session.add(WebhookDeliveryRow(id=name, **event, **job_failed, **state))
+            session.flush()
+
+    assert run(services, "webhooks", "log") == 0
+    newest, oldest = (line.split() for line in capsys.readouterr().out.splitlines()[1:])
+    assert run(services, "webhooks", "log", "--status", "pending") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["wh_b"]
+    assert newest[0] == "wh_b"
+    assert oldest[:5] == ["wh_a", "default", endpoint.id, "fine_tuning.job.failed", "ftjob-1"]
+    assert oldest[-4:] == ["failed", "2", "500", "-"]
+
+
 def test_cancelling_does_what_a_clients_cancel_does(services: Services, project_id: ProjectId) -> None:
     job = make_job(services, project_id, status=JobStatus.RUNNING, estimated_finish=1)
 
@@ -335,6 +357,9 @@ def test_a_fault_of_ours_keeps_its_traceback(services: Services) -> None:
         ("TUNESMITH_LOG_LEVEL", "loud", "must be debug, info, warning or error"),
         ("TUNESMITH_PII_POLICY", "keep", "must be off, warn, block or redact"),
         ("TUNESMITH_ENGINE_GPU_SHARE", "1", "must be between 0.05 and 0.95"),
+        ("TUNESMITH_WEBHOOK_MAX_ENDPOINTS", "-1", "must be 0 or more"),
+        ("TUNESMITH_WEBHOOK_TIMEOUT_S", "0", "must be seconds, more than 0 and at most 60"),
+        ("TUNESMITH_WEBHOOK_ALLOW_HTTP", "maybe", "expected true or false"),
         ("TUNESMITH_MAX_LORA_RANK", "17", "the engine takes 1, 8, 16"),
     ],
 )

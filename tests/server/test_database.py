@@ -2,6 +2,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
@@ -10,9 +11,9 @@ from sqlmodel import SQLModel
 
 from server.db.engine import open_database, writing
 from server.db.failures import describe_failure
-from server.db.migrate import DatabaseTooNew, migrate
+from server.db.migrate import DatabaseTooNew, alembic_config, migrate
 from server.db.system_session import system_session
-from server.db.tables import ProjectRow
+from server.db.tables import AccessVersionRow, CheckpointPermissionRow, FineTunedModelRow, ProjectRow
 from server.errors import InsufficientStorage
 
 
@@ -49,6 +50,58 @@ def test_a_database_of_a_later_version_is_refused(tmp_path: Path) -> None:
     engine.dispose()
     with pytest.raises(DatabaseTooNew, match="later version of Tunesmith"):
         migrate(tmp_path / "test.db")
+
+
+OF_AN_OLDER_VERSION: dict[str, dict[str, object]] = {
+    "project": {"id": "p", "name": "p", "organization_id": "org", "slug": "s", "created_at": 0},
+    "job": {
+        **{"id": "j", "project_id": "p", "seq": 1, "created_at": 0, "status": "succeeded", "requested_model": "b"},
+        **{
+            "base_model": "b",
+            "training_file": "f",
+            "seed": 1,
+            "method": "supervised",
+            "requested_hyperparameters": "{}",
+        },
+        **{"fence": 0, "attempt": 1, "crashes": 0, "events_offset": 0, "last_event_seq": 0, "last_step": 1},
+        **{"started": True, "not_before": 0.0},
+    },
+    "fine_tuned_model": {
+        **{"name": "ft:b:s::AAAAAAAA", "project_id": "p", "seq": 3, "job_id": "j", "base_model": "b"},
+        **{"directory": "AAAAAAAA", "rank": 8, "created_at": 0, "sha256": "h"},
+    },
+    "checkpoint_permission": {
+        **{"id": "cp_1", "project_id": "p", "seq": 5, "model_name": "ft:b:s::AAAAAAAA", "allowed_project_id": "p"},
+        **{"created_at": 0},
+    },
+}
+
+
+def test_models_and_their_permissions_outlive_the_table_that_is_made_anew(tmp_path: Path) -> None:
+    """0013 lets a model be without a job, for which SQLite needs another table; every change counts as before."""
+    path = tmp_path / "test.db"
+    engine = open_database(path)
+    with writing(engine).begin() as connection:
+        command.upgrade(alembic_config(connection), "0008")
+        for table, columns in OF_AN_OLDER_VERSION.items():
+            names, places = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+            connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), columns)
+    engine.dispose()
+
+    migrate(path)
+
+    engine = open_database(path)
+    with system_session(engine, write=True) as session:
+        model = session.get_one(FineTunedModelRow, "ft:b:s::AAAAAAAA")
+        permission = session.get_one(CheckpointPermissionRow, "cp_1")
+        assert (model.seq, model.job_id, model.sha256, permission.seq) == (3, "j", "h", 5)
+        before = session.get_one(AccessVersionRow, 1).version
+        model.job_id = None
+        session.add(model)
+        session.flush()
+        session.expire_all()
+        assert session.get_one(AccessVersionRow, 1).version == before + 1
+    engine.dispose()
 
 
 def test_a_commit_survives_a_power_cut(tmp_path: Path) -> None:

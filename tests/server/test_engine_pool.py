@@ -54,12 +54,18 @@ class Pool:
             self.placement,
             self.database,
             start_timeout_s=WITHIN_S,
+            member_of=self._full_member,
             pace=Pace(decide_s=0.05, probe_starting_s=0.05, notice_s=0.0, drain_s=0.5),
         )
         self.pool.start_over()
 
-    def _member(self, name: str) -> Member:
-        socket = self.home / f"{name}.sock"
+    def _full_member(self, size: EngineSize, base_model: str) -> Member:
+        assert base_model in self.names
+        self.members[size.base_model] = self._member(size.base_model, is_full=True)
+        return self.members[size.base_model]
+
+    def _member(self, name: str, *, is_full: bool = False) -> Member:
+        socket = self.home / f"{name[-8:]}.sock"
         argv = [
             sys.executable,
             "-m",
@@ -77,7 +83,7 @@ class Pool:
             (),
             before_start=lambda: socket.unlink(missing_ok=True),
         )
-        return Member(name, Child(command), socket)
+        return Member(name, Child(command), socket, is_full=is_full)
 
     def until(self, probe: Callable[[], bool]) -> None:
         deadline = time.monotonic() + WITHIN_S

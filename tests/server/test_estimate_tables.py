@@ -121,16 +121,16 @@ def test_memory_of_lora_and_qlora_with_checkpointing(
 
 @pytest.mark.parametrize(
     ("base", "low", "high", "guides"),
-    [(LLAMA_3_1B, 16, 18, 8), (LLAMA_2_7B, 82, 86, 56), (LLAMA_2_13B, 158, 163, 104), (LLAMA_3_70B, 848, 863, 560)],
+    [(LLAMA_3_1B, 23, 26, 8), (LLAMA_2_7B, 123, 127, 56), (LLAMA_2_13B, 236, 242, 104), (LLAMA_3_70B, 1274, 1287, 560)],
     ids=["1B", "7B", "13B", "70B"],
 )
-def test_full_training_takes_twelve_bytes_a_parameter_and_more_than_guides_say(
+def test_full_training_in_float32_takes_eighteen_bytes_a_parameter_and_more_than_guides_say(
     base: ModelShape, low: int, high: int, guides: int
 ) -> None:
     short, long = on_gpu(base, 2048, "full"), on_gpu(base, 4 * 2048, "full")
     assert low <= short < long <= high
     assert short > guides
-    assert short * 1e9 > 12 * base_parameters(base)
+    assert short * 1e9 > 18 * base_parameters(base)
 
 
 def choose(base: ModelShape, tokens: int, gb: float, *, allow_4bit: bool) -> Fit | NoFit:
@@ -168,7 +168,7 @@ def test_16_bits_are_kept_where_they_fit_and_4_are_used_only_where_allowed() -> 
     assert isinstance(tight, Fit)
     assert tight.plan.quantization == "nf4"
     assert isinstance(refused, NoFit)
-    assert "an operator can allow that" in refused.message()
+    assert "with quantization 'nf4' it needs" in refused.message()
 
 
 def test_the_packed_weights_are_the_projections_alone() -> None:

@@ -25,7 +25,7 @@ from server.launchers.launcher import Exited, LaunchRequest, Lost, RunHandle, Ru
 from server.storage.blob_store import BlobKey
 from server.vocabulary import FilePurpose
 from tests.factories import EXAMPLE, make_file, make_model
-from tests.job_rig import MakeRig, playing
+from tests.job_rig import TEN_STEPS, TWO_STEPS, MakeRig, playing
 from tests.played_runs import PlayedRun, PlayedTrainer, failing_report, report_of
 from tests.running_api import Api, make_settings, serving
 from trainer.contract.events import FailureCode
@@ -107,8 +107,31 @@ def test_an_estimate_says_what_the_job_would_come_to(desk: Api, ask: Any) -> Non
         "rows_looked_at": None,
     }
     assert body["validation"] == body["training"]
-    hyperparameters = {"n_epochs": 10, "batch_size": 1, "learning_rate_multiplier": 1.0}
-    assert body["method"] == {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+    resolved = body["method"]["supervised"]["hyperparameters"]
+    assert 1e-3 < resolved.pop("learning_rate") < 5e-3
+    assert body["method"] == {"type": "supervised", "supervised": {"hyperparameters": resolved}}
+    assert resolved == {
+        "n_epochs": 10,
+        "batch_size": 1,
+        "learning_rate_multiplier": 1.0,
+        "warmup_ratio": 0.05,
+        "lr_scheduler": "cosine",
+        "weight_decay": 0.01,
+        "max_grad_norm": 1.0,
+        "max_seq_length": 20,
+        "packing": False,
+        "validation_interval": 5,
+        "optimizer": "adamw",
+        "quantization": "none",
+        "adapter": {
+            "type": "lora",
+            "rank": 16,
+            "alpha": 32,
+            "dropout": 0.0,
+            "target_modules": "all-linear",
+            "use_rslora": False,
+        },
+    }
     assert (body["total_steps"], body["trained_tokens"]) == (100, 2000)
     assert (body["base_parameters"], body["trainable_parameters"], body["adapter_bytes"]) == (
         3_700_000,
@@ -136,7 +159,7 @@ def test_what_is_asked_is_kept_and_a_job_is_not_made(desk: Api, ask: Any) -> Non
     file = make_file(desk.services, desk.project_id)
     asked = {"n_epochs": 3, "batch_size": 5, "learning_rate_multiplier": 2.0}
     body = ask(training_file=file.id, method={"type": "supervised", "supervised": {"hyperparameters": asked}}).json()
-    assert body["method"]["supervised"]["hyperparameters"] == asked
+    assert asked.items() <= body["method"]["supervised"]["hyperparameters"].items()
     assert body["total_steps"] == 6
     with system_session(desk.database) as session:
         assert not session.exec(select(JobRow).where(JobRow.training_file == file.id)).all()
@@ -173,7 +196,7 @@ def test_a_fine_tuned_model_whose_files_are_gone_is_not_available(desk: Api, ask
         ({"training_file": "FILE", "validation_file": "file-x"}, "validation_file", None),
         ({"training_file": "FILE", "model": "gpt-9"}, "model", "model_not_available"),
         ({"training_file": "FILE", "more": 1}, "more", "unknown_parameter"),
-        ({"training_file": "FILE", "method": {"type": "dpo"}}, "method.type", "unsupported_value"),
+        ({"training_file": "FILE", "method": {"type": "reinforcement"}}, "method.type", "unsupported_value"),
         ({"training_file": "FILE", "hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs", None),
     ],
 )
@@ -340,6 +363,7 @@ def question(desk: Api, training: bytes, validation: bytes | None = None) -> Que
         base=base,
         training=make_file(desk.services, desk.project_id, training),
         validation=None if validation is None else make_file(desk.services, desk.project_id, validation),
+        method="supervised",
         requested={},
         pii="off",
         lora={},
@@ -435,6 +459,73 @@ def test_a_job_that_fits_in_4_bits_alone_says_that_it_trains_so(make_rig: MakeRi
         job = rig.finish(rig.make_job())
         assert trainer.specs[-1].memory.quantization == quantization
         assert any("in 4 bits (NF4)" in message for message in rig.messages(job)) == (quantization is not None)
+
+
+@pytest.mark.parametrize(("asked", "quantization"), [("none", None), ("nf4", "nf4"), ("int8", "int8")])
+def test_a_job_has_its_base_held_as_it_asks_whatever_the_operator_allows(
+    make_rig: MakeRig, asked: str, quantization: str | None
+) -> None:
+    launcher, trainer = playing({})
+    trainer.check = known_shape
+    rig = make_rig(launcher, trainer_memory_gib=4.0, allow_4bit=asked == "none")
+    job = rig.finish(rig.make_job(requested_hyperparameters={**TWO_STEPS, "quantization": asked}))
+    assert trainer.specs[-1].memory.quantization == quantization
+    assert (job.hyperparameters or {})["quantization"] == asked
+    assert not any("in 4 bits (NF4)" in message for message in rig.messages(job))  # it knows
+
+
+def test_a_job_that_asks_for_no_quantisation_does_not_get_it_when_memory_runs_out(make_rig: MakeRig) -> None:
+    launcher, trainer = playing(dict.fromkeys(range(1, 9), out_of_memory))
+    trainer.check = known_shape
+    rig = make_rig(launcher, trainer_memory_gib=4.0, allow_4bit=True)
+    job = rig.finish(rig.make_job(requested_hyperparameters={**TEN_STEPS, "quantization": "none"}))
+    assert {spec.memory.quantization for spec in trainer.specs} == {None}
+    assert "or quantization 'nf4'" in (job.error_message or "")
+
+
+def test_a_job_that_goes_on_in_4_bits_shows_it(make_rig: MakeRig) -> None:
+    launcher, trainer = playing(dict.fromkeys(range(1, 6), out_of_memory))
+    trainer.check = known_shape
+    rig = make_rig(launcher, trainer_memory_gib=4.0, allow_4bit=True)
+    job = rig.finish(rig.make_long_job())
+    assert trainer.specs[-1].memory.quantization == "nf4"
+    assert (job.hyperparameters or {})["quantization"] == "nf4"
+
+
+def test_what_a_job_asks_for_reaches_its_run(make_rig: MakeRig) -> None:
+    launcher, trainer = playing({})
+    rig = make_rig(launcher)
+    asked = {
+        "learning_rate": 3e-4,
+        "warmup_ratio": 0.2,
+        "lr_scheduler": "linear",
+        "weight_decay": 0.2,
+        "max_grad_norm": 0.5,
+        "max_seq_length": 64,
+        "packing": True,
+        "validation_interval": 2,
+    }
+    job = rig.finish(rig.make_job(requested_hyperparameters={**TWO_STEPS, **asked}))
+    spec = trainer.specs[-1]
+    assert (
+        spec.method.model_dump()
+        | {
+            "learning_rate": 3e-4,
+            "warmup_ratio": 0.2,
+            "lr_scheduler": "linear",
+            "weight_decay": 0.2,
+            "max_grad_norm": 0.5,
+            "validation_interval_steps": 2,
+        }
+        == spec.method.model_dump()
+    )
+    assert (spec.context_length_tokens, spec.packing) == (64, True)
+    assert asked.items() <= (job.hyperparameters or {}).items()
+    warned = [event.message for event in rig.events(job) if event.level == "warn"]
+    assert (
+        "warmup_ratio is 0.2, outside the usual 0 to 0.1: much of the run is spent at a low learning rate. "
+        "The job goes on as you asked." in warned
+    )
 
 
 def test_a_job_that_cannot_fit_fails_while_it_is_validated_with_the_numbers(make_rig: MakeRig) -> None:

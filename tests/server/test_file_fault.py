@@ -76,7 +76,7 @@ def fault(tmp_path: Path, training: bytes, validation: bytes | None = None) -> F
     for path, content in zip((run.training_file, run.validation_file), (training, validation), strict=True):
         if content is not None:
             path.write_bytes(content)
-    return find_fault(run)
+    return find_fault(run, "supervised")
 
 
 @pytest.mark.parametrize("name", BAD_FILES)

@@ -67,7 +67,7 @@ def test_jobs_that_succeeded_are_made_again_once(
     (job,) = repetitions(rig)
     assert (job.rerun_of, job.requested_model, job.training_file) == ("ftjob-1", "tunesmith-demo", "file-train")
     assert (job.seed, job.user_provided_suffix, job.origin) == (7, "shop", None)
-    asked = {"n_epochs": 2, "batch_size": 5, "learning_rate_multiplier": 1.8, "early_stopping_patience": "auto"}
+    asked = {"n_epochs": 2, "batch_size": 5, "learning_rate_multiplier": 1.8}
     assert job.requested_hyperparameters == asked
     printed = capsys.readouterr().out
     assert f"ftjob-1 is repeated on tunesmith-demo as {job.id}" in printed
@@ -100,6 +100,15 @@ def test_the_old_name_answers_from_the_new_model_and_jobs_that_went_on_from_it_f
     assert run(rig, "--rerun", str(table), "--offline") == 0
     _, second = repetitions(rig)
     assert (second.rerun_of, second.parent_model) == ("ftjob-3", done.fine_tuned_model)
+
+
+def test_a_job_of_preferences_is_made_again_with_its_beta(rig: Rig, table: Path, account: StubAccount) -> None:
+    told = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 1.8, "beta": 0.2}
+    method = {"type": "dpo", "dpo": {"hyperparameters": told}}
+    account.lists["/fine_tuning/jobs"] = [told_job("ftjob-1", method=method, hyperparameters=None)]
+    assert run(rig, "--rerun", str(table)) == 0
+    (job,) = repetitions(rig)
+    assert (job.method, job.requested_hyperparameters) == ("dpo", told)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from sqlmodel import select
 from server.bootstrap import Services, build_services
 from server.db.system_session import system_session
 from server.db.tables import JobEventRow, JobRow
-from server.fine_tuning.job_changes import ImpossibleTransition, add_event, base_not_offered, fail, move
+from server.fine_tuning.job_changes import ImpossibleTransition, add_event, base_not_offered, end, fail, move
 from server.fine_tuning.lifecycle import Fail, NewEvent
 from server.ids import ProjectId
 from server.vocabulary import EventLevel, EventType, JobErrorCode, JobStatus
@@ -43,9 +43,14 @@ def failed(services: Services, job: JobRow) -> tuple[JobRow, list[JobEventRow]]:
 
 def test_a_job_moves_on_where_the_lifecycle_lets_it(services: Services, project_id: ProjectId) -> None:
     job = make_job(services, project_id)
-    for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.SUCCEEDED):
+    for status in (JobStatus.QUEUED, JobStatus.RUNNING):
         move(job, status)
         assert job.status == status
+    with pytest.raises(ImpossibleTransition):
+        move(job, JobStatus.SUCCEEDED)  # nobody would be told
+    with system_session(services.database, write=True) as session:
+        end(session, job, JobStatus.SUCCEEDED, now=99.9)
+    assert (job.status, job.finished_at) == (JobStatus.SUCCEEDED, 99)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,26 @@ def test_a_finished_answer_is_counted_to_the_token(
     assert _folded(database, tmp_path) == Amount(1, 1, 11, 4, 7)
 
 
+def test_what_ends_in_one_turn_is_written_at_once_and_only_then_sent(tmp_path: Path) -> None:
+    postponed: list[Callable[[], None]] = []
+    meter = Meter(Journal(tmp_path / "usage"), clock=lambda: NOW, soon=postponed.append)
+
+    def on_disk() -> int:
+        return sum(path.read_bytes().count(b"\n") for path in (tmp_path / "usage").glob("*.jsonl"))
+
+    seen: list[int] = []
+    for _ in range(3):
+        meter.begin("proj", "key_1", "m", "m").finish(Tokens(1, 0, 2), then=lambda: seen.append(on_disk()))
+    assert (seen, on_disk(), len(postponed)) == ([], 0, 1)
+    postponed.pop()()
+    assert seen == [3, 3, 3]
+
+    meter.begin("proj", "key_1", "m", "m").finish(Tokens(1, 0, 2), then=lambda: seen.append(on_disk()))
+    meter.close()
+    assert seen == [3, 3, 3, 4]
+    postponed.pop()()
+
+
 def test_an_answer_is_counted_in_the_minute_in_which_it_was_asked_for(
     begin: Callable[..., MeteredAnswer], database: Engine, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from server.metrics.repository import RunningJob
 from server.metrics.scrape import Seen, render
 from server.observing.chat_metrics import shared_chat_metrics
 from server.observing.shared_counts import SHARED_VARIABLE, empty_directory, forget_the_dead
+from server.vocabulary import DeliveryStatus
 from tests.factories import make_job
 from tests.running_api import ADMIN_KEY, Api
 
@@ -50,7 +51,9 @@ def test_a_project_s_own_key_sees_no_metrics(api: Api) -> None:
 def test_running_jobs_are_shown_with_their_progress_and_engines_with_what_they_hold() -> None:
     running = [RunningJob("ftjob-1", 7, 120.5, 0.25), RunningJob("ftjob-2", 0, None, None)]
     adapter = AdapterReport("ft:a", "00", 0.0, 2.5, 1.0, None, Proof.REPRODUCED, None, None, pins=1)
-    shown = _samples(render(Seen({"base": EngineReport(False, "no", (adapter,))}, {}, running, 12)).decode())
+    engines = {"base": EngineReport(False, "no", (adapter,))}
+    webhooks = {DeliveryStatus.FAILED: 3}
+    shown = _samples(render(Seen(engines, {}, running, 12, webhooks)).decode())
     of_first, of_second = "[('fine_tuning_job', 'ftjob-1')]", "[('fine_tuning_job', 'ftjob-2')]"
 
     assert shown[f"tunesmith_training_loss{of_first}"] == 0.25
@@ -58,6 +61,8 @@ def test_running_jobs_are_shown_with_their_progress_and_engines_with_what_they_h
     assert shown[f"tunesmith_training_step{of_second}"] == 0
     assert f"tunesmith_training_loss{of_second}" not in shown
     assert shown["tunesmith_usage_unfolded_bytes[]"] == 12
+    assert shown["tunesmith_webhook_deliveries[('status', 'failed')]"] == 3
+    assert shown["tunesmith_webhook_deliveries[('status', 'pending')]"] == 0
     assert shown["tunesmith_engine_ready[('base_model', 'base')]"] == 0
     assert shown["tunesmith_adapters_resident[('base_model', 'base')]"] == 1
     assert shown["tunesmith_adapters_in_use[('base_model', 'base')]"] == 1

@@ -246,3 +246,14 @@ def test_separate_trainers_go_to_the_emptiest_gpu_and_never_to_an_engines() -> N
 def decide(row: Row) -> Plan:
     resources = Resources(slots=row.slots, engine_bytes={0: row.engine_bytes}, trainer_bytes={0: 10})
     return plan(row.policy, resources, Facts(row.engines, row.jobs, row.turn), PATIENCE, NOW)
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "on_demand", "starts"), [(0.0, False, True), (0.0, True, False), (NOW - 10, True, True)]
+)
+def test_an_engine_that_failed_is_tried_again_a_full_models_only_if_it_was_asked_since(
+    asked_at: float, on_demand: bool, starts: bool
+) -> None:
+    broken = replace(failed("f", for_s=70), asked_at=asked_at, on_demand=on_demand)
+    decided = plan(Policy.SHARE, Resources(engine_bytes={0: 100}), Facts([ready("a"), broken], []), PATIENCE, NOW)
+    assert decided.start_engines == (("f",) if starts else ())

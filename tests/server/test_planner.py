@@ -1,6 +1,7 @@
 """How a run is made to fit, and what is tried after memory ran out: by table."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -17,14 +18,23 @@ from server.fine_tuning.estimates.planner import (
     leaner_plan,
     memory_of,
 )
+from server.fine_tuning.hyperparameters import WantedQuantization
 from server.fine_tuning.lifecycle import Fail
 from server.fine_tuning.running.out_of_memory import TryLeaner, after_out_of_memory
 from server.vocabulary import EventLevel, JobErrorCode
 from trainer.contract.shape import ModelShape
-from trainer.contract.spec import MemoryPlan
+from trainer.contract.spec import MemoryPlan, Optimizer
 
 DEMO = ModelShape(hidden=256, intermediate=768, layers=4, heads=4, kv_heads=2, head_dim=64, vocabulary=2048, tied=True)
 MB = 1_000_000
+LLAMA = Work(
+    ModelShape(
+        hidden=4096, intermediate=14336, layers=32, heads=32, kv_heads=8, head_dim=128, vocabulary=128_256, tied=False
+    ),
+    2048,
+    16,
+    labelled_share=0.5,
+)
 
 
 def plan(tokens: int, *, checkpointing: bool = False, nf4: bool = False) -> MemoryPlan:
@@ -143,6 +153,59 @@ def test_the_ladder_has_an_end_and_each_step_is_leaner(tokens: int, longest: int
     assert len(set(needs)) == len(needs)
 
 
+@pytest.mark.parametrize(
+    ("asked", "allow_4bit", "expected"),
+    [
+        ("auto", True, {None, "nf4"}),
+        ("auto", False, {None}),
+        (None, True, {None}),
+        ("nf4", False, {"nf4"}),
+        ("int8", True, {"int8"}),
+    ],
+)
+def test_what_a_job_asks_its_base_to_be_held_in_is_what_is_tried(
+    asked: WantedQuantization, allow_4bit: bool, expected: set[str | None]
+) -> None:
+    found = set()
+    for available in range(700 * MB, 2000 * MB, 20 * MB):
+        chosen = choose_plan(replace(work(1000), quantization=asked), Room("cpu", available, allow_4bit))
+        found.add(chosen.plan.quantization if isinstance(chosen, Fit) else chosen.leanest.quantization)
+    assert found == expected
+
+
+def test_4_bits_are_advised_where_they_would_fit_and_were_not_asked_for() -> None:
+    asked: list[WantedQuantization] = [None, "auto", "int8"]
+    for quantization in asked:
+        refused = choose_plan(replace(LLAMA, quantization=quantization), Room("cuda", 10_000 * MB))
+        assert isinstance(refused, NoFit)
+        assert "with quantization 'nf4' it needs" in refused.message()
+    refused = choose_plan(replace(LLAMA, quantization="nf4"), Room("cuda", 4_000 * MB))
+    assert isinstance(refused, NoFit)
+    assert "nf4" not in refused.message()
+
+
+def test_8_bits_are_between_16_and_4_and_8_bit_moments_take_a_quarter() -> None:
+    checkpointing = plan(2048, checkpointing=True)
+    weights = {
+        quantization: memory_of(LLAMA, "cuda", checkpointing.model_copy(update={"quantization": quantization})).weights
+        for quantization in (None, "int8", "nf4")
+    }
+    assert weights["nf4"] < weights["int8"] < weights[None]
+    assert weights["int8"] == pytest.approx(8.1e9, rel=0.15)  # with the embeddings in 16 bits
+    moments = {
+        optimizer: memory_of(replace(LLAMA, optimizer=optimizer), "cuda", checkpointing).optimizer
+        for optimizer in get_args(Optimizer)
+    }
+    assert moments["paged_adamw_32bit"] == moments["adamw"]
+    assert moments["paged_adamw_8bit"] == moments["adamw_8bit"] == pytest.approx(moments["adamw"] / 4, rel=0.02)
+
+
+def test_a_gpu_without_bfloat16_holds_weights_twice_as_wide() -> None:
+    bf16, fp32 = (memory_of(replace(LLAMA, bfloat16=has), "cuda", plan(2048)) for has in (True, False))
+    assert (fp32.weights, fp32.adapter) == (2 * bf16.weights, 2 * bf16.adapter)
+    assert fp32.activations == pytest.approx(2 * bf16.activations / 1.19, rel=1e-6)
+
+
 def test_each_step_is_said_and_the_last_word_is_advice() -> None:
     planned = Planned(memory=plan(4096), needed_bytes=2_100_000_000, longest_tokens=1000)
     said = []
@@ -165,4 +228,4 @@ def test_each_step_is_said_and_the_last_word_is_advice() -> None:
         Planned(memory=plan(10, checkpointing=True), longest_tokens=10), batch_size=1, rank=8, allow_4bit=False
     )
     assert isinstance(refused, Fail)
-    assert "which the operator can allow" in refused.message
+    assert "or quantization 'nf4'" in refused.message

@@ -16,6 +16,7 @@ from server.placement.facts import EngineState, Why
 from server.placement.pooled_engine import PooledEngine
 from server.placement.repository import Demand
 from server.placement.standing import Refusal, Standing, over_limit, refusal_of
+from tests.chunks import answer_of
 
 BODY = b'{"model": "base", "messages": [{"role": "user", "content": "Hello"}]}'
 NOW = 1000.0
@@ -41,7 +42,7 @@ def standing(state: EngineState, *, why: Why | None = None, deaths: int = 0, sta
 
 
 async def ask(engine: PooledEngine) -> bytes:
-    return b"".join([chunk async for chunk in engine.chat(EngineRequest(BODY, stream=False), None)])
+    return await answer_of(engine, EngineRequest(BODY, stream=False), None)
 
 
 def pooled(book: Book, *, wait_s: float = 5.0, inner: FakeEngine | None = None) -> PooledEngine:
@@ -208,3 +209,29 @@ async def until(probe: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not probe():
             await asyncio.sleep(0.02)
+
+
+def test_a_full_model_of_which_nothing_is_known_yet_is_waited_for() -> None:
+    async def scenario() -> None:
+        book = Book(None)
+        inner = FakeEngine("base")
+        engine = PooledEngine("base", inner, EngineBoard(book.exchange), wait_s=5.0, on_demand=True)
+        asking = asyncio.create_task(ask(engine))
+        while not any(report.waiting for report in book.reports):
+            await asyncio.sleep(0.01)
+        assert not inner.bodies
+        book.standing = READY
+        assert b"base read 1 messages" in await asking
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_full_model_that_nobody_starts_is_said_to_wait_for_room() -> None:
+    async def scenario() -> None:
+        engine = PooledEngine("base", FakeEngine("base"), EngineBoard(Book(None).exchange), wait_s=0.0, on_demand=True)
+        with pytest.raises(EngineUnavailable, match="waits for room"):
+            await ask(engine)
+        await engine.close()
+
+    asyncio.run(scenario())

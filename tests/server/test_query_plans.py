@@ -15,6 +15,8 @@ from server.fine_tuning import repository as jobs
 from server.fine_tuning.leases import claim_all, jobs_that_need_a_worker, models_to_purge
 from server.models import repository as models
 from server.models.shared_models import find_meaning
+from server.webhooks import repository as webhooks
+from server.webhooks.delivering.repository import list_waiting
 from tests.running_api import Api
 
 _OF_A_CLIENT: dict[str, tuple[Callable[[ProjectSession], Any], str]] = {
@@ -34,6 +36,10 @@ _OF_A_CLIENT: dict[str, tuple[Callable[[ProjectSession], Any], str]] = {
     "files": (
         lambda s: files.list_files(s, after_seq=None, limit=20, ascending=False, purpose=None, now=1),
         "ix_file_project_id_seq",
+    ),
+    "webhook deliveries": (
+        lambda s: webhooks.list_deliveries(s, "w", before_seq=None, limit=20),
+        "ix_webhook_delivery_endpoint_id_seq",
     ),
     "models": (models.list_models, "ix_fine_tuned_model_project_id_seq"),
     "the model of a chat": (lambda s: models.find_model(s, "m"), "sqlite_autoindex_fine_tuned_model_1"),
@@ -75,6 +81,13 @@ def test_the_meaning_of_a_name_is_found_without_reading_all_rows(api: Api) -> No
 def _scans(plan: str) -> list[str]:
     """The steps that read a whole table; json_each reads one row's metadata."""
     return [step for step in plan.splitlines() if step.startswith("SCAN") and "VIRTUAL TABLE" not in step]
+
+
+def test_what_is_due_is_found_by_endpoint_however_many_deliveries_there_are(api: Api) -> None:
+    with _plans(api.database) as plans:
+        list_waiting(api.database, now=1.0)
+    assert "ix_webhook_delivery_endpoint_id_due_at" in plans[0]
+    assert _scans(plans[0]) == ["SCAN webhook_endpoint"]
 
 
 @contextmanager

@@ -70,7 +70,8 @@ def test_a_job_that_succeeded_holds_what_it_came_to(make_rig: MakeRig) -> None:
     rig = make_rig()
     ended = rig.finish(rig.make_long_job())
 
-    assert ended.hyperparameters == {"n_epochs": 5, "batch_size": 5, "learning_rate_multiplier": 1.0}
+    openais = {"n_epochs": 5, "batch_size": 5, "learning_rate_multiplier": 1.0}
+    assert openais.items() <= (ended.hyperparameters or {}).items()
     assert (ended.n_examples, ended.total_steps, ended.trained_tokens) == (10, 10, 200)
     assert (ended.estimated_finish, ended.pending_model, ended.run_handle) == (None, None, None)
     (model,) = [model for model in rig.models() if model.step is None]

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from server.base_models import BaseModelEntry
 from server.record.base_identity import content_revision, find_snapshot, identify
 from server.record.hashes import FileHashes
-from server.record.known_limits import Circumstances, known_limits
+from server.record.known_limits import Circumstances, known_limits, of_the_reproduction
 from server.record.licence import UNKNOWN, Licence, find_legal_files, find_licence, parse_front_matter
 from server.record.loss_curve import draw_loss_curve, thin
 from server.record.manifest import (
     BestStep,
+    DriftRecord,
     MetricsRecord,
     condense,
     find_damaged,
@@ -26,11 +27,13 @@ from server.record.manifest import (
     summarise_metrics,
 )
 from server.record.model_card import render_model_card
-from tests.records import BASE, DATA, make_manifest
+from tests.records import BASE, DATA, REPRODUCTION, make_manifest
+
+DRIFT = DriftRecord(quantization="int8", mean=0.018685, largest=0.262334, of_base=0.023828)
 
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
-    manifest = make_manifest()
+    manifest = make_manifest(reproduction=REPRODUCTION)
     (tmp_path / "manifest.json").write_bytes(manifest.dump())
 
     assert read_manifest(tmp_path) == manifest
@@ -126,10 +129,14 @@ def test_a_report_is_kept_in_numbers() -> None:
     [
         (
             {},
-            ["3.7 million parameters", "2 training example(s) were longer than the context of 1,024 tokens", "300 ex"],
+            ["3.7 million parameters", "2 training example(s) were longer than the limit of 1,024 tokens", "300 ex"],
         ),
         ({"validation": None}, ["no validation file"]),
-        ({"settings": {"memory": {"quantization": "nf4"}}}, ["in the form nf4"]),
+        ({"settings": {"memory": {"quantization": "nf4"}}}, ["in the form nf4", "a little differently."]),
+        (
+            {"settings": {"memory": {"quantization": "int8"}}, "drift": DRIFT},
+            ["in the form int8", "a little differently: by 0.019 nats a token, at most 0.262."],
+        ),
         (
             {
                 "data_gate": {
@@ -172,6 +179,14 @@ def test_nothing_is_limited_that_is_as_it_should_be() -> None:
         "It was trained on 5,000 example(s).",
         "Losses and accuracies count tokens; whether whole answers are right was not measured.",
     )
+
+
+def test_the_card_says_how_far_the_base_that_serves_is_from_a_quantised_one() -> None:
+    card = render_model_card(make_manifest(drift=DRIFT))
+    assert "## Trained on a quantised base" in card
+    assert "| from int8 to the base that serves | nats a token |" in card
+    assert "| with the adapter, largest of a token | 0.26233 |" in card
+    assert "quantised base" not in render_model_card(make_manifest())
 
 
 def test_the_card_is_one_of_the_hubs() -> None:
@@ -217,6 +232,22 @@ def test_what_was_estimated_and_measured_stands_side_by_side() -> None:
     assert "| `memory.peak` | 7,000 |" in card
     assert "| `peak` | 7,100 |" in card
     assert "Estimated and measured" not in render_model_card(make_manifest())
+
+
+def test_how_well_an_adapter_does_what_was_trained_stands_in_the_card() -> None:
+    card = render_model_card(make_manifest(reproduction=REPRODUCTION))
+
+    assert "## How well it does what was trained" in card
+    assert "| trained as | dora |" in card
+    assert "| published as a plain LoRA of rank | 64 |" in card
+    assert "| what this adapter differs by, on examples | 0.01 |" in card
+    assert "does what was trained" not in render_model_card(make_manifest())
+
+
+def test_a_conversion_is_a_limit_and_so_is_what_was_not_compared() -> None:
+    assert "differ by 0.005 of the adapter's effect on examples" in of_the_reproduction(REPRODUCTION)[0]
+    assert of_the_reproduction(REPRODUCTION.model_copy(update={"variant": "lora"})) == ()
+    assert of_the_reproduction(None) == ("It was not compared with the trained model after training.",)
 
 
 def test_an_unknown_licence_is_said_to_be_unknown_and_a_repository_named_with_its_commit() -> None:

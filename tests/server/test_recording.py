@@ -9,11 +9,14 @@ import pytest
 import yaml
 
 from server.db.tables import FineTunedModelRow
-from server.record.manifest import Manifest, find_damaged, read_manifest
+from server.launchers.launcher import Exited
+from server.record.manifest import DriftRecord, Manifest, find_damaged, read_manifest
 from server.settings import Settings
 from tests.factories import EXAMPLE
 from tests.job_rig import TEN_STEPS, MakeRig, Rig, playing
 from tests.played_runs import PlayedRun
+from tests.records import REPRODUCTION
+from trainer.contract.golden import Drift, GoldenSample, build_golden_samples
 
 EVERY_FILE = [
     "README.md",
@@ -56,9 +59,26 @@ def test_the_result_and_every_checkpoint_have_a_record_of_their_own(make_rig: Ma
     assert last.requested_hyperparameters["learning_rate_multiplier"] == "auto"
     settings: Any = last.settings
     assert settings["method"]["batch_size"] == 5
-    assert settings["lora"] == {"rank": 16, "alpha": 32, "dropout": 0.0, "target_modules": "all-linear"}
+    lora = {"rank": 16, "alpha": 32, "dropout": 0.0, "target_modules": "all-linear"}
+    assert settings["lora"] == {**lora, "variant": "lora", "rslora": False}
     assert settings["context_length_tokens"] == 1024
     assert last.packages["torch"] == "2.13.0+cpu" or last.packages["torch"]
+
+
+def test_how_well_the_result_does_what_was_trained_is_recorded(make_rig: MakeRig) -> None:
+    def succeed(run: PlayedRun) -> Exited:
+        ended = run.succeed()
+        (run.directory.adapter / "reproduction.json").write_text(REPRODUCTION.model_dump_json())
+        return ended
+
+    rig = make_rig(playing({1: succeed})[0])
+    rig.finish(rig.make_job(requested_hyperparameters={**TEN_STEPS, "n_epochs": 2}))
+    checkpoint, result = (manifest_of(rig, model) for model in rig.models())
+    assert result.reproduction == REPRODUCTION
+    assert "reproduction.json" in result.files
+    assert "converted to this LoRA" in result.known_limits[0]
+    assert checkpoint.reproduction is None
+    assert "not compared" in checkpoint.known_limits[0]
 
 
 def test_data_and_base_are_known_by_their_hashes(make_rig: MakeRig) -> None:
@@ -142,6 +162,25 @@ def test_golden_samples_and_the_bases_licence_travel_with_the_adapter(make_rig: 
     assert {"LICENSE", "golden_samples.json"} <= set(manifest.files)
     assert (manifest.base_model.license, manifest.base_model.license_name) == ("other", "ours")
     assert "ours (other)" in (directory / "README.md").read_text()
+
+
+def test_how_far_the_quantised_base_was_from_the_one_that_serves_is_in_the_manifest(make_rig: MakeRig) -> None:
+    def succeed_with_drift(run: PlayedRun) -> Any:
+        ended = run.succeed()
+        sample = GoldenSample(
+            prompt_token_ids=(1,), sampled_token_ids=(2,), adapter_logprobs=(-1.0,), base_logprobs=(-3.0,)
+        )
+        golden = build_golden_samples([sample], dtype="float32", drift=Drift(mean=0.02, largest=0.3, of_base=0.01))
+        (run.directory.adapter / "golden_samples.json").write_text(golden.model_dump_json())
+        return ended
+
+    launcher, _ = playing({1: succeed_with_drift})
+    rig = make_rig(launcher)
+    rig.finish(rig.make_job(requested_hyperparameters={**TEN_STEPS, "quantization": "int8"}))
+    of_checkpoint, of_result = manifest_of(rig, rig.models()[0]), manifest_of(rig, rig.models()[-1])
+    assert of_checkpoint.drift is None
+    assert of_result.drift == DriftRecord(quantization="int8", mean=0.02, largest=0.3, of_base=0.01)
+    assert "by 0.020 nats a token, at most 0.300" in " ".join(of_result.known_limits)
 
 
 def test_a_base_that_says_nothing_of_its_licence_is_recorded_so(make_rig: MakeRig, tmp_path: Path) -> None:

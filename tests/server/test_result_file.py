@@ -59,3 +59,14 @@ def test_steps_keep_their_order_and_the_file_ends_with_a_newline() -> None:
 def test_a_job_without_metrics_has_a_header_alone() -> None:
     assert rows() == []
     assert RESULT_FILENAME == "step_metrics.csv"
+
+
+def test_what_a_method_measures_besides_stands_behind_openais_columns() -> None:
+    step = {"train_loss": 0.69, "train_mean_token_accuracy": 0.5, "rewards/chosen": 0.125, "rewards/accuracies": 0.5}
+    last = {**step, "full_valid_loss": 0.5, "full_valid_mean_token_accuracy": 1.0, "full_valid_rewards/margins": 0.25}
+    content = step_metrics_csv([{"step": 1, **step}, {"step": 2, **last}])
+    assert content.decode().splitlines() == [
+        f"{HEADER},rewards/chosen,rewards/accuracies,valid_rewards/margins",
+        "1,0.69,0.5,,,0.125,0.5,",
+        "2,0.69,0.5,0.5,1.0,0.125,0.5,0.25",
+    ]

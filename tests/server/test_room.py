@@ -7,7 +7,7 @@ import pytest
 from server.fine_tuning.estimates.planner import Room
 from server.fine_tuning.estimates.room import room_for_a_job
 from server.guard import count_oom_kills
-from server.placement.machine import engine_bytes, find_placement, main_memory_bytes
+from server.placement.machine import engine_bytes, find_placement, gpus_have_bfloat16, main_memory_bytes
 from server.settings import Settings, SettingsInvalid, load_settings
 
 GIB = 1024**3
@@ -44,6 +44,19 @@ def test_a_gpu_that_does_not_answer_leaves_it_unknown(monkeypatch: pytest.Monkey
     with pytest.raises(SettingsInvalid, match="TUNESMITH_TRAINER_GPUS: this machine has no GPU 7"):
         room(Settings(gpu_policy="separate", trainer_gpus=(7,)), has_gpu=True)
     assert room(Settings(gpu_policy="separate"), has_gpu=True) == Room("cuda", round(40000 * 1024**2 * 0.95))
+
+
+@pytest.mark.parametrize(
+    ("says", "expected"), [("8.0\n9.0", True), ("7.5", False), ("9.0\n7.0", False), ("N/A", True), ("", True)]
+)
+def test_an_older_gpu_is_known_by_what_it_says_it_can(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, says: str, expected: bool
+) -> None:
+    probe = tmp_path / "nvidia-smi"
+    probe.write_text(f"#!/bin/sh\necho '{says}'\n")
+    probe.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpus_have_bfloat16() == expected
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("max\n", 2048), ("1024\n", 1024), ("999999\n", 2048), (None, 2048)])

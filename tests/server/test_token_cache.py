@@ -24,7 +24,7 @@ from trainer.contract.report import CheckReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.tokens import TokensKey, TokensSummary, read_summary, write_summary
 
-NAMES = {"ids", "mask", "offsets", "lines", "first_trained", "tokens.json", "manifest.json"}
+NAMES = {"ids", "mask", "offsets", "lines", "desirable", "first_trained", "tokens.json", "manifest.json"}
 
 
 def make_tokens(directory: Path, number: int = 0, *, content: bytes = b"ids") -> Path:
@@ -32,7 +32,9 @@ def make_tokens(directory: Path, number: int = 0, *, content: bytes = b"ids") ->
     directory.mkdir(parents=True)
     (directory / "ids").write_bytes(content)
     key = TokensKey(data_sha256=str(number), tokenizer_sha256="", template_sha256="", redacts=False, libraries={})
-    write_summary(directory, TokensSummary(key=key, n_examples=1, n_tokens=1, longest_tokens=1))
+    write_summary(
+        directory, TokensSummary(key=key, n_examples=1, sequences_per_example=1, n_tokens=1, longest_tokens=1)
+    )
     seal(directory)
     return directory
 

@@ -66,14 +66,14 @@ BAD_FILES: list[tuple[str, bytes, int | None, str]] = [
 ]
 BAD_EXAMPLES: list[tuple[str, bytes, str | None, str]] = [
     (
-        "neither format",
+        "plain text",
         b'{"text": "zebra"}',
-        "messages",
-        "Unexpected file format, expected either prompt/completion pairs or chat messages.",
+        "text",
+        "is not using 'continued_pretraining' as the training method (provided method=supervised)",
     ),
     ("a pair of other names", b'{"question": "zebra", "answer": "b"}', "messages", 'Rename "question" to "prompt"'),
-    ("a KTO example", b'{"prompt": "zebra", "completion": "b", "label": true}', "messages", "for the method kto"),
-    ("a preference pair", b'{"input": {}, "preferred_output": []}', "messages", "the method of the job is supervised"),
+    ("a KTO example", b'{"prompt": "zebra", "completion": "b", "label": true}', "label", "or name the method 'kto'"),
+    ("a preference pair", b'{"input": {}, "preferred_output": []}', "preferred_output", "(provided method=supervised)"),
     ("no message", messages(), "messages", "at least one message"),
     ("messages is text", b'{"messages": "zebra"}', "messages", "at least one message"),
     ("a message is text", messages("zebra"), "messages[0]", "A message must be an object"),

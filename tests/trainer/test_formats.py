@@ -16,8 +16,9 @@ from trainer.contract.examples import (
     read_file,
 )
 from trainer.contract.faults import find_faults
-from trainer.contract.formats.names import EVERY, SUPERVISED, FileFormat
+from trainer.contract.formats.names import OF_METHOD, FileFormat, formats_of
 from trainer.contract.invalid import ExampleInvalid
+from trainer.contract.spec import MethodName
 
 SECRET = "zebra"
 CHAT, PAIR, ALPACA, SHAREGPT = (
@@ -218,7 +219,7 @@ BAD: list[Case] = [
 def test_a_file_of_good_rows_is_in_its_format_and_has_no_fault(held: FileFormat) -> None:
     for first in GOOD_ROWS[held]:
         data = json_lines([first, *GOOD_ROWS[held]])
-        found = find_faults([data], 10, allowed=EVERY)
+        found = find_faults([data], 10, method=None)
         assert (found.format, found.faults, found.n_examples) == (held, [], len(GOOD_ROWS[held]) + 1)
         assert format_of([data]) == held
         assert len(list(read_file([data]))) == found.n_examples
@@ -270,7 +271,7 @@ def test_a_bad_field_is_named_on_its_line_and_without_its_text(
     row: dict[str, Any], path: list[str | int], value: object, field: str, words: str
 ) -> None:
     data = json_lines([row, row]) + b"\n" + json_lines([changed(row, path, value), row])
-    found = find_faults([data], 10, allowed=EVERY)
+    found = find_faults([data], 10, method=None)
     assert [(fault.line, fault.field) for fault in found.faults] == [(4, field)]
     assert words in str(found.faults[0])
     assert SECRET not in str(found.faults[0])
@@ -285,7 +286,7 @@ def test_a_file_is_held_to_the_format_of_its_first_line(held: FileFormat, other:
     if other is held or (held, other) == (FileFormat.ANTHROPIC, FileFormat.CHAT):  # the plainer form of the same
         return
     data = json_lines([GOOD_ROWS[held][0], GOOD_ROWS[other][0], GOOD_ROWS[held][0]])
-    found = find_faults([data], 10, allowed=EVERY)
+    found = find_faults([data], 10, method=None)
     (fault,) = found.faults
     assert (found.format, fault.line, found.n_examples) == (held, 2, 3)
     if (held, other) == (FileFormat.KTO, FileFormat.PROMPT_COMPLETION):
@@ -295,33 +296,49 @@ def test_a_file_is_held_to_the_format_of_its_first_line(held: FileFormat, other:
 
 
 @pytest.mark.parametrize(
-    ("held", "words"),
+    ("held", "method", "words", "rest"),
     [
         (
-            FileFormat.TEXT,
-            'chat messages. Line 1 has no key "messages". This is plain text, for continued pre-training',
+            FileFormat.CHAT,
+            "dpo",
+            "Input file is in the fine-tune-chat format, but the specified fine-tuning job is not using 'supervised' "
+            "as the training method (provided method=dpo).",
+            'Line 1, key "messages": It holds chat messages. Give "input", "preferred_output" and '
+            "\"non_preferred_output\", or name the method 'supervised'.",
         ),
-        (FileFormat.PREFERENCE, 'Line 1, key "messages": This is a preference example, for the method dpo'),
-        (FileFormat.KTO, 'Line 1, key "messages": This is a KTO example, for the method kto'),
+        (
+            FileFormat.PREFERENCE,
+            "supervised",
+            "Input file is in the fine-tune-preference format, but the specified fine-tuning job is not using 'dpo' or "
+            "'orpo' or 'simpo' as the training method (provided method=supervised).",
+            'Line 1, key "preferred_output": It holds preference pairs. Give "messages", or "prompt" and "completion" '
+            "alone, or name the method 'dpo' or 'orpo' or 'simpo'.",
+        ),
+        (FileFormat.KTO, "orpo", "not using 'kto' as the training method (provided method=orpo)", 'key "label"'),
+        (FileFormat.PREFERENCE, "kto", "(provided method=kto)", 'Give "prompt", "completion" and "label", or name'),
+        (FileFormat.PROMPT_COMPLETION, "simpo", "(provided method=simpo)", 'key "prompt"'),
+        (FileFormat.TEXT, "supervised", "(provided method=supervised)", 'key "text": It holds plain text.'),
     ],
 )
-def test_what_is_for_another_method_is_refused_by_name_where_the_method_is_supervised(
-    held: FileFormat, words: str
+def test_a_file_that_is_for_another_method_is_refused_in_openais_words(
+    held: FileFormat, method: MethodName, words: str, rest: str
 ) -> None:
     data = json_lines(GOOD_ROWS[held])
-    found = find_faults([data], 10)
+    found = find_faults([data], 10, method=method)
     assert (found.n_faults, found.faults[0].line) == (1, 1)
+    assert str(found.faults[0]).startswith("Invalid file format. Input file is in the fine-tune-")
     assert words in str(found.faults[0])
-    assert "but the method of the job is supervised, the only one that is offered." in str(found.faults[0])
+    assert rest in str(found.faults[0])
     with pytest.raises(ExampleInvalid) as caught:
-        list(read_examples([data]))
+        list(read_file([data], method))
     assert str(caught.value) == str(found.faults[0])
 
 
-def test_a_reader_of_one_format_names_the_ones_it_wants() -> None:
-    with pytest.raises(ExampleInvalid, match="The file holds chat messages; wanted: plain text"):
-        list(read_file([json_lines([CHAT])], frozenset({FileFormat.TEXT})))
-    assert SUPERVISED < EVERY
+@pytest.mark.parametrize("method", OF_METHOD)
+def test_what_is_for_the_method_is_read(method: MethodName) -> None:
+    for held in FileFormat:
+        found = find_faults([json_lines(GOOD_ROWS[held])], 10, method=method)
+        assert bool(found.faults) == (held not in formats_of(method))
 
 
 def test_openais_text_parts_alone_are_not_anthropics() -> None:

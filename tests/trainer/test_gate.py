@@ -13,7 +13,7 @@ from tests.gate_corpus import Case, Clean, clean_cases, planted_cases
 from trainer.check import look_through
 from trainer.contract.report import CheckReport, Severity, Task
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import BaseModelSource, CheckSpec, PiiPolicy
+from trainer.contract.spec import BaseModelSource, CheckSpec, MethodName, PiiPolicy
 from trainer.failures import FileUnusable
 from trainer.gate.clusters import find_alike
 from trainer.gate.evenly import take_evenly
@@ -21,12 +21,13 @@ from trainer.gate.signatures import shingles, sign
 from trainer.tokenizer import ChatTokenizer, load_chat_tokenizer
 
 PLANTED, CLEAN = planted_cases(), clean_cases()
+SOUND = next(case for case in CLEAN if case.name == "labels")
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> ChatTokenizer:
     """Its pad token is its stop token."""
-    texts = [message["content"] or "" for case in CLEAN[:5] for row in case.training for message in row["messages"]]
+    texts = [message["content"] or "" for case in CLEAN[3:6] for row in case.training for message in row["messages"]]
     directory = make_tokenizer(tmp_path_factory.mktemp("base"), texts=texts, vocabulary=1000)
     return load_chat_tokenizer(BaseModelSource(source=str(directory)))
 
@@ -39,19 +40,26 @@ def look(
     *,
     pii: PiiPolicy = "warn",
     context_tokens: int = 4096,
+    method: MethodName = "supervised",
 ) -> CheckReport:
     run = RunDirectory(root)
     write_lines(run.training_file, training)
     if validation:
         write_lines(run.validation_file, validation)
-    source = BaseModelSource(source="unread")
-    spec = CheckSpec(job_id="ftjob-test", base_model=source, context_length_tokens=context_tokens, pii=pii)
+    spec = CheckSpec(
+        job_id="ftjob-test",
+        base_model=BaseModelSource(source="unread"),
+        method=method,
+        context_length_tokens=context_tokens,
+        pii=pii,
+    )
     return look_through(run, spec, tokenizer)
 
 
 @pytest.mark.parametrize("case", PLANTED, ids=[case.name for case in PLANTED])
 def test_a_planted_fault_is_found_on_its_lines(case: Case, tokenizer: ChatTokenizer, tmp_path: Path) -> None:
-    report = look(tmp_path, tokenizer, case.training, case.validation, pii=case.pii, context_tokens=case.context_tokens)
+    options = {"pii": case.pii, "context_tokens": case.context_tokens, "method": case.method}
+    report = look(tmp_path, tokenizer, case.training, case.validation, **options)
     found = [finding for finding in report.findings if (finding.check, finding.file) == (case.check, case.file)]
     expected = (case.severity, case.lines, len(case.lines) if case.n_lines is None else case.n_lines)
     assert [(finding.severity, finding.lines, finding.n_lines) for finding in found] == [expected], report.findings
@@ -59,7 +67,7 @@ def test_a_planted_fault_is_found_on_its_lines(case: Case, tokenizer: ChatTokeni
 
 @pytest.mark.parametrize("case", CLEAN, ids=[case.name for case in CLEAN])
 def test_a_sound_file_brings_no_warning(case: Clean, tokenizer: ChatTokenizer, tmp_path: Path) -> None:
-    report = look(tmp_path, tokenizer, case.training, case.validation)
+    report = look(tmp_path, tokenizer, case.training, case.validation, method=case.method)
     assert [finding for finding in report.findings if finding.severity != Severity.INFO] == []
     assert report.training is not None
     assert report.training.figures is not None
@@ -107,7 +115,7 @@ def test_a_tokenizer_that_splits_the_stop_token_is_an_error(tmp_path: Path) -> N
     (directory / "tokenizer_config.json").write_text(json.dumps(settings))
     (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": 2}))
     splitting = load_chat_tokenizer(BaseModelSource(source=str(directory)))
-    report = look(tmp_path, splitting, CLEAN[2].training)
+    report = look(tmp_path, splitting, SOUND.training)
     (found,) = [finding for finding in report.findings if finding.check == "stop_token"]
     assert (found.severity, found.n_lines) == (Severity.ERROR, 150)
 
@@ -121,7 +129,7 @@ def test_where_the_pad_token_is_a_stop_token_the_answers_end_is_trained_all_the_
     directory = make_tokenizer(tmp_path / "base", template=template.replace("<|im_end|>", eos), eos=eos)
     tokenizer = load_chat_tokenizer(BaseModelSource(source=str(directory)))
     assert tokenizer.tokenizer.pad_token_id == tokenizer.tokenizer.eos_token_id
-    report = look(tmp_path, tokenizer, CLEAN[2].training)
+    report = look(tmp_path, tokenizer, SOUND.training)
     assert [finding for finding in report.findings if finding.check.startswith("stop_token")] == []
 
 
@@ -129,10 +137,10 @@ def test_nothing_but_tokens_is_left_in_the_run_directory_also_when_a_line_is_wro
     tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
     left = {"training.jsonl", "validation.jsonl", "training.tokens", "validation.tokens"}
-    look(tmp_path, tokenizer, CLEAN[2].training, CLEAN[2].validation)
+    look(tmp_path, tokenizer, SOUND.training, SOUND.validation)
     assert {path.name for path in tmp_path.iterdir()} == left
     with pytest.raises(FileUnusable, match="Line 151"):
-        look(tmp_path, tokenizer, [*CLEAN[2].training, {"messages": []}])
+        look(tmp_path, tokenizer, [*SOUND.training, {"messages": []}])
     assert {path.name for path in tmp_path.iterdir()} == left
 
 

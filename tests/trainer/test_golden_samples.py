@@ -152,18 +152,23 @@ def test_a_short_context_has_shorter_samples(base: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.trainer
-def test_an_adapter_trained_on_a_quantised_base_is_sampled_on_the_one_that_serves() -> None:
+def test_an_adapter_trained_on_a_quantised_base_is_sampled_on_the_one_that_serves(tmp_path: Path) -> None:
     """The demo model in NF4, as bitsandbytes has it; how far that base is from the real one is said."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-    from trainer.base_model import attach_lora, load_base_model
-    from trainer.golden_samples import take_golden_samples
+    from trainer.adapter import attach_lora
+    from trainer.base_model import load_base_model
+    from trainer.golden_samples import build_prompts
+    from trainer.probes import Probes
+    from trainer.proving import Prover
+    from trainer.state import TrainingState
 
     base = ROOT / "examples" / "demo_model"
     spec = make_spec(base)
     nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    prompts = build_prompts(AutoTokenizer.from_pretrained(base), context_length_tokens=256)
+    prover = Prover(spec, Probes(prompts, [torch.arange(9)[None]], []))
     found = []
     for quantisation in (nf4, None):
         model: Any = (
@@ -176,10 +181,13 @@ def test_an_adapter_trained_on_a_quantised_base_is_sampled_on_the_one_that_serve
             if "lora_B" in name:
                 torch.manual_seed(len(name))
                 torch.nn.init.normal_(parameter, std=0.1)
-        found.append(take_golden_samples(model, tokenizer, spec, step=1))
-    on_quantised, on_plain = found
+        optimizer = torch.optim.SGD(model.parameters())
+        state = TrainingState(model, optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer))
+        found.append(prover.publish(tmp_path, state, step=1))
+    (on_quantised, on_plain), reproductions = ([proof.samples for proof in found], [p.reproduction for p in found])
     assert on_quantised.samples == on_plain.samples
     assert on_quantised.training_gap is not None
     print(f"NF4: {on_quantised.training_gap:.4f}, the base alone: {on_quantised.base_gap:.4f}")  # noqa: T201
     assert 0 < on_quantised.training_gap < on_quantised.base_gap
     assert on_plain.training_gap is None
+    assert [reproduction.relative_error for reproduction in reproductions] == [0, 0]

@@ -33,6 +33,7 @@ FASTEST = MemoryPlan(micro_batch_tokens=4096, gradient_checkpointing=False, quan
 CHECKPOINTING = FASTEST.model_copy(update={"gradient_checkpointing": True})
 SMALLER = FASTEST.model_copy(update={"micro_batch_tokens": 128})
 NF4 = FASTEST.model_copy(update={"quantization": "nf4"})
+INT8 = FASTEST.model_copy(update={"quantization": "int8"})
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,9 @@ def test_a_base_in_4_bits_is_trained_on(train: Train, base: Path) -> None:
     assert shapes == {name: tensor.shape for name, tensor in plain.items()}
 
 
-@pytest.mark.parametrize("plan", [FASTEST, CHECKPOINTING, SMALLER], ids=["fastest", "checkpointing", "smaller"])
+@pytest.mark.parametrize(
+    "plan", [FASTEST, CHECKPOINTING, SMALLER, NF4, INT8], ids=["fastest", "checkpointing", "smaller", "nf4", "int8"]
+)
 def test_the_estimated_peak_is_near_the_measured_one(train: Train, base: Path, plan: MemoryPlan) -> None:
     from trainer.dataset import tokenize_files
     from trainer.layout import lay_out
@@ -132,6 +135,7 @@ FAMILIES = {
     "qwen2": {},
     "qwen3": {"head_dim": 24},
     "gemma": {"head_dim": 24},
+    "gemma3_text": {"head_dim": 24},
     "olmo2": {},
     "smollm3": {},
 }
@@ -143,7 +147,7 @@ def test_trainable_parameters_and_the_shape_are_those_of_the_real_model(family: 
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from server.fine_tuning.estimates.layers import base_parameters, lora_parameters
-    from trainer.base_model import attach_lora
+    from trainer.adapter import attach_lora
     from trainer.model_shape import shape_of
 
     sizes = {

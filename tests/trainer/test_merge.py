@@ -34,8 +34,10 @@ def trained(base_16: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter that moves its base a lot, written as the trainer writes one."""
     import torch
 
-    from trainer.base_model import attach_lora, load_base_model
-    from trainer.checkpoints import write_adapter
+    from trainer.adapter import attach_lora, copy_adapter
+    from trainer.adapter_files import write_adapter
+    from trainer.base_model import load_base_model
+    from trainer.plain_lora import as_trained
 
     lora = LoraSettings(rank=4, alpha=8, dropout=0, target_modules="all-linear")
     model = attach_lora(load_base_model(BaseModelSource(source=str(base_16)), "cpu"), lora, seed=7)
@@ -43,7 +45,7 @@ def trained(base_16: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
     directory = tmp_path_factory.mktemp("adapter") / "adapter"
-    write_adapter(directory, model, step=1)
+    write_adapter(directory, model.peft_config["default"], as_trained(copy_adapter(model), lora), step=1)
     return directory
 
 

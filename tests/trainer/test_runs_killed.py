@@ -162,6 +162,8 @@ def test_a_checkpoint_with_any_file_damaged_is_passed_over(whole: RunDirectory, 
     assert {str(path.relative_to(newest)) for path in files} == {
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
+        "adapter/golden_samples.json",
+        "adapter/reproduction.json",
         "best/adapter_model.safetensors",
         "manifest.json",
         "state.pt",

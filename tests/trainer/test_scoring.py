@@ -15,7 +15,8 @@ def model(base: Path) -> Any:
     import torch
     from trl.trainer.utils import add_fused_lm_head
 
-    from trainer.base_model import attach_lora, load_base_model
+    from trainer.adapter import attach_lora
+    from trainer.base_model import load_base_model
     from trainer.contract.spec import BaseModelSource, LoraSettings
 
     plain = load_base_model(BaseModelSource(source=str(base)), "cpu")

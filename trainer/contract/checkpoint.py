@@ -12,7 +12,7 @@ from pathlib import Path
 from trainer.contract.run_directory import sync_directory, write_atomically
 
 MANIFEST = "manifest.json"
-ADAPTER = "adapter"  # inside a checkpoint directory: the adapter as it is served
+ADAPTER = "adapter"  # inside a checkpoint directory: the adapter as it is served, in those that clients may see
 _PREFIX = "step_"
 
 

@@ -8,7 +8,7 @@ is not an event.
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from trainer.contract.spec import Frozen
 
@@ -19,6 +19,7 @@ class FailureCode(StrEnum):
     INVALID_VALIDATION_FILE = "invalid_validation_file"
     BASE_MODEL_UNAVAILABLE = "base_model_unavailable"
     LOSS_NOT_FINITE = "loss_not_finite"
+    NOT_REPRODUCED = "not_reproduced"
     DISK_FULL = "disk_full"
     INTERNAL_ERROR = "internal_error"
 
@@ -38,7 +39,14 @@ class Started(Event):
 
 
 class Metrics(Frozen):
-    """Losses are means over tokens in nats; accuracies are shares of tokens predicted right, in [0, 1]."""
+    """The loss is the method's: supervised, a mean over tokens in nats. Accuracies are shares in [0, 1]: supervised, of
+    tokens predicted right; else, of choices that come out as they were made.
+
+    Those of preferences are means over a step, under TRL's names. A reward is how much more likely an answer has become
+    than the reference has it, or, without a reference, how likely it is.
+    """
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
     train_loss: float
     train_mean_token_accuracy: float
@@ -46,6 +54,16 @@ class Metrics(Frozen):
     valid_mean_token_accuracy: float | None = None
     full_valid_loss: float | None = None  # on all of it; at the end of an epoch
     full_valid_mean_token_accuracy: float | None = None
+    rewards_chosen: float | None = Field(default=None, alias="rewards/chosen")
+    rewards_rejected: float | None = Field(default=None, alias="rewards/rejected")
+    rewards_margins: float | None = Field(default=None, alias="rewards/margins")
+    rewards_accuracies: float | None = Field(default=None, alias="rewards/accuracies")
+    logps_chosen: float | None = Field(default=None, alias="logps/chosen")
+    logps_rejected: float | None = Field(default=None, alias="logps/rejected")
+    kl: float | None = None  # the estimated distance from the reference, in nats
+    nll_loss: float | None = None  # the part of the loss that is learning the preferred answer
+    valid_rewards_margins: float | None = Field(default=None, alias="valid_rewards/margins")
+    full_valid_rewards_margins: float | None = Field(default=None, alias="full_valid_rewards/margins")
 
 
 class Progress(Event):
@@ -67,7 +85,7 @@ class CheckpointSaved(Event):
     type: Literal["checkpoint_saved"] = "checkpoint_saved"
     step: int
     epoch: int | None  # 1-based; the checkpoint at the end of that epoch
-    directory: str  # relative to the run directory; holds the state to resume from and, in adapter/, the adapter
+    directory: str  # relative to the run directory; holds the state to resume from and, in adapter/, any adapter
     metrics: Metrics
     is_best: bool = False  # its full validation loss is the lowest so far
 
@@ -107,7 +125,7 @@ class Succeeded(Event):
     type: Literal["succeeded"] = "succeeded"
     step: int  # the last one that was trained
     trained_tokens: int
-    adapter: str  # directory of the published adapter, relative to the run directory
+    adapter: str  # directory of the adapter, or of the whole model, relative to the run directory
     best: BestCheckpoint | None = None  # whose adapter that is; None: the last step's
     stopped_early: bool = False
     measured: Measured | None = None

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from trainer.contract.foreign_files import ONE_PER_LINE
 from trainer.contract.formats.contents import Content, Conversation, Judgement, Preference, Text
-from trainer.contract.formats.names import EVERY, SUPERVISED, FileFormat
+from trainer.contract.formats.names import FileFormat
 from trainer.contract.formats.rows import choose_format, placed, read_row
 from trainer.contract.invalid import FieldInvalid, FileInvalid
 from trainer.contract.lines import numbered_lines
 from trainer.contract.messages import JsonObject
 from trainer.contract.row_objects import read_object
+from trainer.contract.spec import MethodName
 
 MIN_EXAMPLES = 10
 EMPTY = f"The file is empty. {ONE_PER_LINE}"
@@ -63,13 +64,13 @@ def read_examples(source: Path | Iterable[bytes]) -> Iterator[ChatExample]:
     Raises:
         ExampleInvalid: at the first line that is wrong, or at the end if there was no line.
     """
-    for example in read_file(source, SUPERVISED):
+    for example in read_file(source, "supervised"):
         if isinstance(example, ChatExample):  # whatever is in one of these formats is
             yield example
 
 
-def read_file(source: Path | Iterable[bytes], allowed: frozenset[FileFormat] = EVERY) -> Iterator[Example]:
-    """Yield the examples of a file in one of the formats allowed, likewise.
+def read_file(source: Path | Iterable[bytes], method: MethodName | None = None) -> Iterator[Example]:
+    """Yield the examples of a file in a format that the method trains on, likewise; without one, in any format.
 
     Raises:
         ExampleInvalid: at the first line that is wrong, or at the end if there was no line.
@@ -77,7 +78,7 @@ def read_file(source: Path | Iterable[bytes], allowed: frozenset[FileFormat] = E
     held = None
     for number, (line, data) in enumerate(numbered_lines(source), start=1):
         row = read_object(data, line, is_first=number == 1)
-        held = held or choose_format(row, line, allowed)
+        held = held or choose_format(row, line, method)
         try:
             yield _example(line, read_row(row, line, held))
         except FieldInvalid as error:
@@ -93,7 +94,7 @@ def format_of(source: Path | Iterable[bytes]) -> FileFormat:
         ExampleInvalid: it is in none.
     """
     for line, data in numbered_lines(source):
-        return choose_format(read_object(data, line, is_first=True), line, EVERY)
+        return choose_format(read_object(data, line, is_first=True), line, None)
     raise FileInvalid(None, None, EMPTY)
 
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.contract.examples import EMPTY
-from trainer.contract.formats.names import SUPERVISED, FileFormat
+from trainer.contract.formats.names import FileFormat
 from trainer.contract.formats.rows import choose_format, placed, read_row
 from trainer.contract.invalid import ExampleInvalid, FieldInvalid, FileInvalid
 from trainer.contract.lines import line_blocks
 from trainer.contract.quick import REFUSALS, Judge, judge_of, unsure
 from trainer.contract.row_objects import read_object
+from trainer.contract.spec import MethodName
 
 
 @dataclass
@@ -35,14 +36,12 @@ class FileFaults:
         return f"{message} {more} more {'line is' if more == 1 else 'lines are'} wrong{lines}."
 
 
-def find_faults(
-    source: Path | Iterable[bytes], limit: int, *, allowed: frozenset[FileFormat] = SUPERVISED
-) -> FileFaults:
+def find_faults(source: Path | Iterable[bytes], limit: int, *, method: MethodName | None = "supervised") -> FileFaults:
     """Read a file to its end and keep its first faults, at most `limit` (1 at least); memory does not grow with it.
 
-    Of a file that is of another kind altogether, or in none of the formats allowed, that is the only fault.
+    Of a file that is of another kind altogether, or in none of the method's formats, that is the only fault.
     """
-    scan = _Scan(limit, allowed)
+    scan = _Scan(limit, method)
     try:
         for first, lines in line_blocks(source):
             scan.read(first, lines)
@@ -54,10 +53,10 @@ def find_faults(
 
 
 class _Scan:
-    def __init__(self, limit: int, allowed: frozenset[FileFormat]) -> None:
+    def __init__(self, limit: int, method: MethodName | None) -> None:
         self.found = FileFaults(None, 0, 0, [])
         self._limit = limit
-        self._allowed = allowed
+        self._method = method
         self._judge: Judge = unsure
 
     def add(self, fault: ExampleInvalid) -> None:
@@ -83,7 +82,7 @@ class _Scan:
         try:
             row = read_object(line, number, is_first=found.n_examples == 1)
             if found.format is None:
-                found.format = choose_format(row, number, self._allowed)
+                found.format = choose_format(row, number, self._method)
                 self._judge = judge_of(found.format)
             read_row(row, number, found.format)
         except FieldInvalid as error:

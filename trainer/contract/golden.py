@@ -15,8 +15,11 @@ from trainer.contract.spec import Frozen
 
 GOLDEN_SAMPLES = "golden_samples.json"
 TOLERANCE = 0.02  # nats a token: rounding to bfloat16 is 0.003 to 0.012, another base or adapter 0.3 and more
+DRIFT_TO_WARN_OF = 0.1  # nats a token
 _ROUNDING = 1e-6
 _TIMES_FURTHER = 10  # from the base than from the adapter
+
+Scores = Sequence[Sequence[float]]  # the log-probabilities of the sampled tokens, one list a sample
 
 
 class GoldenSample(Frozen):
@@ -24,7 +27,7 @@ class GoldenSample(Frozen):
 
     prompt_token_ids: tuple[int, ...]
     sampled_token_ids: tuple[int, ...]
-    adapter_logprobs: tuple[float, ...]  # under the base with the adapter
+    adapter_logprobs: tuple[float, ...]  # under the base with the adapter, or the model whose weights were all trained
     base_logprobs: tuple[float, ...]  # under the base alone
 
     @model_validator(mode="after")
@@ -34,6 +37,30 @@ class GoldenSample(Frozen):
         if not self.prompt_token_ids or not all(map(isfinite, (*self.adapter_logprobs, *self.base_logprobs))):
             raise ValueError("a sample has a prompt and finite log-probabilities")
         return self
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far what was trained on is from what serves, on the sampled tokens, in nats a token."""
+
+    mean: float
+    largest: float
+    of_base: float  # the mean without the adapter
+
+    @property
+    def is_large(self) -> bool:
+        return self.mean > DRIFT_TO_WARN_OF
+
+    def describe(self) -> str:
+        """Numbers alone, for an event."""
+        found = (
+            f"On the base that serves, the model's log-probabilities are {self.mean:.3f} nats a token from those on "
+            f"the quantised base it was trained on (at most {self.largest:.3f}); without the adapter the two bases "
+            f"are {self.of_base:.3f} apart."
+        )
+        if not self.is_large:
+            return found
+        return f"{found} More than {DRIFT_TO_WARN_OF} is much: try the model, or train it with quantization 'none'."
 
 
 class GoldenSamples(Frozen):
@@ -46,7 +73,15 @@ class GoldenSamples(Frozen):
     is_distinct: bool  # base_gap is ten tolerances or more; if not, the adapter barely moves the base
     # between the adapter on the quantised base it was trained on and on the one that serves; None: they are the same
     training_gap: float | None = Field(default=None, ge=0)
+    largest_training_gap: float | None = Field(default=None, ge=0)  # of one token; None also where it was not taken
+    base_training_gap: float | None = Field(default=None, ge=0)  # without the adapter: what quantising alone does
     samples: Annotated[tuple[GoldenSample, ...], Field(min_length=1)]
+
+    @property
+    def drift(self) -> Drift | None:
+        """None where nothing was quantised, or an older version did not take all of it."""
+        mean, largest, of_base = self.training_gap, self.largest_training_gap, self.base_training_gap
+        return None if mean is None or largest is None or of_base is None else Drift(mean, largest, of_base)
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -73,16 +108,25 @@ class Comparison:
     verdict: Verdict
 
 
-def build_golden_samples(
-    samples: Sequence[GoldenSample], *, dtype: str, training_gap: float | None = None
-) -> GoldenSamples:
+def measure_drift(trained: tuple[Scores, Scores], serving: tuple[Scores, Scores]) -> Drift:
+    """Each time of log-probabilities with the adapter and without it."""
+    return Drift(
+        mean=gap(trained[0], serving[0]),
+        largest=max(_differences(trained[0], serving[0])),
+        of_base=gap(trained[1], serving[1]),
+    )
+
+
+def build_golden_samples(samples: Sequence[GoldenSample], *, dtype: str, drift: Drift | None = None) -> GoldenSamples:
     base_gap = _base_gap(samples)
     return GoldenSamples(
         dtype=dtype,
         tolerance=TOLERANCE,
         base_gap=base_gap,
         is_distinct=base_gap >= _TIMES_FURTHER * TOLERANCE,
-        training_gap=training_gap,
+        training_gap=None if drift is None else drift.mean,
+        largest_training_gap=None if drift is None else drift.largest,
+        base_training_gap=None if drift is None else drift.of_base,
         samples=tuple(samples),
     )
 
@@ -100,10 +144,12 @@ def compare(golden: GoldenSamples, measured: Sequence[Sequence[float]]) -> Compa
 
 def gap(one: Iterable[Sequence[float]], other: Iterable[Sequence[float]]) -> float:
     """The mean absolute difference over all tokens of all samples."""
-    differences = [
-        abs(a - b) for row, other_row in zip(one, other, strict=True) for a, b in zip(row, other_row, strict=True)
-    ]
+    differences = _differences(one, other)
     return sum(differences) / len(differences)
+
+
+def _differences(one: Iterable[Sequence[float]], other: Iterable[Sequence[float]]) -> list[float]:
+    return [abs(a - b) for row, other_row in zip(one, other, strict=True) for a, b in zip(row, other_row, strict=True)]
 
 
 def _base_gap(samples: Sequence[GoldenSample]) -> float:

@@ -84,7 +84,8 @@ class FileReport(Frozen):
     n_examples: int  # that will be trained on or evaluated: with what is mixed in, without what is held out
     n_tokens: int  # of those examples, after cutting
     n_trained_tokens: int  # inside the loss mask
-    longest_tokens: int  # before cutting
+    n_desirable: int = 0  # of those examples, whose answer is one to give; all but in KTO's format
+    longest_tokens: int  # before cutting; of a preference, whose tokens are those of both answers, the longer sequence
     truncated_lines: tuple[int, ...]  # of those: cut at the context length, some of the answer is left
     dropped_lines: tuple[int, ...]  # nothing to train on is left (answer beyond the context, or weight 0 throughout)
     figures: FileFigures | None = None  # of the whole file
@@ -127,4 +128,5 @@ class CheckReport(Frozen):
     findings: tuple[Finding, ...] = ()  # most severe first
     base_parameters: int | None = None  # number of parameters of the base model
     base_shape: ModelShape | None = None  # None: of a family whose layers are not known here
+    base_layers: dict[str, int] | None = None  # its linear layers by name: the smaller side of the smallest
     failure: CheckFailure | None = None

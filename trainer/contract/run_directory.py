@@ -7,16 +7,19 @@
       mix_in_0.jsonl     optional, likewise, up to five
       selection/         if the spec has one: the examples that were chosen of the files, by the check
       *.tokens/          what a data file tokenises to (tokens.py): staged by the server, or made by the trainer
-      parent/            optional, likewise: the adapter whose weights the training goes on from
+      reference/         of a method that has one: what the model gave to the answers before the first step
+      parent/            optional, likewise: the adapter, or the whole model, whose weights the training goes on from
       events.jsonl       appended by the trainer only
       checkpoints/step_000100/   complete when renamed into place
       adapter/           the result, with its golden samples; complete when renamed into place
+      model/             likewise, where all weights were trained: a model of its own, and how well it was saved
       trainer.log        stdout and stderr, for humans
       stop               its existence asks the run to stop, like SIGTERM
 
 `python -m trainer check` works in such a directory too: `check.json` in; `report.json`, `*.tokens/`, `selection/` out.
 `*.offered/<key>/` are tokens of the same file from earlier checks, which it takes if they are what it would make.
 So does `python -m trainer merge`: `merge.json` in, `merge_report.json` and the model in `merged/` out.
+And `python -m trainer examine`: `examine.json` in, `examined.json` and `golden_samples.json` out.
 """
 
 import os
@@ -24,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.contract.events import TrainerEvent, parse_event
+from trainer.contract.examine import ExamineOutcome, ExamineSpec
 from trainer.contract.merge import MergeOutcome, MergeSpec
 from trainer.contract.report import MIXED_IN, CheckReport, FileKind
 from trainer.contract.spec import CheckSpec, Frozen, TrainingSpec
@@ -40,13 +44,17 @@ class RunDirectory:
         self.merge_spec = root / "merge.json"
         self.merge_report = root / "merge_report.json"
         self.merged = root / "merged"
+        self.examine_spec = root / "examine.json"
+        self.examined = root / "examined.json"
         self.training_file = root / "training.jsonl"
         self.validation_file = root / "validation.jsonl"
         self.selection = root / "selection"
+        self.reference = root / "reference"
         self.parent = root / "parent"
         self.events = root / "events.jsonl"
         self.checkpoints = root / "checkpoints"
         self.adapter = root / "adapter"
+        self.model = root / "model"
         self.log = root / "trainer.log"
         self.stop = root / "stop"
 
@@ -103,6 +111,22 @@ class RunDirectory:
         """None if there is none (yet)."""
         try:
             return MergeOutcome.model_validate_json(self.merge_report.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def write_examine_spec(self, spec: ExamineSpec) -> None:
+        write_atomically(self.examine_spec, _dump(spec))
+
+    def read_examine_spec(self) -> ExamineSpec:
+        return ExamineSpec.model_validate_json(self.examine_spec.read_bytes())
+
+    def write_examine_outcome(self, outcome: ExamineOutcome) -> None:
+        write_atomically(self.examined, _dump(outcome))
+
+    def read_examine_outcome(self) -> ExamineOutcome | None:
+        """None if there is none (yet)."""
+        try:
+            return ExamineOutcome.model_validate_json(self.examined.read_bytes())
         except FileNotFoundError:
             return None
 

@@ -1,9 +1,9 @@
 """Everything a run needs to know, resolved; nothing is left to a default in the trainer."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SPEC_VERSION: Literal[1] = 1
 
@@ -41,26 +41,102 @@ class BaseModelSource(Frozen):
     chat_template_file: Path | None = None  # used instead of the tokenizer's own template
 
 
+AdapterVariant = Literal["lora", "dora", "pissa"]
+ALL_LINEAR: Literal["all-linear"] = "all-linear"
+
+
 class LoraSettings(Frozen):
+    """How the adapter is trained; what is published of it is always a plain LoRA."""
+
+    variant: AdapterVariant = "lora"
     rank: int = Field(ge=1)
     alpha: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
-    target_modules: Literal["all-linear"]
+    rslora: bool = False  # scaled by alpha / sqrt(rank) instead of alpha / rank
+    # names of linear layers, as q_proj; or all of them but the output head
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all-linear"]
 
 
-class SupervisedMethod(Frozen):
-    """Supervised fine-tuning on the assistant's tokens, every number resolved."""
+class ServingLimits(Frozen):
+    """What a published adapter has to keep to."""
 
-    type: Literal["supervised"] = "supervised"
+    max_rank: int = Field(default=64, ge=1)  # the largest that the engine serves
+    # of the logits after reload, as a share of what the adapter changes in the base's
+    max_error: float = Field(default=0.1, gt=0)
+
+
+Scheduler = Literal["cosine", "cosine_with_min_lr", "linear", "constant", "constant_with_warmup", "inverse_sqrt"]
+Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"]
+Quantization = Literal["nf4", "int8"]  # 4 bits with double quantisation; LLM.int8
+
+
+class Steps(Frozen):
+    """How a run steps, whatever its method, every number resolved."""
+
     n_epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)  # examples per step (one optimiser update)
+    batch_size: int = Field(ge=1)  # examples per step (one optimiser update); pairs count once
     learning_rate: float = Field(gt=0)  # peak, after warm-up
+    lr_scheduler: Scheduler = "cosine"  # after warm-up
     warmup_ratio: float = Field(ge=0, lt=1)  # of all steps
+    optimizer: Optimizer = "adamw"
     weight_decay: float = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
+    validation_interval_steps: int | None = Field(default=None, ge=1)  # None: a twentieth of the run
     # evaluations of the whole validation file without improvement, after which training ends; the result is then the
     # best checkpoint. None: train to the end, and the result is the last step
     early_stopping_patience: int | None = Field(default=None, ge=1)
+
+
+class SupervisedMethod(Steps):
+    """Supervised fine-tuning on the assistant's tokens."""
+
+    type: Literal["supervised"] = "supervised"
+
+
+class DpoMethod(Steps):
+    """Direct preference optimisation (arXiv 2305.18290): prefer one answer more than the reference does."""
+
+    type: Literal["dpo"] = "dpo"
+    beta: float = Field(gt=0)  # higher: closer to the reference
+
+
+class OrpoMethod(Steps):
+    """Odds ratio preference optimisation (arXiv 2403.07691): learn the preferred answer and the choice at once."""
+
+    type: Literal["orpo"] = "orpo"
+    beta: float = Field(gt=0)  # the paper's lambda: the weight of the choice beside the answer
+
+
+class KtoMethod(Steps):
+    """Kahneman-Tversky optimisation (arXiv 2402.01306): single answers, each desirable or not."""
+
+    type: Literal["kto"] = "kto"
+    beta: float = Field(gt=0)  # higher: closer to the reference
+    desirable_weight: float = Field(gt=0)
+    undesirable_weight: float = Field(gt=0)
+
+
+class SimpoMethod(Steps):
+    """Simple preference optimisation (arXiv 2405.14734): a choice by mean log-probabilities, without a reference."""
+
+    type: Literal["simpo"] = "simpo"
+    beta: float = Field(gt=0)  # scales the difference of mean log-probabilities
+    gamma: float = Field(ge=0)  # the margin it is to reach, after scaling
+
+
+class ContinuedPretrainingMethod(Steps):
+    """Go on with what the base model was made by: predict every token of plain text."""
+
+    type: Literal["continued_pretraining"] = "continued_pretraining"
+
+
+MethodName = Literal["supervised", "dpo", "orpo", "kto", "simpo", "continued_pretraining"]
+# Those whose loss is of each token by itself, so that examples can share rows.
+BY_TOKENS: frozenset[MethodName] = frozenset({"supervised", "continued_pretraining"})
+Method = Annotated[
+    SupervisedMethod | DpoMethod | OrpoMethod | KtoMethod | SimpoMethod | ContinuedPretrainingMethod,
+    Field(discriminator="type"),
+]
 
 
 class MemoryPlan(Frozen):
@@ -68,7 +144,7 @@ class MemoryPlan(Frozen):
 
     micro_batch_tokens: int = Field(ge=1)  # at most, padding included; a longer example is a micro-batch by itself
     gradient_checkpointing: bool  # the layers' activations are computed twice instead of kept
-    quantization: Literal["nf4"] | None  # of the frozen base
+    quantization: Quantization | None  # of the frozen base
 
 
 class TrainingSpec(Frozen):
@@ -78,10 +154,11 @@ class TrainingSpec(Frozen):
     job_id: str
     attempt: int = Field(ge=1)  # a retry gets a directory of its own
     base_model: BaseModelSource
-    method: SupervisedMethod
-    lora: LoraSettings
+    method: Method
+    lora: LoraSettings | None  # None: all of the model's weights are trained
+    serving: ServingLimits = ServingLimits()
     seed: int = Field(ge=0)
-    context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end
+    context_length_tokens: int = Field(ge=1)  # longer examples are cut at the end, plain text is split
     pii: PiiPolicy = "off"  # "redact": markers are trained on in their place; the others change nothing here
     selection: WantedSelection | None = None  # what it came to lies in `selection/`; None: all of the files
     selection_sha256: str | None = None  # of that; None: not known, and a damaged one cannot be made again
@@ -89,8 +166,17 @@ class TrainingSpec(Frozen):
     packing: bool = False  # several examples in one row, each attending to itself alone; the losses are the same
     threads: int = Field(ge=1)  # CPU threads; part of what makes a run reproducible
     memory: MemoryPlan
-    start_from: Path | None = None  # an adapter's directory, whose weights the training goes on from
+    # a directory whose weights the training goes on from: an adapter's, or, where all are trained, a whole model's
+    start_from: Path | None = None
     resume_from: Path | None = None  # a complete directory under checkpoints/ of an earlier attempt; goes first
+
+    @model_validator(mode="after")
+    def _trains_what_it_can(self) -> Self:
+        if self.lora is None and self.memory.quantization is not None:
+            raise ValueError(
+                "only a base that stays as it is can be quantised, not one all of whose weights are trained"
+            )
+        return self
 
 
 class CheckSpec(Frozen):
@@ -99,6 +185,7 @@ class CheckSpec(Frozen):
     version: Literal[1] = SPEC_VERSION
     job_id: str
     base_model: BaseModelSource
+    method: MethodName = "supervised"  # by which the files are to be trained on
     context_length_tokens: int = Field(ge=1)
     pii: PiiPolicy = "off"
     selection: WantedSelection | None = None

@@ -2,12 +2,16 @@
 
 training.tokens/
   tokens.json      what the arrays are of, and how many there are
-  ids              int32 a token: the examples of the file one after the other, not cut
+  ids              int32 a token: the sequences of the file one after the other, not cut
   mask             uint8 a token: 1 where a token is trained on
-  offsets          int64, one more than examples: where each example begins, and where the last one ends
-  lines            uint32 an example: the line of each in the file
-  first_trained    int32 an example: its first token that is trained on, -1 if there is none
+  offsets          int64, one more than sequences: where each begins, and where the last one ends
+  lines            uint32 a sequence: its line in the file
+  first_trained    int32 a sequence: its first token that is trained on, -1 if there is none
+  desirable        uint8 a sequence: 1 if what is trained on is to become more likely, 0 if less
   manifest.json    the hashes of all of them; complete when renamed into place, like a checkpoint
+
+An example is one sequence; a preference is two that follow each other, the preferred answer first, and each with the
+prompt before it.
 """
 
 import hashlib
@@ -18,7 +22,7 @@ from pydantic import Field, ValidationError
 from trainer.contract.run_directory import write_atomically
 from trainer.contract.spec import Frozen
 
-TOKENS_VERSION = 1  # raised when other arrays come of the same file: by the reading, the rendering, the redaction
+TOKENS_VERSION = 2  # raised when other arrays come of the same file: by the reading, the rendering, the redaction
 _SUMMARY = "tokens.json"
 
 
@@ -41,8 +45,9 @@ class TokensKey(Frozen):
 class TokensSummary(Frozen):
     key: TokensKey
     n_examples: int = Field(ge=0)
+    sequences_per_example: int = Field(ge=1, le=2)
     n_tokens: int = Field(ge=0)
-    longest_tokens: int = Field(ge=0)
+    longest_tokens: int = Field(ge=0)  # of a sequence
 
 
 def write_summary(directory: Path, summary: TokensSummary) -> None:

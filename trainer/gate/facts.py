@@ -14,6 +14,7 @@ from trainer.contract.report import FileKind
 from trainer.gate.form import Form, form_of, is_like_code, label_of, repeats_a_word
 from trainer.gate.spool import Spool
 from trainer.gate.view import View
+from trainer.pieces import count_pieces
 
 _FIELDS = [
     ("line", "u4"),
@@ -30,6 +31,11 @@ _FIELDS = [
     ("tokens", "u4"),
     ("answer_tokens", "u4"),  # inside the loss mask, before cutting
     ("kept_answer_tokens", "u4"),  # and after
+    ("other_output", "u8"),  # from here on of a preference's other answer; 0: there is none
+    ("other_characters", "u4"),
+    ("other_tokens", "u4"),
+    ("other_kept_answer_tokens", "u4"),
+    ("desirable", "u1"),
 ]
 
 
@@ -72,8 +78,34 @@ class Facts:
 
     def used(self) -> npt.NDArray[np.bool_]:
         """Those of which something is trained on."""
+        has_other = self.column("other_tokens") > 0
         chosen: npt.NDArray[np.bool_] = self.column("kept_answer_tokens") > 0
-        return chosen
+        return chosen & ((self.column("other_kept_answer_tokens") > 0) | ~has_other)
+
+    def pieces(self, piece_tokens: int | None) -> npt.NDArray[np.int64]:
+        """As how many examples each is trained on: one, or so many as its text is split into."""
+        if piece_tokens is None:
+            return np.ones(self.n_examples, dtype=np.int64)
+        lengths: npt.NDArray[np.int64] = self.column("tokens").astype(np.int64)
+        return count_pieces(lengths, piece_tokens)
+
+    def within(self, limit_tokens: int) -> npt.NDArray[np.int64]:
+        """The tokens of each example, after cutting; of a preference of both sequences."""
+        within: npt.NDArray[np.int64] = np.zeros(self.n_examples, dtype=np.int64)
+        for name in ("tokens", "other_tokens"):
+            within += self.column(name).clip(max=limit_tokens)
+        return within
+
+    def trained(self) -> npt.NDArray[np.int64]:
+        """Those of them inside the loss mask."""
+        trained: npt.NDArray[np.int64] = self.column("kept_answer_tokens").astype(np.int64)
+        trained += self.column("other_kept_answer_tokens")
+        return trained
+
+    def longest(self) -> npt.NDArray[np.uint32]:
+        """The longest sequence of each example, before cutting."""
+        longest: npt.NDArray[np.uint32] = np.maximum(self.column("tokens"), self.column("other_tokens"))
+        return longest
 
     @cached_property
     def _records(self) -> npt.NDArray[Any]:
@@ -98,6 +130,8 @@ class Facts:
             len(view.input_ids_L),
             n_answer,
             int(view.trained_L[: view.limit_tokens].sum()),
+            *_of_other(view),
+            view.is_desirable,
         )
 
     def _flags(self, view: View, output: str) -> int:
@@ -119,6 +153,14 @@ class Facts:
         stops_L = np.isin(view.input_ids_L, self._stop_ids)
         flags = Flag.NO_STOP if (is_last_L & ~stops_L).any() else 0
         return int(flags | (Flag.STOP_INSIDE if (trained_L & stops_L & ~is_last_L).any() else 0))
+
+
+def _of_other(view: View) -> tuple[int, ...]:
+    if view.other is None:
+        return 0, 0, 0, 0
+    output = view.other.output
+    kept = int(view.other.trained_L[: view.limit_tokens].sum())
+    return _hash(output.encode()), len(output), len(view.other.input_ids_L), kept
 
 
 def _hash(data: bytes) -> int:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from trainer.contract.formats.names import FileFormat
 from trainer.contract.report import FileFigures, FileKind, FileReport, Finding, Task
-from trainer.contract.spec import PiiPolicy
-from trainer.gate.checks.amount import find_too_few
+from trainer.contract.spec import MethodName, PiiPolicy
+from trainer.gate.checks.amount import find_too_few, find_too_little_text
 from trainer.gate.checks.answers import (
     find_empty_answers,
     find_repeated_answers,
@@ -24,6 +24,7 @@ from trainer.gate.checks.forms import find_odd_forms, find_odd_keys
 from trainer.gate.checks.lengths import find_cut, find_outliers, find_untrained, histogram
 from trainer.gate.checks.overlap import find_overlap
 from trainer.gate.checks.personal_data import find_personal_data
+from trainer.gate.checks.preferences import find_in_answers, find_in_pairs
 from trainer.gate.checks.repetition import find_contradictions, find_duplicates, find_near_duplicates
 from trainer.gate.checks.stops import find_stops
 from trainer.gate.checks.system_prompts import find_odd_system_prompts
@@ -35,6 +36,8 @@ from trainer.gate.signatures import Signatures
 from trainer.gate.task import guess_task
 from trainer.gate.view import View
 from trainer.pii.examples import PiiTally
+
+WHOLE = 2**31 - 1  # tokens: nothing is cut
 
 
 @dataclass
@@ -57,11 +60,15 @@ class Gate:
         limit_tokens: int,
         common: frozenset[str] = frozenset(),
         pii: PiiPolicy = "off",
+        method: MethodName = "supervised",
     ) -> None:
+        splits = method == "continued_pretraining"
         self._directory = directory
-        self.limit_tokens = limit_tokens
+        self.limit_tokens = WHOLE if splits else limit_tokens
+        self._piece_tokens = limit_tokens if splits else None
         self._stop_ids = frozenset(stop_ids)
         self._pii = pii
+        self._method = method
         self._signatures = Signatures(directory, common)
         self._files: dict[FileKind, _File] = {}
 
@@ -91,6 +98,14 @@ class Gate:
     def facts(self, kind: FileKind) -> Facts:
         return self._files[kind].facts
 
+    def pieces(self, facts: Facts) -> npt.NDArray[np.int64]:
+        """As how many examples each is trained on."""
+        return facts.pieces(self._piece_tokens)
+
+    def tokens(self, facts: Facts) -> npt.NDArray[np.int64]:
+        """Of each, after cutting; each piece but the first begins with one token again."""
+        return facts.within(self.limit_tokens) + self.pieces(facts) - 1
+
     def groups(self) -> dict[FileKind, npt.NDArray[np.uint32]]:
         """Of each example of each file its group: those that are the same, or nearly, over all files."""
         wholes = np.concatenate([file.facts.column("whole") for file in self._files.values()]).view(np.int64)
@@ -110,14 +125,14 @@ class Gate:
     def report(self, kind: FileKind, file_format: FileFormat) -> FileReport:
         file = self._files[kind]
         facts = file.facts
-        used, kept, tokens = facts.used(), facts.column("kept_answer_tokens"), facts.column("tokens")
-        within = tokens.clip(max=self.limit_tokens)
+        used, kept = facts.used(), facts.column("kept_answer_tokens")
         return FileReport(
             format=file_format,
-            n_examples=int(used.sum()),
-            n_tokens=int(within[used].sum()),
-            n_trained_tokens=int(kept.sum()),
-            longest_tokens=int(tokens.max(initial=0)),
+            n_examples=int(self.pieces(facts)[used].sum()),
+            n_tokens=int(self.tokens(facts)[used].sum()),
+            n_trained_tokens=int(facts.trained().sum()),
+            n_desirable=int(facts.column("desirable")[used].sum()),
+            longest_tokens=int(facts.longest().max(initial=0)),
             truncated_lines=tuple(facts.lines(used & (kept < facts.column("answer_tokens"))).tolist()),
             dropped_lines=tuple(facts.lines(~used).tolist()),
             figures=self._figures(file),
@@ -138,16 +153,25 @@ class Gate:
 
     def _find(self, kind: FileKind, likeness: Likeness) -> Iterator[Found]:
         file = self._files[kind]
-        task = guess_task(self._files["training"].facts)
-        yield from _find_in_one(file.facts, task)
+        yield from find_duplicates(file.facts)
         yield from find_near_duplicates(file.facts, likeness)
         if self._pii != "off":
             yield from find_personal_data(kind, file.tally, self._pii)
-        if kind == "training":
-            yield from find_too_few(file.facts, task)
-            yield from find_sameness(file.facts, task, likeness)
         if kind == "validation":
             yield from find_overlap(self._files["training"].facts, file.facts, likeness)
+        if self._piece_tokens is None:
+            yield from self._find_in_conversations(kind, likeness)
+        elif kind == "training":
+            yield from find_too_little_text(int(self.pieces(file.facts)[file.facts.used()].sum()))
+
+    def _find_in_conversations(self, kind: FileKind, likeness: Likeness) -> Iterator[Found]:
+        """What plain text cannot have."""
+        facts = self._files[kind].facts
+        task = guess_task(self._files["training"].facts)
+        yield from _find_in_one(facts, task, self._method)
+        if kind == "training":
+            yield from find_too_few(facts, task)
+            yield from find_sameness(facts, task, likeness)
 
     def _file(self, kind: FileKind) -> _File:
         if kind not in self._files:
@@ -156,12 +180,17 @@ class Gate:
         return self._files[kind]
 
 
-def _find_in_one(facts: Facts, task: Task) -> Iterator[Found]:
+def _find_in_one(facts: Facts, task: Task, method: MethodName) -> Iterator[Found]:
     yield from find_stops(facts)
     yield from find_untrained(facts)
     yield from find_cut(facts)
-    yield from find_duplicates(facts)
-    yield from find_contradictions(facts, task)
+    match method:
+        case "supervised":
+            yield from find_contradictions(facts, task)
+        case "kto":
+            yield from find_in_answers(facts)
+        case _:
+            yield from find_in_pairs(facts)
     yield from find_imbalance(facts, task)
     yield from find_spellings(facts, task)
     yield from find_odd_forms(facts)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,18 +11,38 @@ import orjson
 
 from trainer.contract.examples import ChatExample
 from trainer.contract.messages import JsonObject
+from trainer.conversations import conversations_of
+from trainer.tokenising import WholeExample
 
 _SYSTEM_ROLES = ("system", "developer")
 
 
 @dataclass(frozen=True)
+class OtherAnswer:
+    """Of a preference: the answer that is not preferred, with its tokens and the prompt's before it."""
+
+    message: JsonObject
+    input_ids_L: npt.NDArray[np.int32]
+    trained_L: npt.NDArray[np.bool_]
+
+    @property
+    def output(self) -> str:
+        return _text(self.message).strip()
+
+
+@dataclass(frozen=True)
 class View:
-    """An example with its tokens. Shapes: L length of the example in tokens, before cutting."""
+    """An example with its tokens; of a preference, with the preferred answer.
+
+    Shapes: L length of the example in tokens, before cutting.
+    """
 
     example: ChatExample
     input_ids_L: npt.NDArray[np.int32]
     trained_L: npt.NDArray[np.bool_]  # the loss mask
     limit_tokens: int  # what lies beyond is cut
+    other: OtherAnswer | None = None
+    is_desirable: bool = True  # whether the answer is one to give
 
     @cached_property
     def answer_index(self) -> int:
@@ -61,10 +82,21 @@ class View:
         return orjson.dumps([self.example.messages[: self.answer_index], self.example.tools])
 
     def whole_bytes(self) -> bytes:
-        return orjson.dumps([self.example.messages, self.example.trained, self.example.tools])
+        parts: list[Any] = [self.example.messages, self.example.trained, self.example.tools]
+        if self.other is not None:
+            parts.append(self.other.message)
+        return orjson.dumps(parts if self.is_desirable else [*parts, False])
 
     def n_characters(self) -> int:
         return sum(len(message["content"]) for message in self.example.messages)
+
+
+def view_of(whole: WholeExample, limit_tokens: int) -> View:
+    """The view of an example that was tokenised."""
+    preferred, *others = conversations_of(whole.example)
+    first, *rest = whole.tokens
+    other = OtherAnswer(others[0].messages[-1], rest[0].input_ids_L, rest[0].trained_L) if others else None
+    return View(preferred, first.input_ids_L, first.trained_L, limit_tokens, other, first.is_desirable)
 
 
 def prompt_of(example: ChatExample) -> str:

@@ -1,99 +1,58 @@
-"""TRL's SFTTrainer for one run: each item of its dataset is a whole step, laid out by us.
+"""TRL's SFTTrainer for one run, with a loss that is a mean over the trained tokens of a step."""
 
-So the step count is exactly n_epochs times ceil(examples / batch_size), the loss is a mean over the tokens of the step
-whatever its micro-batches are, and a resumed run simply has fewer items.
-"""
-
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
-from datasets import Dataset
 from torch import Tensor
 from transformers import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from trainer import learning_rate
-from trainer.contract.spec import SupervisedMethod
 from trainer.dataset import TokenizedExample
-from trainer.failures import LossNotFinite
-from trainer.layout import ROW_TOKENS, fill_rows, lay_out
+from trainer.layout import ROW_TOKENS, fill_rows, lay_out, lay_out_long
+from trainer.methods.stepwise import Stepwise, arguments, steps_left
 from trainer.ongoing import OngoingRun
 from trainer.order import StepOrder
 from trainer.scoring import TokenTally, pack, pad, score
 
 
-class StepwiseSFTTrainer(SFTTrainer):
-    """SFTTrainer whose batches are lists of micro-batches, with a loss weighted by tokens over all of them."""
+class StepwiseSFTTrainer(Stepwise, SFTTrainer):
+    """The loss is weighted by tokens over all micro-batches of a step."""
 
-    def __init__(self, run: OngoingRun, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._run = run
-        self._is_first_step = True
-
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:  # noqa: ARG002 - TRL's count is of its own batches
-        """Forward and backward for every micro-batch of one step."""
-        if self._is_first_step:  # the data loader has drawn a number since the state was loaded
-            self._run.state.restore_random_state()
-            self._is_first_step = False
-        tally = TokenTally(n_processed_tokens=inputs["n_tokens"])
-        self._run.state.tally = tally
-        losses = []
-        for micro_batch in inputs["micro_batches"]:
-            self._run.interruption.check()
-            with self._run.meter.micro_batch(micro_batch["input_ids"].numel()):
-                loss = super().training_step(model, micro_batch, inputs["n_trained_tokens"])  # type: ignore[no-untyped-call]
-            losses.append(loss)
-        if not math.isfinite(tally.loss_sum):
-            raise LossNotFinite("training loss", self._run.state.step + 1)
-        return torch.stack(losses).sum()
+    def new_tally(self, n_tokens: int) -> TokenTally:
+        return TokenTally(n_processed_tokens=n_tokens)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         """The part of this micro-batch in the mean loss of the step."""
-        if return_outputs:
-            raise NotImplementedError("only the loss is computed")
+        tally = self._run.state.tally
+        if return_outputs or not isinstance(tally, TokenTally):
+            raise NotImplementedError("only the loss of a step is computed")
         scores = score(model, inputs)
-        self._run.state.tally.add(scores)
+        tally.add(scores)
         share: Tensor = scores.loss_sum / num_items_in_batch
         return share
-
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002 - TRL's signature
-        return 0  # an estimate nobody reads
-
-
-def build_optimizer(model: Any, method: SupervisedMethod, total_steps: int) -> tuple[Any, Any]:
-    """AdamW over the adapter, and its learning rate over the run."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=method.learning_rate, weight_decay=method.weight_decay, fused=True)
-    factor = partial(learning_rate.factor, total_steps=total_steps, warmup_ratio=method.warmup_ratio)
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: factor(step) if step < total_steps else 0.0
-    )
 
 
 def build(run: OngoingRun, tokenizer: Any, examples: Sequence[TokenizedExample]) -> StepwiseSFTTrainer:
     """Set up TRL to train the steps that are left."""
-    device = run.state.model.device.type
     trainer = StepwiseSFTTrainer(
-        run,
         model=run.state.model,
-        args=_arguments(run, on_gpu=device != "cpu"),
-        train_dataset=Dataset.from_dict({"step": list(run.steps_left)}),
+        args=SFTConfig(**arguments(run), dataset_kwargs={"skip_prepare_dataset": True}),
+        train_dataset=steps_left(run),
         data_collator=partial(
             collate,
             examples=examples,
             order=run.order,
             budget_tokens=run.spec.memory.micro_batch_tokens,
-            row_tokens=ROW_TOKENS[device] if run.packs else None,
+            row_tokens=ROW_TOKENS[run.state.model.device.type] if run.packs else None,
         ),
         processing_class=tokenizer,
         optimizers=(run.state.optimizer, run.state.scheduler),
     )
+    trainer.begin(run)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -116,31 +75,20 @@ def collate(
         groups, assemble = fill_rows(lengths, row_tokens=min(row_tokens, budget_tokens)), pack
     return {
         "micro_batches": [assemble([chosen[index] for index in group]) for group in groups],
-        "n_trained_tokens": sum(example.n_trained_tokens for example in chosen),
+        "divisor": sum(example.n_trained_tokens for example in chosen),
         "n_tokens": sum(len(example.input_ids_L) for example in chosen),
     }
 
 
-def _arguments(run: OngoingRun, *, on_gpu: bool) -> SFTConfig:
-    return SFTConfig(
-        output_dir=str(run.directory.root),
-        max_steps=len(run.steps_left),
-        per_device_train_batch_size=1,  # one item is one step
-        train_sampling_strategy="sequential",
-        max_grad_norm=run.spec.method.max_grad_norm,
-        seed=run.spec.seed,
-        data_seed=run.spec.seed,
-        use_cpu=not on_gpu,
-        bf16=False,  # no autocast: on a GPU the weights are bfloat16 themselves
-        gradient_checkpointing=run.spec.memory.gradient_checkpointing,
-        max_length=None,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        eval_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-    )
+def measure(run: OngoingRun, examples: Sequence[TokenizedExample]) -> TokenTally:
+    """Loss and accuracy of the model as it is, weighted by tokens: the same however the examples are batched."""
+    model, tally = run.state.model, TokenTally()
+    lengths = [len(example.input_ids_L) for example in examples]
+    budget_tokens = run.spec.memory.micro_batch_tokens
+    row_tokens = min(ROW_TOKENS[model.device.type], budget_tokens) if run.packs else None
+    for group in lay_out_long(lengths, budget_tokens=budget_tokens, row_tokens=row_tokens):
+        run.interruption.check()
+        chosen = [examples[index] for index in group]
+        micro_batch = pad(chosen) if row_tokens is None else pack(chosen)
+        tally.add(score(model, {name: tensor.to(model.device) for name, tensor in micro_batch.items()}))
+    return tally

@@ -2,14 +2,21 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from trainer.contract.examples import ChatExample
+from trainer.contract.examples import ChatExample, Example, KtoExample, PreferenceExample, TextExample
 from trainer.pii.finding import find_pii, redacted
 from trainer.pii.match import Kind
 
+AnyExample = TypeVar("AnyExample", bound=Example)
+_PARTS: Mapping[type, tuple[str, ...]] = {
+    ChatExample: ("messages", "tools"),
+    TextExample: ("text",),
+    PreferenceExample: ("messages", "tools", "preferred", "non_preferred"),
+    KtoExample: ("messages", "tools", "completion"),
+}  # of an example, where texts are
 _FIXED_KEYS = frozenset({"role", "type", "tool_call_id", "id"})  # of messages and calls: never free text
 
 
@@ -28,7 +35,7 @@ class PiiTally:
             self.lines.setdefault(kind, array("I")).append(line)
 
 
-def scan(example: ChatExample, tally: PiiTally) -> None:
+def scan(example: Example, tally: PiiTally) -> None:
     """Count what is in an example."""
     kinds: Counter[Kind] = Counter()
 
@@ -41,7 +48,7 @@ def scan(example: ChatExample, tally: PiiTally) -> None:
         tally.add(example.line, kinds)
 
 
-def redact(example: ChatExample, tally: PiiTally | None = None) -> ChatExample:
+def redact(example: AnyExample, tally: PiiTally | None = None) -> AnyExample:
     """Give the example with a marker in the place of each match. The same example always becomes the same."""
     kinds: Counter[Kind] = Counter()
 
@@ -58,10 +65,9 @@ def redact(example: ChatExample, tally: PiiTally | None = None) -> ChatExample:
     return marked
 
 
-def _map_texts(example: ChatExample, change: Callable[[str], str]) -> ChatExample:
-    messages = tuple(_map(message, change) for message in example.messages)
-    tools = None if example.tools is None else tuple(_map(tool, change) for tool in example.tools)
-    return replace(example, messages=messages, tools=tools)
+def _map_texts(example: AnyExample, change: Callable[[str], str]) -> AnyExample:
+    """What is said before the answers, which of a preference are two, is looked at once."""
+    return replace(example, **{part: _map(getattr(example, part), change) for part in _PARTS[type(example)]})
 
 
 def _map(value: Any, change: Callable[[str], str]) -> Any:
@@ -73,5 +79,7 @@ def _map(value: Any, change: Callable[[str], str]) -> Any:
             return {key: child if key in _FIXED_KEYS else _map(child, change) for key, child in value.items()}
         case list():
             return [_map(child, change) for child in value]
+        case tuple():
+            return tuple(_map(child, change) for child in value)
         case _:
             return value

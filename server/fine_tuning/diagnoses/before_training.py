@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from server.fine_tuning.diagnoses.finding import Diagnosis, Finding
 from server.fine_tuning.hyperparameters import reference_learning_rate
+from trainer.contract.spec import MethodName
 
 LOWEST_SHARE, HIGHEST_SHARE = 0.5, 1.5  # of the reference: 1e-4 to 3e-4 around the guides' 2e-4
 _USUAL_BATCH = 16
@@ -19,6 +20,7 @@ class Plan:
     batch_size: int
     learning_rate: float  # peak
     parameters: int | None  # of the base model; None if it does not say
+    method: MethodName = "supervised"
 
 
 def foresee(plan: Plan) -> list[Finding]:
@@ -27,9 +29,9 @@ def foresee(plan: Plan) -> list[Finding]:
     return [finding for finding in found if finding is not None]
 
 
-def learning_rate_range(parameters: int, batch_size: int) -> tuple[float, float]:
+def learning_rate_range(parameters: int, batch_size: int, method: MethodName = "supervised") -> tuple[float, float]:
     """The usual peaks for LoRA on a base of this size, at the guides' batch of 16 and at this one."""
-    references = [reference_learning_rate(parameters, size) for size in (_USUAL_BATCH, batch_size)]
+    references = [reference_learning_rate(parameters, size, method) for size in (_USUAL_BATCH, batch_size)]
     return LOWEST_SHARE * min(references), HIGHEST_SHARE * max(references)
 
 
@@ -48,7 +50,7 @@ def _batch(plan: Plan) -> Finding | None:
 def _learning_rate(plan: Plan) -> Finding | None:
     if plan.parameters is None:
         return None
-    low, high = learning_rate_range(plan.parameters, min(plan.batch_size, plan.n_examples))
+    low, high = learning_rate_range(plan.parameters, min(plan.batch_size, plan.n_examples), plan.method)
     if low <= plan.learning_rate <= high:
         return None
     too_low = plan.learning_rate < low

@@ -10,6 +10,7 @@ from typing import Any
 
 from server.fine_tuning.diagnoses.tally import Tally, relative_noise
 from trainer.contract.events import Metrics, Progress
+from trainer.contract.spec import MethodName
 
 MAX_SLICES = 60
 _CHECKS = 20  # in a run, besides those at evaluations and at the ends of epochs
@@ -27,6 +28,12 @@ class RunFacts:
     batch_size: int
     max_grad_norm: float  # gradients are clipped to it
     n_validation: int  # examples; 0: no validation file
+    method: MethodName = "supervised"
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether rewards tell how far the model is from what it was."""
+        return self.method in ("dpo", "kto")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -43,6 +50,7 @@ class Slice:
     learning_rates: float = 0.0
     log_norms: float = 0.0  # decimal logarithms of the gradient's norm before clipping
     n_clipped: int = 0
+    chosen_rewards: float = 0.0  # the sum over its steps; 0 for a step that has none
 
     def add(self, event: Progress, *, max_grad_norm: float) -> None:
         metrics = event.metrics
@@ -51,6 +59,7 @@ class Slice:
         self.learning_rates += event.learning_rate
         self.log_norms += math.log10(max(event.grad_norm, _SMALLEST_NORM))
         self.n_clipped += event.grad_norm > max_grad_norm
+        self.chosen_rewards += metrics.rewards_chosen or 0.0
         if metrics.valid_loss is not None:
             self.valid_loss.add(min(metrics.valid_loss, _GREATEST_LOSS))
 

@@ -8,6 +8,7 @@ from server.fine_tuning.diagnoses import (
     loss_rises_again,
     memorised,
     overfitting,
+    preferences_collapse,
     too_few_steps,
     validation_flat,
 )
@@ -23,6 +24,7 @@ _ORDER: Mapping[Diagnosis, Callable[[Course], Finding | None]] = {
     Diagnosis.VALIDATION_FLAT: validation_flat.find,
     Diagnosis.TOO_FEW_STEPS: too_few_steps.find,
 }
+_OF_PREFERENCES = {Diagnosis.PREFERENCES_COLLAPSE: preferences_collapse.find}  # whose losses follow other curves
 _SILENCED_BY: Mapping[Diagnosis, Set[Diagnosis]] = {  # one cause, one advice
     Diagnosis.LOSS_NOT_FALLING: {Diagnosis.LEARNING_RATE_TOO_HOT},
     Diagnosis.LOSS_RISES_AGAIN: {Diagnosis.LEARNING_RATE_TOO_HOT},
@@ -37,7 +39,7 @@ def diagnose(course: Course, said: Set[Diagnosis]) -> list[Finding]:
     found: dict[Diagnosis, Finding] = {}
     if not course.is_from_the_beginning:
         return []
-    for name, find in _ORDER.items():
+    for name, find in (_ORDER if course.facts.method == "supervised" else _OF_PREFERENCES).items():
         if name in said or _SILENCED_BY.get(name, frozenset()) & (said | found.keys()):
             continue
         finding = find(course)

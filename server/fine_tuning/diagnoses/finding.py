@@ -18,6 +18,7 @@ class Diagnosis(StrEnum):
     MEMORISED = "memorised"
     OVERFITTING = "overfitting"
     VALIDATION_FLAT = "validation_flat"
+    PREFERENCES_COLLAPSE = "preferences_collapse"
     # at its end
     TOO_FEW_STEPS = "too_few_steps"
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -16,7 +17,7 @@ from server.fine_tuning.data_report import DataReport
 from server.fine_tuning.dry_runs.dry_run import DryRun
 from server.fine_tuning.dry_runs.sampling import Portion, write_sample
 from server.fine_tuning.estimates.estimate import Planning, Sampling, build_estimate, judge
-from server.fine_tuning.hyperparameters import Requested
+from server.fine_tuning.hyperparameters import Requested, sequence_limit, wanted_quantization
 from server.fine_tuning.leases import existing_files, measured_runs
 from server.fine_tuning.lifecycle import Fail, job_error_code
 from server.fine_tuning.running.training_spec import source_of
@@ -31,7 +32,7 @@ from server.vocabulary import JobErrorCode
 from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.report import CheckReport, param_of
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import CheckSpec, PiiPolicy, WantedSelection
+from trainer.contract.spec import CheckSpec, MethodName, PiiPolicy, WantedSelection
 
 _AT_ONCE = 2  # each of another project: nobody keeps the others waiting
 _TIME_LIMIT_S = 120.0
@@ -47,9 +48,10 @@ class Question:
     validation: FileRow | None
     requested: Requested
     pii: PiiPolicy
-    lora: Mapping[str, int]  # of the adapter that the training goes on from; empty: of a base model
+    lora: Mapping[str, Any]  # of the adapter that the training goes on from; empty: of a base model
     mixed_in: Sequence[FileRow] = ()
     selection: WantedSelection | None = None
+    method: MethodName = "supervised"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class EstimateDesk:
         base = question.base
         sampling, of_validation = self._stage_files(question, run)
         mixed_in = [row.id for row in question.mixed_in]
-        _refuse(find_fault(run), mixed_in)
+        _refuse(find_fault(run, question.method), mixed_in)
         report = self._check(run, question)
         if report.failure is not None:
             failure = report.failure
@@ -103,9 +105,13 @@ class EstimateDesk:
                 "validation": report.validation and of_validation.scaled(report.validation),
             }
         )
-        resolved = resolve_report(whole, question.requested, base, question.lora)
-        judgement = judge(whole, resolved, base.context_length, planning)
-        estimate = build_estimate(whole, resolved, judgement, planning, sampling)
+        requested, on_gpu = question.requested, planning.device == "cuda"
+        method = question.method
+        resolved = resolve_report(
+            whole, requested, base, question.lora, method=method, on_gpu=on_gpu, max_rank=planning.max_rank
+        )
+        judgement = judge(whole, resolved, wanted_quantization(requested), planning, method=method)
+        estimate = build_estimate(whole, resolved, judgement, planning, sampling, method=method)
         return DryRun(**dict(estimate), data_gate=DataReport.from_report(report, question.pii))
 
     def _stage_files(self, question: Question, run: RunDirectory) -> tuple[Sampling, Sampling]:
@@ -142,7 +148,8 @@ class EstimateDesk:
             CheckSpec(
                 job_id=run.root.name,
                 base_model=source_of(question.base),
-                context_length_tokens=question.base.context_length,
+                method=question.method,
+                context_length_tokens=sequence_limit(question.requested, question.base.context_length),
                 pii=question.pii,
                 selection=question.selection,
             )

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from server.fine_tuning.adapter_options import may_be_quantised
+from server.fine_tuning.asked.methods import Method
 from server.fine_tuning.estimates.duration import Amount, estimate_seconds, speed_of
-from server.fine_tuning.estimates.layers import adapter_bytes, lora_parameters
-from server.fine_tuning.estimates.memory import Device, Memory
+from server.fine_tuning.estimates.layers import adapter_bytes, lora_parameters, targets_of
+from server.fine_tuning.estimates.memory import Device, Memory, number_bytes
 from server.fine_tuning.estimates.planner import Fit, NoFit, Room, Work, choose_plan, default_plan
 from server.fine_tuning.estimates.prices import Cost, HostedPrice, cost_of
 from server.fine_tuning.estimates.schemas import (
@@ -19,13 +21,13 @@ from server.fine_tuning.estimates.schemas import (
     HostedCost,
     PlanOfRun,
 )
-from server.fine_tuning.hyperparameters import ResolvedHyperparameters
-from server.fine_tuning.schemas import JobHyperparameters, Method, SupervisedMethod
+from server.fine_tuning.hyperparameters import ResolvedHyperparameters, WantedQuantization
+from server.fine_tuning.preferences import passes_before_training, sequences_per_example
 from trainer.contract.report import CheckReport, FileReport
-from trainer.contract.spec import MemoryPlan
+from trainer.contract.shape import ModelShape
+from trainer.contract.spec import BY_TOKENS, MemoryPlan, MethodName
 
 _UNKNOWN_SIZE = 1_000_000_000  # parameters assumed of a base that does not say
-_VALIDATED_IN_PARTS = 20  # times in a run, one batch each
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Planning:
     room: Room | None  # None: not known
     device: Device
     threads: int
+    max_rank: int = 64  # of an adapter that the engines serve
+    bfloat16: bool = True  # whether a GPU has it
     measured: Sequence[dict[str, Any]] = ()  # of earlier runs on the same base, newest first
     price: float | None = None
     currency: str = "USD"
@@ -66,6 +70,7 @@ class Sampling:
                 "n_examples": round(file.n_examples * self.growth),
                 "n_tokens": round(file.n_tokens * self.scale),
                 "n_trained_tokens": round(file.n_trained_tokens * self.scale),
+                "n_desirable": round(file.n_desirable * self.growth),
             }
         )
 
@@ -79,19 +84,36 @@ class Judgement:
     refusal: NoFit | None = None
 
 
-def judge(report: CheckReport, resolved: ResolvedHyperparameters, context_length: int, planning: Planning) -> Judgement:
+def judge(
+    report: CheckReport,
+    resolved: ResolvedHyperparameters,
+    quantization: WantedQuantization,
+    planning: Planning,
+    *,
+    method: MethodName = "supervised",
+) -> Judgement:
     """Choose the plan of a job whose files can be used."""
     training = _training(report)
+    if quantization == "auto" and not may_be_quantised(resolved.lora_variant):
+        quantization = None
     if report.base_shape is None or planning.room is None:
-        return Judgement(default_plan(planning.device), None)
+        return Judgement(default_plan(planning.device, None if quantization == "auto" else quantization), None)
     work = Work(
         shape=report.base_shape,
-        longest_tokens=longest_after_cutting(report, context_length),
+        longest_tokens=longest_after_cutting(report, resolved, method),
+        is_fused=method not in BY_TOKENS,
         batch_size=resolved.batch_size,
         labelled_share=training.n_trained_tokens / max(1, training.n_tokens),
         rank=resolved.lora_rank,
         has_dropout=resolved.lora_dropout > 0,
+        targets=targets_of(resolved.lora_target_modules),
+        is_dora=resolved.lora_variant == "dora",
         parameters=report.base_parameters,
+        optimizer=resolved.optimizer,
+        trains="full" if resolved.trains_all else "lora",
+        keeps_best=resolved.early_stopping_patience is not None,
+        bfloat16=planning.bfloat16,
+        quantization=quantization,
     )
     match choose_plan(work, planning.room):
         case Fit(plan=plan, memory=memory):
@@ -106,34 +128,70 @@ def build_estimate(
     judgement: Judgement,
     planning: Planning,
     sampling: Sampling = Sampling(),
+    *,
+    method: MethodName = "supervised",
 ) -> Estimate:
     """Put all of it into the words of the wire. A sample's figures have been scaled to its file."""
     training = _training(report)
     n_steps = resolved.total_steps(training.n_examples)
     n_tokens = resolved.n_epochs * training.n_tokens
-    trainable = None if report.base_shape is None else lora_parameters(report.base_shape, rank=resolved.lora_rank)
-    width = 2 if planning.device == "cuda" else 4
+    trainable, n_bytes = _result(report, resolved, planning)
     return Estimate(
         sampled=sampling.rows_looked_at is not None,
         training=_file(training, sampling.rows_looked_at),
         validation=None if report.validation is None else _file(report.validation),
-        method=_method(resolved),
+        method=Method.of(method, resolved.shown(judgement.plan.quantization)),
         total_steps=n_steps,
         trained_tokens=n_tokens,
         base_parameters=report.base_parameters,
         trainable_parameters=trainable,
-        adapter_bytes=None if trainable is None else adapter_bytes(trainable, bytes_per_parameter=width),
+        adapter_bytes=n_bytes,
         fits=judgement.refusal is None,
         advice=None if judgement.refusal is None else judgement.refusal.message(),
         plan=_plan(judgement.plan, training, resolved.batch_size),
         memory=_memory(judgement.memory, planning),
-        time=_time(report, resolved, judgement.plan, planning, Amount(n_steps, n_tokens)),
+        time=_time(report, resolved, judgement.plan, planning, _amount(method, resolved, training)),
         cost=_cost(cost_of(n_tokens, price=planning.price, currency=planning.currency, hosted=planning.hosted)),
     )
 
 
-def longest_after_cutting(report: CheckReport, context_length: int) -> int:
-    return min(_training(report).longest_tokens, context_length)
+def _result(
+    report: CheckReport, resolved: ResolvedHyperparameters, planning: Planning
+) -> tuple[int | None, int | None]:
+    """How many parameters are trained, and the bytes of the weights that come of it; None: not known."""
+    if resolved.trains_all:
+        trained = report.base_parameters
+        return trained, None if trained is None else adapter_bytes(trained, bytes_per_parameter=2)
+    if report.base_shape is None:
+        return None, None
+    trained = _trainable(report.base_shape, resolved)
+    return trained, adapter_bytes(
+        trained, bytes_per_parameter=number_bytes(planning.device, bfloat16=planning.bfloat16)
+    )
+
+
+def _trainable(shape: ModelShape, resolved: ResolvedHyperparameters) -> int:
+    return lora_parameters(
+        shape,
+        rank=resolved.lora_rank,
+        targets=targets_of(resolved.lora_target_modules),
+        has_magnitudes=resolved.lora_variant == "dora",
+    )
+
+
+def longest_after_cutting(report: CheckReport, resolved: ResolvedHyperparameters, method: MethodName) -> int:
+    """Of what has to be in one micro-batch: a sequence, or both of a pair, padded to the longer one."""
+    longest_tokens = _training(report).longest_tokens
+    if resolved.max_seq_length is not None:
+        longest_tokens = min(longest_tokens, resolved.max_seq_length)
+    return longest_tokens * sequences_per_example(method)
+
+
+def _amount(method: MethodName, resolved: ResolvedHyperparameters, training: FileReport) -> Amount:
+    """With the passes for the reference, which cost what validation costs."""
+    n_tokens = resolved.n_epochs * training.n_tokens
+    before = passes_before_training(method, resolved.n_epochs) * training.n_tokens
+    return Amount(resolved.total_steps(training.n_examples), n_tokens, validation_tokens=before)
 
 
 def _training(report: CheckReport) -> FileReport:
@@ -152,11 +210,6 @@ def _file(file: FileReport, rows_looked_at: int | None = None) -> EstimatedFile:
         dropped_examples=len(file.dropped_lines),
         rows_looked_at=rows_looked_at,
     )
-
-
-def _method(resolved: ResolvedHyperparameters) -> Method:
-    hyperparameters = JobHyperparameters.model_validate(resolved.wire())
-    return Method(type="supervised", supervised=SupervisedMethod(hyperparameters=hyperparameters))
 
 
 def _plan(plan: MemoryPlan, training: FileReport, batch_size: int) -> PlanOfRun:
@@ -193,8 +246,9 @@ def _time(
 ) -> EstimatedTime:
     if report.validation is not None:
         part = min(resolved.batch_size, report.validation.n_examples) / report.validation.n_examples
-        passes = resolved.n_epochs + _VALIDATED_IN_PARTS * part
-        amount = replace(amount, validation_tokens=round(passes * report.validation.n_tokens))
+        passes = resolved.n_epochs + amount.n_steps / resolved.validation_interval_steps * part
+        validated = amount.validation_tokens + round(passes * report.validation.n_tokens)
+        amount = replace(amount, validation_tokens=validated)
     speed = speed_of(
         planning.measured,
         device=planning.device,

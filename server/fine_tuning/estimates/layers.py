@@ -1,6 +1,7 @@
 """The weight matrices of a base model, from its shape (pure)."""
 
 from collections.abc import Collection, Mapping
+from typing import Literal
 
 from trainer.contract.shape import ModelShape
 
@@ -26,6 +27,11 @@ def projection_parameters(shape: ModelShape) -> int:
     return shape.layers * sum(inputs * outputs for inputs, outputs in projections(shape).values())
 
 
+def outputs(shape: ModelShape) -> int:
+    """Of all projections; in 8 bits each has a scale."""
+    return shape.layers * sum(outputs for _, outputs in projections(shape).values())
+
+
 def embedding_parameters(shape: ModelShape) -> int:
     """The embedding and, where it is another matrix, the output head."""
     return shape.vocabulary * shape.hidden * (1 if shape.tied else 2)
@@ -36,10 +42,17 @@ def base_parameters(shape: ModelShape) -> int:
     return projection_parameters(shape) + embedding_parameters(shape) + (2 * shape.layers + 1) * shape.hidden
 
 
-def lora_parameters(shape: ModelShape, *, rank: int, targets: Collection[str] = ALL_LINEAR) -> int:
-    """What a LoRA trains, as PEFT counts it."""
-    sizes = projections(shape)
-    return shape.layers * sum(rank * sum(sizes[name]) for name in targets)
+def lora_parameters(
+    shape: ModelShape, *, rank: int, targets: Collection[str] = ALL_LINEAR, has_magnitudes: bool = False
+) -> int:
+    """What a LoRA trains, as PEFT counts it; that of DoRA with a magnitude for each output."""
+    adapted = [sizes for name, sizes in projections(shape).items() if name in targets]
+    magnitudes = sum(outputs for _, outputs in adapted) if has_magnitudes else 0
+    return shape.layers * (rank * sum(map(sum, adapted)) + magnitudes)
+
+
+def targets_of(asked: Collection[str] | Literal["all-linear"]) -> Collection[str]:
+    return ALL_LINEAR if asked == "all-linear" else frozenset(asked)
 
 
 def adapter_bytes(trainable: int, *, bytes_per_parameter: int) -> int:

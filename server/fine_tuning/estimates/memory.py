@@ -4,23 +4,34 @@ Weights, gradients and moments are counted; what is kept for the backward pass f
 sum is the peak of live tensor bytes, within a tenth of what is measured (benchmarks/memory.py).
 """
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from server.fine_tuning.estimates.layers import (
+    ALL_LINEAR,
     base_parameters,
     embedding_parameters,
     lora_parameters,
+    outputs,
     projection_parameters,
     projections,
 )
 from trainer.contract.shape import ModelShape
-from trainer.contract.spec import MemoryPlan
+from trainer.contract.spec import MemoryPlan, Optimizer
 
 Device = Literal["cpu", "cuda"]
 Trains = Literal["lora", "full"]
 
 NF4_BITS = 4.127  # a weight's 4, and with double quantisation 0.127 for the scales: 8 bits for 64 of them
+_MOMENTS_8BIT = 2 + 2 * 4 / 256  # a byte each, and a float32 scale for every 256
+# of the two moments of a parameter; what is paged is counted, as it is on the device while it is used
+_MOMENTS_BYTES: dict[Optimizer, float] = {
+    "adamw": 8,
+    "adamw_8bit": _MOMENTS_8BIT,
+    "paged_adamw_8bit": _MOMENTS_8BIT,
+    "paged_adamw_32bit": 8,
+}
 _MIXED = 1.19  # of bfloat16 activations: the norms keep float32 copies
 _CUDA_CONTEXT_BYTES = 1_000_000_000
 _FUSED_TOKENS, _FUSED_VOCABULARY = 4096, 32768  # of logits that the fused head holds at once
@@ -40,7 +51,13 @@ class Load:
     rank: int = 16
     trains: Trains = "lora"
     has_dropout: bool = False  # before the LoRA
+    is_fused: bool = False  # whether the output head is TRL's on a CPU, too
     parameters: int | None = None  # of the base model, where they were counted
+    optimizer: Optimizer = "adamw"
+    keeps_best: bool = False  # a copy of what was trained, as it was best, in main memory
+    targets: Collection[str] = ALL_LINEAR
+    is_dora: bool = False
+    bfloat16: bool = True  # whether a GPU has it; an older one computes in float32
 
 
 @dataclass(frozen=True)
@@ -63,22 +80,16 @@ class Memory:
 
 def estimate_memory(load: Load) -> Memory:
     """Add up what a run holds at its peak."""
-    width = _width(load.device)
-    trainable, adapter = 0, 0
-    if load.trains == "lora":
-        trainable = lora_parameters(load.shape, rank=load.rank)
-        adapter, gradients = trainable * width, trainable * 4
-    else:
-        trainable = load.parameters or base_parameters(load.shape)
-        gradients = trainable * width
+    width = number_bytes(load.device, bfloat16=load.bfloat16)
+    trainable = trainable_parameters(load)
     head = _head(load, width)
     if load.plan.gradient_checkpointing and load.device == "cpu":
         head = _beyond_a_layer(load, head)
     memory = Memory(
         weights=_weights(load, width),
-        adapter=adapter,
-        gradients=gradients,
-        optimizer=trainable * 8,
+        adapter=trainable * width if load.trains == "lora" else 0,
+        gradients=trainable * 4,
+        optimizer=round(trainable * _MOMENTS_BYTES[load.optimizer]),
         activations=_activations(load, width),
         head=head,
         reserve=_CUDA_CONTEXT_BYTES if load.device == "cuda" else 0,
@@ -86,25 +97,53 @@ def estimate_memory(load: Load) -> Memory:
     return replace(memory, needed=_needed(memory, load))
 
 
-def _width(device: Device) -> int:
-    """Bytes a number: bfloat16 on a GPU, float32 on a CPU."""
-    return 2 if device == "cuda" else 4
+def trainable_parameters(load: Load) -> int:
+    if load.trains == "lora":
+        return lora_parameters(load.shape, rank=load.rank, targets=load.targets, has_magnitudes=load.is_dora)
+    return load.parameters or base_parameters(load.shape)
+
+
+def resting_bytes_of_full(
+    parameters: int, device: Device, optimizer: Optimizer = "adamw", *, bfloat16: bool = True
+) -> int:
+    """What training all weights holds before the first example: they, their gradients and their moments."""
+    return round(parameters * (_full_width(device, bfloat16=bfloat16) + 4 + _MOMENTS_BYTES[optimizer]))
+
+
+def _full_width(device: Device, *, bfloat16: bool) -> int:
+    """Bytes a weight that is itself trained: float32 everywhere, and on a GPU its copy that is computed with."""
+    return 6 if device == "cuda" and bfloat16 else 4
+
+
+def number_bytes(device: Device, *, bfloat16: bool) -> int:
+    """Of one number in the type that trainers compute in: bfloat16 on a GPU that has it, else float32."""
+    return 2 if device == "cuda" and bfloat16 else 4
 
 
 def _weights(load: Load, width: int) -> int:
     parameters = load.parameters or base_parameters(load.shape)
+    if load.trains == "full":
+        return parameters * _full_width(load.device, bfloat16=load.bfloat16)
     if load.plan.quantization is None:
         return parameters * width
     packed = projection_parameters(load.shape)
-    return round(packed * NF4_BITS / 8) + max(parameters - packed, embedding_parameters(load.shape)) * width
+    packed_bytes = packed * NF4_BITS / 8 if load.plan.quantization == "nf4" else packed + 4 * outputs(load.shape)
+    return round(packed_bytes) + max(parameters - packed, embedding_parameters(load.shape)) * width
 
 
 def _activations(load: Load, width: int) -> int:
     """Kept for the backward pass: of every layer, or only each layer's input and one layer while it is redone."""
     layer_bytes = _layer_bytes(load, width)
+    beside = _whole_weights(load, width) if load.is_dora else 0
     if load.plan.gradient_checkpointing:
-        return load.micro_batch_tokens * load.shape.layers * load.shape.hidden * width + layer_bytes
-    return load.shape.layers * layer_bytes
+        return load.micro_batch_tokens * load.shape.layers * load.shape.hidden * width + layer_bytes + beside
+    return load.shape.layers * layer_bytes + beside
+
+
+def _whole_weights(load: Load, width: int) -> int:
+    """DoRA forms a layer's changed weight to measure it, from a unit matrix of its inputs."""
+    sizes = [sizes for name, sizes in projections(load.shape).items() if name in load.targets]
+    return max((inputs * inputs + 3 * inputs * outputs for inputs, outputs in sizes), default=0) * width
 
 
 def _beyond_a_layer(load: Load, head: int) -> int:
@@ -116,10 +155,12 @@ def _beyond_a_layer(load: Load, head: int) -> int:
 
 def _layer_bytes(load: Load, width: int) -> int:
     """What one layer keeps of the micro-batch."""
-    factor = width * (_MIXED if load.device == "cuda" else 1.0)
-    kept = _kept_of_a_layer(load.shape, load.rank)
+    factor = width * (_MIXED if width == 2 else 1.0)
+    kept = _kept_of_a_layer(load.shape, load.rank) if load.trains == "lora" else _kept_of_a_trained_layer(load.shape)
     if load.has_dropout:
         kept += 2 * sum(inputs for inputs, _ in projections(load.shape).values())  # each input again, and its mask
+    if load.is_dora:  # what the base says and what the LoRA adds, for the gradient of the magnitudes
+        kept += 2 * sum(outputs for name, (_, outputs) in projections(load.shape).items() if name in load.targets)
     return round(load.micro_batch_tokens * kept * factor)
 
 
@@ -129,16 +170,27 @@ def _kept_of_a_layer(shape: ModelShape, rank: int) -> int:
     return 4 * shape.intermediate + 4 * shape.hidden + 3 * query + 3 * key + 7 * rank
 
 
+def _kept_of_a_trained_layer(shape: ModelShape) -> int:
+    """No LoRA's, but what goes into the norms, whose weights are trained too."""
+    return _kept_of_a_layer(shape, 0) + 2 * shape.hidden + (shape.heads + shape.kv_heads) * shape.head_dim
+
+
 def _head(load: Load, width: int) -> int:
     """Logits of the labelled tokens, their log-probabilities and a gradient; on a GPU the fused head's portion."""
     if load.device == "cuda":
         return min(load.micro_batch_tokens, _FUSED_TOKENS) * min(load.shape.vocabulary, _FUSED_VOCABULARY) * width
+    if load.is_fused:
+        return min(load.micro_batch_tokens, _FUSED_TOKENS) * _FUSED_VOCABULARY * width  # whatever the vocabulary is
     return load.labelled_tokens * load.shape.vocabulary * 3 * 4
 
 
 def _needed(memory: Memory, load: Load) -> int:
-    """On a CPU with the plain base beside a 4-bit one, for the golden samples; on a GPU that is left out if need be."""
+    """On a CPU with the plain base beside a quantised one, for the golden samples, and a copy of the best weights.
+
+    On a GPU the samples are left out if need be, and the copy is in main memory.
+    """
     if load.device == "cuda":
         return memory.peak
+    copy = trainable_parameters(load) * 4 if load.keeps_best else 0
     beside = 0 if load.plan.quantization is None else (load.parameters or base_parameters(load.shape)) * 4
-    return round(memory.peak * _CPU_MARGIN) + beside + _PROCESS_BYTES
+    return round(memory.peak * _CPU_MARGIN) + beside + copy + _PROCESS_BYTES

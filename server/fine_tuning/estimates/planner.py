@@ -4,13 +4,14 @@ The cheapest measure first: smaller micro-batches cost a few percent of the spee
 and 4-bit weights change what is trained on. The examples of a step are the same with every plan.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from server.fine_tuning.estimates.memory import Device, Load, Memory, estimate_memory
+from server.fine_tuning.estimates.layers import ALL_LINEAR
+from server.fine_tuning.estimates.memory import Device, Load, Memory, Trains, estimate_memory
+from server.fine_tuning.hyperparameters import WantedQuantization
 from trainer.contract.shape import ModelShape
-from trainer.contract.spec import MemoryPlan
+from trainer.contract.spec import MemoryPlan, Optimizer, Quantization
 
 _BUDGET_TOKENS: dict[Device, int] = {"cpu": 4096, "cuda": 2048}  # on a GPU of a packed row, which is no longer
 _UNPLANNED_TOKENS: dict[Device, int] = {"cpu": 4096, "cuda": 8192}
@@ -28,7 +29,15 @@ class Work:
     labelled_share: float  # of the tokens, inside the loss mask
     rank: int = 16
     has_dropout: bool = False
+    is_fused: bool = False  # whether the output head is TRL's on a CPU, too
     parameters: int | None = None  # of the base model, where they were counted
+    optimizer: Optimizer = "adamw"
+    trains: Trains = "lora"
+    keeps_best: bool = False
+    targets: Collection[str] = ALL_LINEAR
+    is_dora: bool = False
+    bfloat16: bool = True  # whether a GPU has it
+    quantization: WantedQuantization = "auto"  # other than "auto": the job's own word, whatever the operator allows
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,8 @@ class NoFit:
     memory: Memory
     available_bytes: int
     fitting_tokens: int  # the longest example that would fit; 0: none
-    needed_with_4bit_bytes: int | None  # None: 4-bit is allowed already
+    needed_with_4bit_bytes: int | None  # None: that was tried, or cannot be
+    needed_with_lora_bytes: int | None = None  # None: that is what was tried
 
     def message(self) -> str:
         what = (
@@ -64,17 +74,19 @@ class NoFit:
         if self.fitting_tokens > 0:
             remedies.append(f"with examples of at most {self.fitting_tokens} tokens it fits")
         if self.needed_with_4bit_bytes is not None and self.needed_with_4bit_bytes <= self.available_bytes:
-            remedies.append(
-                f"with the base in 4 bits it needs {_gb(self.needed_with_4bit_bytes)}; an operator can allow that"
-            )
+            remedies.append(f"with quantization 'nf4' it needs {_gb(self.needed_with_4bit_bytes)}")
+        if self.needed_with_lora_bytes is not None and self.needed_with_lora_bytes <= self.available_bytes:
+            remedies.append(f"with adapter type 'lora' it needs {_gb(self.needed_with_lora_bytes)}")
         advice = "; ".join(remedies) or "choose a smaller base model"
         return f"{what} To make it fit: {advice}."
 
 
-def default_plan(device: Device) -> MemoryPlan:
+def default_plan(device: Device, quantization: Quantization | None = None) -> MemoryPlan:
     """Of a job whose memory cannot be estimated: careful on a GPU, whose memory cannot grow."""
     return MemoryPlan(
-        micro_batch_tokens=_UNPLANNED_TOKENS[device], gradient_checkpointing=device == "cuda", quantization=None
+        micro_batch_tokens=_UNPLANNED_TOKENS[device],
+        gradient_checkpointing=device == "cuda",
+        quantization=quantization,
     )
 
 
@@ -106,13 +118,20 @@ def leaner_plan(plan: MemoryPlan, *, longest_tokens: int, batch_size: int, allow
 
 
 def _plans(work: Work, room: Room) -> Iterator[MemoryPlan]:
-    quantizations: tuple[Literal["nf4"] | None, ...] = (None, "nf4") if room.allow_4bit else (None,)
-    for quantization in quantizations:
+    for quantization in _quantizations(work, room):
         for checkpointing in (False, True):
             for budget in _budgets(_BUDGET_TOKENS[room.device], work.longest_tokens):
                 yield MemoryPlan(
                     micro_batch_tokens=budget, gradient_checkpointing=checkpointing, quantization=quantization
                 )
+
+
+def _quantizations(work: Work, room: Room) -> tuple[Quantization | None, ...]:
+    if work.trains == "full":
+        return (None,)  # what is itself trained cannot be quantised
+    if work.quantization != "auto":
+        return (work.quantization,)
+    return (None, "nf4") if room.allow_4bit else (None,)
 
 
 def _budgets(largest: int, longest_tokens: int) -> Iterator[int]:
@@ -141,22 +160,34 @@ def memory_of(work: Work, device: Device, plan: MemoryPlan) -> Memory:
         labelled_tokens=labelled,
         rank=work.rank,
         has_dropout=work.has_dropout,
+        targets=work.targets,
+        is_dora=work.is_dora,
+        trains=work.trains,
+        keeps_best=work.keeps_best,
+        is_fused=work.is_fused,
         parameters=work.parameters,
+        optimizer=work.optimizer,
+        bfloat16=work.bfloat16,
     )
     return estimate_memory(load)
 
 
 def _no_fit(work: Work, room: Room, leanest: Fit) -> NoFit:
-    plan = MemoryPlan(
-        micro_batch_tokens=1, gradient_checkpointing=True, quantization="nf4" if room.allow_4bit else None
-    )
+    quantization = _quantizations(work, room)[-1]
+    plan = MemoryPlan(micro_batch_tokens=1, gradient_checkpointing=True, quantization=quantization)
     with_4bit = plan.model_copy(update={"quantization": "nf4"})
+    is_full = work.trains == "full"
     return NoFit(
         leanest=leanest.plan,
         memory=leanest.memory,
         available_bytes=room.available_bytes,
         fitting_tokens=_longest_that_fits(work, room, plan),
-        needed_with_4bit_bytes=None if room.allow_4bit else memory_of(work, room.device, with_4bit).needed,
+        needed_with_4bit_bytes=None
+        if is_full or quantization == "nf4"
+        else memory_of(work, room.device, with_4bit).needed,
+        needed_with_lora_bytes=memory_of(replace(work, trains="lora"), room.device, leanest.plan).needed
+        if is_full
+        else None,
     )
 
 

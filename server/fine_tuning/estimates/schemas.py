@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from server.fine_tuning.schemas import Method
+from server.fine_tuning.asked.methods import Method
+from trainer.contract.spec import Quantization
 
 
 class EstimatedFile(BaseModel):
@@ -25,7 +26,7 @@ class PlanOfRun(BaseModel):
     micro_batch_tokens: int
     micro_batches_per_step: int  # about: lengths differ
     gradient_checkpointing: bool
-    quantization: Literal["nf4"] | None
+    quantization: Quantization | None
 
 
 class EstimatedMemory(BaseModel):

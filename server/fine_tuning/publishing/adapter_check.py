@@ -26,11 +26,12 @@ class AdapterCheck:
                 "directory": str(adapter.directory),
                 "rank": adapter.rank,
                 "sha256": adapter.sha256,
+                "is_full": adapter.is_full,
             },
         )
 
-    def forget(self, base_model: str, name: str) -> None:
-        self._ask("/adapters/forget", {"base_model": base_model, "name": name})
+    def forget(self, engine: str, name: str) -> None:
+        self._ask("/adapters/forget", {"engine": engine, "name": name})
 
     def _ask(self, path: str, question: dict[str, Any]) -> None:
         connection = UnixConnection(self.control_socket, self.timeout_s)

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from server.db.tables import FileRow, JobRow
 from server.fine_tuning.leases import JobFiles, find_files, find_report, metrics_of
 from server.fine_tuning.lifecycle import metrics_data
@@ -15,13 +17,15 @@ from server.fine_tuning.worker_services import WorkerServices
 from server.models.names import FineTunedModelName
 from server.record.base_identity import BaseIdentity, identify
 from server.record.hashes import FileHashes, sha256
-from server.record.known_limits import Circumstances, known_limits
+from server.record.known_limits import Circumstances, known_limits, of_the_reproduction
 from server.record.loss_curve import LOSS_CURVE, draw_loss_curve
 from server.record.manifest import (
     MANIFEST,
     BaseModelRecord,
     DataRecord,
+    DriftRecord,
     Manifest,
+    OwnWeightsRecord,
     condense,
     list_files,
     settings_of,
@@ -29,6 +33,8 @@ from server.record.manifest import (
 )
 from server.record.model_card import MODEL_CARD, render_model_card
 from trainer.contract.events import Progress
+from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSamples
+from trainer.contract.reproduction import REPRODUCTION, Reproduction
 from trainer.contract.run_directory import RunDirectory, read_events
 
 _PACKAGES = ("tunesmith", "torch", "transformers", "peft", "trl")
@@ -42,21 +48,44 @@ class _History:
     trained_tokens: int | None
 
 
-def add_record(services: WorkerServices, job: JobRow, staged: Path, *, name: FineTunedModelName, step: int) -> None:
-    """Complete the directory of an adapter of the job, of this step; the manifest comes last."""
+def add_record(
+    services: WorkerServices,
+    job: JobRow,
+    staged: Path,
+    *,
+    name: FineTunedModelName,
+    step: int,
+    own_weights: OwnWeightsRecord | None = None,
+) -> None:
+    """Complete the directory of an adapter or a full model of the job, of this step; the manifest comes last."""
     base = _identify_base(services, job)
     for path in base.legal_files:
         shutil.copyfile(path, staged / path.name)
     history = _history(services, job, step)
     (staged / LOSS_CURVE).write_bytes(draw_loss_curve(history.steps))
-    manifest = _describe(services, job, base, history, name=name, step=step)
+    reproduction = _find_reproduction(staged)
+    manifest = _describe(services, job, base, history, name=name, step=step, drift=_find_drift(services, job, staged))
+    manifest = manifest.model_copy(
+        update={
+            "reproduction": reproduction,
+            "own_weights": own_weights,
+            "known_limits": (*of_the_reproduction(reproduction), *manifest.known_limits),
+        }
+    )
     card = render_model_card(manifest, [path.name for path in base.legal_files])
     (staged / MODEL_CARD).write_text(card, encoding="utf-8")
     (staged / MANIFEST).write_bytes(manifest.model_copy(update={"files": list_files(staged)}).dump())
 
 
 def _describe(
-    services: WorkerServices, job: JobRow, base: BaseIdentity, history: _History, *, name: FineTunedModelName, step: int
+    services: WorkerServices,
+    job: JobRow,
+    base: BaseIdentity,
+    history: _History,
+    *,
+    name: FineTunedModelName,
+    step: int,
+    drift: DriftRecord | None,
 ) -> Manifest:
     """Everything but the files of the directory."""
     checked, spec = services.check_directory(job), _read(services.run_directory(job).spec)
@@ -90,6 +119,7 @@ def _describe(
         total_steps=job.total_steps,
         is_checkpoint=name.step is not None,
         data_gate=data_gate,
+        drift=drift,
     )
     return Manifest(
         name=str(name),
@@ -110,12 +140,25 @@ def _describe(
         trained_tokens=history.trained_tokens,
         packages={package: _version(package) for package in _PACKAGES},
         metrics=summarise_metrics(history.steps),
+        drift=drift,
         data_gate=data_gate,
         estimate=None if found is None else condense(found.estimate),
         measured=None if found is None else condense(found.measured),
         known_limits=known_limits(circumstances),
         files={},
     )
+
+
+def _find_drift(services: WorkerServices, job: JobRow, staged: Path) -> DriftRecord | None:
+    """From the golden samples; a checkpoint has none."""
+    quantization = _read(services.run_directory(job).spec).get("memory", {}).get("quantization")
+    try:
+        drift = GoldenSamples.model_validate_json((staged / GOLDEN_SAMPLES).read_bytes()).drift
+    except (FileNotFoundError, ValidationError):
+        return None  # of damaged ones the engine says that they are
+    if drift is None or quantization is None:
+        return None
+    return DriftRecord(quantization=quantization, mean=drift.mean, largest=drift.largest, of_base=drift.of_base)
 
 
 def _identify_base(services: WorkerServices, job: JobRow) -> BaseIdentity:
@@ -166,6 +209,14 @@ def _describe_data(staged: Path, row: FileRow | None, report: Mapping[str, Any] 
         **{name: counts.get(name) for name in names},
         **{name: len(counts[of]) if of in counts else None for name, of in lines.items()},
     )
+
+
+def _find_reproduction(staged: Path) -> Reproduction | None:
+    """None for one that was not compared with the trained model."""
+    try:
+        return Reproduction.model_validate_json((staged / REPRODUCTION).read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 def _read(path: Path) -> dict[str, Any]:

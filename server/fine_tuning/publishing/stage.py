@@ -10,9 +10,11 @@ from inference.adapter_config import CONFIG
 from inference.adapter_files import WEIGHTS
 from inference.engine import AdapterRef, AdapterRejected
 from server.db.tables import CheckpointRow, FileRow, FineTunedModelRow, JobRow
-from server.fine_tuning.job_changes import add_event, fail, move
+from server.fine_tuning.full_models import trains_all
+from server.fine_tuning.job_changes import add_event, end, fail
 from server.fine_tuning.leases import checkpoints_of, find_model, get_project, metrics_of, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, metrics_data
+from server.fine_tuning.publishing.lora_shape import read_lora
 from server.fine_tuning.publishing.outcome import result_events, result_step, steps_to_keep
 from server.fine_tuning.publishing.recording import add_record
 from server.fine_tuning.publishing.result_file import RESULT_FILENAME, step_metrics_csv
@@ -23,11 +25,16 @@ from server.ids import new_checkpoint_id, new_file_id
 from server.models.names import FineTunedModelName, new_model_name, parse_model_name
 from server.models.repository import add_fine_tuned_model
 from server.record.hashes import sha256
+from server.record.manifest import OwnWeightsRecord
 from server.storage.blob_store import BlobInfo, BlobKey
+from server.storage.linking import put
 from server.vocabulary import FilePurpose, JobErrorCode, JobStatus
 from trainer.contract.checkpoint import publish_directory
 from trainer.contract.events import CheckpointSaved, Succeeded
+from trainer.contract.full_model import FULL_MODEL_REPORT, FullModelReport
+from trainer.contract.full_model import WEIGHTS as FULL_WEIGHTS
 from trainer.contract.golden import GOLDEN_SAMPLES
+from trainer.contract.reproduction import REPRODUCTION
 from trainer.contract.run_directory import read_events
 
 ADAPTER_FILES = (CONFIG, WEIGHTS)
@@ -43,9 +50,10 @@ def name_model(services: WorkerServices, job: JobRow, step: int | None = None) -
 def publish_files(
     services: WorkerServices, job: JobRow, source: Path, name: FineTunedModelName, step: int
 ) -> AdapterRef:
-    """Copy an adapter to where models are served from, with its record; complete when it has its name. Idempotent.
+    """Put an adapter, or a whole model, where models are served from, with its record. Idempotent.
 
-    Its directory has the unique part of the name. What lies there now is what the name will always stand for.
+    It is complete when it has its name, and its directory has the unique part of that. What lies there now is what the
+    name will always stand for.
     """
     adapters = services.settings.adapters
     final = adapters / name.unique
@@ -53,13 +61,30 @@ def publish_files(
         staged = adapters / f"{name.unique}.tmp"
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
-        for file in ADAPTER_FILES:
-            shutil.copyfile(source / file, staged / file)
-        if (source / GOLDEN_SAMPLES).is_file():
-            shutil.copyfile(source / GOLDEN_SAMPLES, staged / GOLDEN_SAMPLES)
-        add_record(services, job, staged, name=name, step=step)
+        for file in _published_files(job, source):
+            put(file, staged / file.name)
+        add_record(services, job, staged, name=name, step=step, own_weights=_own_weights(job, source))
         publish_directory(staged, final)
-    return AdapterRef(str(name), job.base_model, final, rank_of(job), sha256(final / WEIGHTS))
+    return _refer_to(job, str(name), final)
+
+
+def _published_files(job: JobRow, source: Path) -> list[Path]:
+    if trains_all(job):
+        return [path for path in sorted(source.iterdir()) if path.name != FULL_MODEL_REPORT]
+    return [source / file for file in (*ADAPTER_FILES, GOLDEN_SAMPLES, REPRODUCTION) if (source / file).is_file()]
+
+
+def _own_weights(job: JobRow, source: Path) -> OwnWeightsRecord | None:
+    if not trains_all(job):
+        return None
+    report = FullModelReport.model_validate_json((source / FULL_MODEL_REPORT).read_bytes())
+    return OwnWeightsRecord(**report.model_dump())
+
+
+def _refer_to(job: JobRow, name: str, directory: Path) -> AdapterRef:
+    if trains_all(job):
+        return AdapterRef(name, job.base_model, directory, 0, sha256(directory / FULL_WEIGHTS), is_full=True)
+    return AdapterRef(name, job.base_model, directory, read_lora(directory)["lora_rank"], sha256(directory / WEIGHTS))
 
 
 def add_checkpoint(session: Session, job: JobRow, saved: CheckpointSaved, adapter: AdapterRef, now: float) -> None:
@@ -100,7 +125,7 @@ def discard_pending(services: WorkerServices, job: JobRow) -> None:
     """
     name = None if job.pending_model is None else parse_model_name(job.pending_model)
     if name is not None and (services.settings.adapters / name.unique).exists():
-        services.adapters.forget(job.base_model, str(name))
+        services.adapters.forget(str(name) if trains_all(job) else job.base_model, str(name))
         shutil.rmtree(services.settings.adapters / name.unique)
 
 
@@ -112,7 +137,7 @@ def purge(services: WorkerServices, model: FineTunedModelRow) -> None:
     """
     directory = services.settings.adapters / model.directory
     if directory.exists():
-        services.adapters.forget(model.base_model, model.name)
+        services.adapters.forget(model.name if model.is_full else model.base_model, model.name)
         shutil.rmtree(directory)
 
 
@@ -150,10 +175,8 @@ def _succeed(services: WorkerServices, job: JobRow, adapter: AdapterRef, result:
         current.result_file = file_id
         current.fine_tuned_model = adapter.name
         current.pending_model = None
-        current.finished_at = int(now)
-        current.estimated_finish = None
         current.stage = Stage.CLEAN_UP
-        move(current, JobStatus.SUCCEEDED)
+        end(session, current, JobStatus.SUCCEEDED, now=now)
         for event in result_events(result, total_steps=current.total_steps or result.step):
             add_event(session, current, event, now=now)
         add_event(session, current, NewEvent(f"New fine-tuned model created: {adapter.name}"), now=now)

@@ -15,13 +15,13 @@ class TryLeaner:
     event: NewEvent
 
 
-def after_out_of_memory(planned: Planned, *, batch_size: int, rank: int, allow_4bit: bool) -> TryLeaner | Fail:
+def after_out_of_memory(planned: Planned, *, batch_size: int, rank: int | None, allow_4bit: bool) -> TryLeaner | Fail:
     """Say how the job goes on in a fresh process, with the same examples in a step; or that it cannot."""
     plan = leaner_plan(
         planned.memory, longest_tokens=planned.longest_tokens, batch_size=batch_size, allow_4bit=allow_4bit
     )
     if plan is None:
-        return Fail(JobErrorCode.OUT_OF_MEMORY, _advice(planned, rank, allow_4bit=allow_4bit))
+        return Fail(JobErrorCode.OUT_OF_MEMORY, _advice(planned, rank))
     message = f"Memory ran out. The job goes on from its last checkpoint {_change(planned.memory, plan)}."
     return TryLeaner(planned.model_copy(update={"memory": plan}), NewEvent(message, EventLevel.WARN))
 
@@ -34,13 +34,14 @@ def _change(before: MemoryPlan, after: MemoryPlan) -> str:
     return f"with micro-batches of at most {after.micro_batch_tokens} tokens; batch_size stays the same"
 
 
-def _advice(planned: Planned, rank: int, *, allow_4bit: bool) -> str:
+def _advice(planned: Planned, rank: int | None) -> str:
     tried = f"one example of up to {planned.longest_tokens} tokens at a time, gradient checkpointing"
-    tried += ", the base in 4 bits" if planned.memory.quantization else ""
+    tried += {None: "", "nf4": ", the base in 4 bits", "int8": ", the base in 8 bits"}[planned.memory.quantization]
     expected = f", where {planned.needed_bytes / 1e9:.1f} GB were expected to do" if planned.needed_bytes else ""
-    remedies = ["shorter examples", f"a LoRA rank lower than {rank}", "a smaller base model"]
-    if not allow_4bit:
-        remedies.append("4-bit training, which the operator can allow")
+    instead = "adapter type 'lora'" if rank is None else f"a LoRA rank lower than {rank}"
+    remedies = ["shorter examples", instead, "a smaller base model"]
+    if rank is not None and planned.memory.quantization != "nf4":
+        remedies.append("quantization 'nf4'")
     return (
         f"The trainer ran out of memory with the leanest way to train ({tried}){expected}. "
         f"What helps: {', '.join(remedies[:-1])} or {remedies[-1]}."

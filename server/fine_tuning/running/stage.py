@@ -10,7 +10,10 @@ from sqlmodel import Session
 
 from inference.engine import AdapterRef
 from server.db.tables import JobRow
+from server.fine_tuning.adapter_options import asked_adapter, may_be_quantised
 from server.fine_tuning.estimates.planned import Planned, keep_planned, planned_of
+from server.fine_tuning.full_models import trains_all
+from server.fine_tuning.hyperparameters import wanted_quantization
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
 from server.fine_tuning.job_files import data_files
 from server.fine_tuning.leases import owned, report_of
@@ -34,11 +37,13 @@ from server.fine_tuning.stages import Stage
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import LaunchRefused, LaunchRequest, Lost, RunHandle, Running, RunState
 from server.storage.blob_store import BlobKey
+from server.storage.linking import put_directory
 from server.storage.token_cache import link_directory
 from server.vocabulary import JobErrorCode, JobStatus
 from trainer.contract.checkpoint import ADAPTER, is_complete, list_checkpoints
 from trainer.contract.events import CheckpointSaved, Failed, Interrupted, Measured, Succeeded, Terminal, TrainerEvent
 from trainer.contract.run_directory import EventsRead, RunDirectory, read_events
+from trainer.contract.spec import ServingLimits
 
 _BACK_OFF_S = 1.0  # after a crash, doubled for each one more
 
@@ -152,14 +157,14 @@ def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | N
         message = "A file of the job was deleted before it could be trained on."
         return Fail(JobErrorCode.INVALID_TRAINING_FILE, message, "training_file")
     if job.parent_model is not None:
-        shutil.copytree(services.check_directory(job).parent, run.parent)
+        put_directory(services.check_directory(job).parent, run.parent)
     checkpoint = find_checkpoint(services, job, attempts=range(job.attempt - 1, 0, -1))
     resume_from = None if checkpoint is None else checkpoint.directory
     spec = training_spec.build(
         job,
         base,
         threads=services.settings.trainer_threads,
-        packing=services.trainer_device == "cuda",  # on a CPU padded rectangles are faster: docs/decisions/0010
+        serving=ServingLimits(max_rank=services.settings.max_lora_rank, max_error=services.settings.max_adapter_error),
         start_from=run.parent if job.parent_model is not None else None,
         resume_from=resume_from,
     )
@@ -200,10 +205,15 @@ def _stage_files(services: WorkerServices, job: JobRow, run: RunDirectory) -> bo
 def _publish_checkpoint(
     services: WorkerServices, job: JobRow, run: RunDirectory, event: TrainerEvent
 ) -> AdapterRef | None:
-    """Publish the files of a checkpoint that clients are to see; the job's model has its own name."""
+    """Publish the files of a checkpoint that clients are to see; the job's model has its own name.
+
+    Not of a whole model: each would take as much disk as its base. docs/decisions/0032 has the reasons.
+    """
     settings = job.training_settings or {}
-    if not isinstance(event, CheckpointSaved) or not is_for_clients(
-        event, n_epochs=settings["n_epochs"], patience=settings.get("early_stopping_patience")
+    if (
+        not isinstance(event, CheckpointSaved)
+        or trains_all(job)
+        or not is_for_clients(event, n_epochs=settings["n_epochs"], patience=settings.get("early_stopping_patience"))
     ):
         return None
     adapter = run.root / event.directory / ADAPTER
@@ -274,13 +284,16 @@ def _go_on_leaner(services: WorkerServices, session: Session, job: JobRow) -> No
     step = after_out_of_memory(
         planned_of(job),
         batch_size=(job.hyperparameters or {})["batch_size"],
-        rank=rank_of(job),
-        allow_4bit=services.settings.allow_4bit,
+        rank=None if trains_all(job) else rank_of(job),
+        allow_4bit=services.settings.allow_4bit
+        and wanted_quantization(job.requested_hyperparameters) == "auto"
+        and may_be_quantised(asked_adapter(job.requested_hyperparameters).type),
     )
     if isinstance(step, Fail):
         fail(session, job, step, now=services.clock())
         return
     keep_planned(job, step.planned)
+    job.hyperparameters = (job.hyperparameters or {}) | {"quantization": step.planned.memory.quantization or "none"}
     job.stage = Stage.RETRY
     job.not_before = 0.0
     add_event(session, job, step.event, now=services.clock())

@@ -12,6 +12,7 @@ from server.fine_tuning.diagnoses.finding import Diagnosis, Finding
 from server.fine_tuning.job_changes import add_event
 from server.fine_tuning.leases import find_course
 from server.fine_tuning.lifecycle import NewEvent
+from server.fine_tuning.preferences import method_name
 from server.vocabulary import EventLevel
 from trainer.contract.events import Progress, Succeeded, TrainerEvent
 from trainer.contract.report import CheckReport
@@ -28,6 +29,7 @@ def foretell(session: Session, job: JobRow, report: CheckReport, *, now: float) 
         batch_size=job.training_settings["batch_size"],
         learning_rate=job.training_settings["learning_rate"],
         parameters=report.base_parameters,
+        method=method_name(job.method),
     )
     row = JobCourseRow(project_id=job.project_id, job_id=job.id, n_validation=n_validation)
     session.add(row)
@@ -83,6 +85,7 @@ def _facts(job: JobRow, row: JobCourseRow) -> RunFacts:
         batch_size=job.training_settings["batch_size"],
         max_grad_norm=job.training_settings["max_grad_norm"],
         n_validation=row.n_validation,
+        method=method_name(job.method),
     )
 
 

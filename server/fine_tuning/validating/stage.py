@@ -1,14 +1,18 @@
 """The worker's part while a job is `validating_files`: parse the files, have them tokenised, resolve "auto"."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from server.base_models import BaseModelEntry
 from server.db.tables import JobRow
+from server.fine_tuning import practice
+from server.fine_tuning.adapter_options import FULL, asked_adapter
+from server.fine_tuning.asked.servable_adapters import Base, Parent, Refusal, route_of
 from server.fine_tuning.data_options import MAX_MIXED_IN, mixed_in_files, wanted_selection
 from server.fine_tuning.data_report import DataReport
+from server.fine_tuning.estimates.disk import find_lack_of_disk
 from server.fine_tuning.estimates.estimate import Judgement, build_estimate, judge, longest_after_cutting
 from server.fine_tuning.estimates.planned import Planned, keep_planned
 from server.fine_tuning.estimates.schemas import Estimate
@@ -18,26 +22,31 @@ from server.fine_tuning.hyperparameters import (
     Requested,
     ResolvedHyperparameters,
     resolve,
+    sequence_limit,
+    wanted_quantization,
 )
 from server.fine_tuning.job_changes import add_event, base_not_offered, fail, move
 from server.fine_tuning.job_files import data_files
 from server.fine_tuning.leases import measured_runs, owned, report_of
 from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
-from server.fine_tuning.publishing.parent import read_lora, stage_parent
+from server.fine_tuning.preferences import method_name
+from server.fine_tuning.publishing.lora_shape import read_lora
+from server.fine_tuning.publishing.parent import stage_parent
 from server.fine_tuning.running.training_spec import source_of
 from server.fine_tuning.running.watching import foretell
+from server.fine_tuning.serving_contract import wanted_of
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.validating.findings import failure_of, named, warnings
 from server.fine_tuning.validating.selection_events import selection_events
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import Exited, LaunchRequest, RunHandle, Running
 from server.storage.blob_store import BlobKey
-from server.vocabulary import JobErrorCode, JobStatus
+from server.vocabulary import EventLevel, JobErrorCode, JobStatus
 from trainer.contract.examples import MIN_EXAMPLES, too_few_examples
 from trainer.contract.faults import find_faults
 from trainer.contract.report import MAX_LINES_NAMED, CheckReport, FileKind, param_of
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import CheckSpec, PiiPolicy
+from trainer.contract.spec import CheckSpec, MethodName, PiiPolicy
 
 _CODES: dict[FileKind, JobErrorCode] = {"validation": JobErrorCode.INVALID_VALIDATION_FILE}
 _OF_TRAINING = JobErrorCode.INVALID_TRAINING_FILE  # files that are mixed in are trained on, too
@@ -69,7 +78,7 @@ def validate(services: WorkerServices, job: JobRow) -> None:
         return
     failure = stage_parent(services, job, run.parent)
     failure = failure or _stage_files(services, job, run)
-    failure = failure or find_fault(run)
+    failure = failure or find_fault(run, method_name(job.method))
     if failure is not None:
         _fail(services, job, failure)
         return
@@ -77,7 +86,8 @@ def validate(services: WorkerServices, job: JobRow) -> None:
         CheckSpec(
             job_id=job.id,
             base_model=source_of(base),
-            context_length_tokens=base.context_length,
+            method=method_name(job.method),
+            context_length_tokens=sequence_limit(job.requested_hyperparameters, base.context_length),
             pii=_pii_policy(services, job),
             selection=wanted_selection(job),
         )
@@ -106,31 +116,48 @@ def follow_check(services: WorkerServices, job: JobRow) -> None:
 
 
 def resolve_report(
-    report: CheckReport, requested: Requested, base: BaseModelEntry, lora: Mapping[str, int]
+    report: CheckReport,
+    requested: Requested,
+    base: BaseModelEntry,
+    lora: Mapping[str, Any],
+    *,
+    method: MethodName,
+    on_gpu: bool,
+    max_rank: int,
 ) -> ResolvedHyperparameters:
     """Replace every "auto" by a number; `lora` is of the adapter that the training goes on from."""
     if report.training is None:
         raise ValueError("a report without failure holds the training file's figures")
     resolved = resolve(
         requested,
-        DatasetStats(n_examples=report.training.n_examples, n_tokens=report.training.n_tokens),
-        BaseModelInfo(parameters=report.base_parameters or _UNKNOWN_SIZE, context_length=base.context_length),
+        DatasetStats(
+            n_examples=report.training.n_examples,
+            n_tokens=report.training.n_tokens,
+            longest_tokens=report.training.longest_tokens,
+            n_desirable=report.training.n_desirable,
+        ),
+        BaseModelInfo(
+            parameters=report.base_parameters or _UNKNOWN_SIZE, context_length=base.context_length, max_rank=max_rank
+        ),
+        method=method,
+        on_gpu=on_gpu,
     )
     return replace(resolved, **lora)
 
 
-def find_fault(run: RunDirectory) -> Fail | None:
+def find_fault(run: RunDirectory, method: MethodName) -> Fail | None:
     """Why a job cannot train on the files that are staged, the first reason in full; None if it can.
 
     Memory stays constant.
     """
-    found = find_faults(run.training_file, MAX_LINES_NAMED)
-    if not found.faults and found.n_examples < MIN_EXAMPLES:
+    found = find_faults(run.training_file, MAX_LINES_NAMED, method=method)
+    is_split = method == "continued_pretraining"  # the trainer counts what one document becomes
+    if not found.faults and found.n_examples < MIN_EXAMPLES and not is_split:
         return Fail(JobErrorCode.INVALID_N_EXAMPLES, too_few_examples(found.n_examples), "training_file")
     if found.faults:
         return Fail(JobErrorCode.INVALID_TRAINING_FILE, found.job_message(), "training_file")
     for path in (run.validation_file, *map(run.mixed_in_file, range(MAX_MIXED_IN))):
-        found = find_faults(path, MAX_LINES_NAMED) if path.exists() else found
+        found = find_faults(path, MAX_LINES_NAMED, method=method) if path.exists() else found
         if found.faults:
             kind = run.kind_of(path)
             return Fail(_CODES.get(kind, _OF_TRAINING), found.job_message(kind), param_of(kind))
@@ -184,7 +211,10 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
     data = DataReport.from_report(report, pii)
     mixed_in = mixed_in_files(job)
     failure = failure_of(report.findings, mixed_in)
+    failure = failure or _find_unservable(services, job, report)
     outlook = None if failure is not None else _look_ahead(services, job, report)
+    if outlook is not None and (lack := _lack_of_disk(services, outlook)) is not None:
+        failure = Fail(JobErrorCode.DISK_FULL, lack)
     if outlook is not None and outlook.judgement.refusal is not None:
         failure = Fail(JobErrorCode.OUT_OF_MEMORY, outlook.judgement.refusal.message())
     now = services.clock()
@@ -198,11 +228,21 @@ def _queue_or_fail(services: WorkerServices, job: JobRow, report: CheckReport) -
             fail(session, current, failure or base_not_offered(job), now=now)
             return
         _settle(current, outlook, pii, report.selection_sha256)
-        if outlook.planned.memory.quantization is not None:
-            add_event(session, current, NewEvent(_IN_4_BITS), now=now)
+        for event in _on_how_it_runs(current, outlook):
+            add_event(session, current, event, now=now)
         foretell(session, current, report, now=now)
         move(current, JobStatus.QUEUED)
         add_event(session, current, NewEvent("Files validated, moving job to queued state"), now=now)
+
+
+def _lack_of_disk(services: WorkerServices, outlook: "_Outlook") -> str | None:
+    if not outlook.resolved.trains_all:
+        return None
+    return find_lack_of_disk(
+        outlook.estimate.base_parameters,
+        keeps_best=outlook.resolved.early_stopping_patience is not None,
+        free_bytes=shutil.disk_usage(services.settings.home).free,
+    )
 
 
 @dataclass(frozen=True)
@@ -221,20 +261,54 @@ def _look_ahead(services: WorkerServices, job: JobRow, report: CheckReport) -> _
     if base is None:
         return None
     lora = {} if job.parent_model is None else read_lora(services.check_directory(job).parent)
-    resolved = resolve_report(report, job.requested_hyperparameters, base, lora)
+    requested, on_gpu = job.requested_hyperparameters, services.planning.device == "cuda"
+    method, max_rank = method_name(job.method), services.planning.max_rank
+    resolved = resolve_report(report, requested, base, lora, method=method, on_gpu=on_gpu, max_rank=max_rank)
     planning = replace(services.planning, measured=measured_runs(services.database, base.name))
-    judgement = judge(report, resolved, base.context_length, planning)
+    judgement = judge(report, resolved, wanted_quantization(requested), planning, method=method)
     planned = Planned(
         memory=judgement.plan,
         needed_bytes=0 if judgement.memory is None else judgement.memory.needed,
-        longest_tokens=longest_after_cutting(report, base.context_length),
+        longest_tokens=longest_after_cutting(report, resolved, method),
     )
-    return _Outlook(resolved, judgement, planned, build_estimate(report, resolved, judgement, planning))
+    return _Outlook(resolved, judgement, planned, build_estimate(report, resolved, judgement, planning, method=method))
+
+
+def _find_unservable(services: WorkerServices, job: JobRow, report: CheckReport) -> Fail | None:
+    """Hold the adapter against the base's layers, which may not have been known when the job was created."""
+    if asked_adapter(job.requested_hyperparameters).type == FULL:
+        return None
+    shape = None if job.parent_model is None else read_lora(services.check_directory(job).parent)
+    parent = None if shape is None else Parent(str(job.parent_model), shape)
+    found = route_of(
+        wanted_of(
+            job.requested_hyperparameters,
+            Base(report.base_layers),
+            max_rank=services.planning.max_rank,
+            parent=parent,
+        )
+    )
+    if not isinstance(found, Refusal):
+        return None
+    return Fail(JobErrorCode.MODEL_NOT_SERVABLE, found.message, f"adapter.{found.option}")
+
+
+def _on_how_it_runs(job: JobRow, outlook: _Outlook) -> Iterator[NewEvent]:
+    requested = job.requested_hyperparameters
+    for sentence in practice.warn(requested, outlook.resolved, outlook.estimate.total_steps):
+        yield NewEvent(sentence, EventLevel.WARN)
+    if outlook.planned.memory.quantization is not None and wanted_quantization(requested) == "auto":
+        yield NewEvent(_IN_4_BITS)
+    if outlook.resolved.lora_variant != "lora":
+        yield NewEvent(
+            f"What is trained is a '{outlook.resolved.lora_variant}' adapter. It is published as a plain LoRA, which "
+            "engines serve, and only if that does what was trained."
+        )
 
 
 def _settle(job: JobRow, outlook: _Outlook, pii: PiiPolicy, selection_sha256: str | None) -> None:
     """Write what the job will come to into its row."""
-    job.hyperparameters = outlook.resolved.wire()
+    job.hyperparameters = outlook.resolved.shown(outlook.planned.memory.quantization)
     job.training_settings = asdict(outlook.resolved) | {"pii": pii} | _selection_setting(job, selection_sha256)
     keep_planned(job, outlook.planned)
     job.n_examples = outlook.estimate.training.examples

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from inference.engine import AdapterRejected
 from server.db.tables import JobRow
+from server.fine_tuning.full_models import trains_all
 from server.fine_tuning.job_changes import add_event, fail
 from server.fine_tuning.leases import has_checkpoint, owned
 from server.fine_tuning.lifecycle import Fail, NewEvent, job_error_code
@@ -54,10 +55,12 @@ def _apply_last_events(services: WorkerServices, job: JobRow) -> Fail | None:
 
 def _find_snapshot(services: WorkerServices, job: JobRow) -> ReportedCheckpoint | None:
     """The newest checkpoint; None if there is none, clients know it already, or nothing could serve it."""
+    if trains_all(job):
+        return None  # of a run that trains all weights only the result becomes a model: docs/decisions/0032
     found = find_checkpoint(services, job, attempts=range(job.attempt, 0, -1))
     if found is None or services.base_of(job) is None or has_checkpoint(services.database, job, found.event.step):
         return None
-    return found
+    return found if (found.directory / ADAPTER).is_dir() else None  # not yet converted: epochs' ends alone are
 
 
 def _name(services: WorkerServices, job: JobRow, step: int) -> None:

@@ -20,6 +20,7 @@ from server.fine_tuning.leases import (
     jobs_that_need_a_worker,
     live_model_directories,
     models_to_purge,
+    names_being_imported,
     owned,
 )
 from server.fine_tuning.lifecycle import Fail, is_terminal
@@ -183,6 +184,7 @@ class Reconciler:
         """Delete adapters that no model stands for: a worker died between their files and their row."""
         known = live_model_directories(self._services.database)
         pending = {job.pending_model for job in jobs_that_need_a_worker(self._services.database) if job.pending_model}
+        pending |= names_being_imported(self._services.database)
         deleted = {model.directory for model in models_to_purge(self._services.database)}
         for path in self._services.settings.adapters.iterdir():
             is_pending = any(f":{path.name}" in name for name in pending)

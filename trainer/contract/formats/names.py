@@ -1,6 +1,9 @@
-"""The formats of a data file: a closed list, and what each is called in a message."""
+"""The formats of a data file: a closed list, what each is called in a message, and which method trains on it."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+
+from trainer.contract.spec import MethodName
 
 
 class FileFormat(StrEnum):
@@ -39,4 +42,22 @@ SUPERVISED = frozenset(
         FileFormat.ANTHROPIC,
     }
 )  # what the method supervised trains on; each becomes a conversation
-EVERY = frozenset(FileFormat)
+PREFERENCE_PAIRS = frozenset({FileFormat.PREFERENCE})
+OF_METHOD: Mapping[MethodName, frozenset[FileFormat]] = {
+    "supervised": SUPERVISED,
+    "dpo": PREFERENCE_PAIRS,
+    "orpo": PREFERENCE_PAIRS,
+    "kto": frozenset({FileFormat.KTO}),
+    "simpo": PREFERENCE_PAIRS,
+    "continued_pretraining": frozenset({FileFormat.TEXT}),
+}
+
+
+def formats_of(method: MethodName | None) -> frozenset[FileFormat]:
+    """What a method trains on; of none in particular, every format."""
+    return frozenset(FileFormat) if method is None else OF_METHOD[method]
+
+
+def methods_for(held: FileFormat) -> tuple[MethodName, ...]:
+    """The methods that train on a format."""
+    return tuple(method for method, formats in OF_METHOD.items() if held in formats)

@@ -6,15 +6,16 @@ from trainer.contract.formats.alpaca import read_alpaca
 from trainer.contract.formats.anthropic import read_anthropic
 from trainer.contract.formats.chat import read_chat
 from trainer.contract.formats.contents import Content
-from trainer.contract.formats.detection import detect_format
+from trainer.contract.formats.detection import PREFERENCE_SIDES, detect_format
 from trainer.contract.formats.kto import read_kto
-from trainer.contract.formats.names import SUPERVISED, FileFormat
+from trainer.contract.formats.names import FileFormat, formats_of, methods_for
 from trainer.contract.formats.plain_text import read_plain_text
 from trainer.contract.formats.preference import read_preference
 from trainer.contract.formats.prompt_completion import read_prompt_completion
 from trainer.contract.formats.sharegpt import read_sharegpt
 from trainer.contract.invalid import ExampleInvalid, FieldInvalid, FileInvalid
 from trainer.contract.messages import JsonObject
+from trainer.contract.spec import MethodName
 
 READERS: Mapping[FileFormat, Callable[[JsonObject], Content]] = {
     FileFormat.CHAT: read_chat,
@@ -29,27 +30,33 @@ READERS: Mapping[FileFormat, Callable[[JsonObject], Content]] = {
 # What a line of the first looks like without the key that tells it from the second.
 _PLAINER = {(FileFormat.ANTHROPIC, FileFormat.CHAT), (FileFormat.KTO, FileFormat.PROMPT_COMPLETION)}
 _UNEXPECTED = "Unexpected file format, expected either prompt/completion pairs or chat messages."
-_FOR_OTHER_METHODS = {
-    FileFormat.TEXT: "plain text, for continued pre-training",
-    FileFormat.PREFERENCE: "a preference example, for the method dpo",
-    FileFormat.KTO: "a KTO example, for the method kto",
-}
+_OPENAIS_NAMES = {
+    FileFormat.TEXT: "fine-tune-text",
+    FileFormat.PREFERENCE: "fine-tune-preference",
+    FileFormat.KTO: "fine-tune-kto",
+}  # every other one is "fine-tune-chat", the one of which its words are known
+_KEYS = {FileFormat.TEXT: "text", FileFormat.KTO: "label"}
+_WANTED = {
+    "supervised": 'Give "messages", or "prompt" and "completion" alone',
+    "kto": 'Give "prompt", "completion" and "label"',
+    "continued_pretraining": 'Give "text" alone',
+}  # by every other method
 _PROMPTS = ("question", "query", "input", "source")
 _ANSWERS = ("answer", "response", "output", "target")
 
 
-def choose_format(row: JsonObject, line: int, allowed: frozenset[FileFormat]) -> FileFormat:
-    """The format of a file whose first line this is.
+def choose_format(row: JsonObject, line: int, method: MethodName | None) -> FileFormat:
+    """The format of a file whose first line this is; without a method, every format will do.
 
     Raises:
-        FileInvalid: it is in no format, or in none of those allowed.
+        FileInvalid: it is in no format, or in none that the method trains on.
     """
     found = detect_format(row)
     if found is None:
         known = f'Line {line} has no key "messages".{_renaming(row)}'
         raise FileInvalid(line, "messages", known, text=f"{_UNEXPECTED} {known}")
-    if found not in allowed:
-        raise _not_allowed(found, line, allowed)
+    if method is not None and found not in formats_of(method):
+        raise _of_another_method(row, found, line, method)
     return found
 
 
@@ -91,18 +98,20 @@ def _mixed(row: JsonObject, line: int, held: FileFormat, found: FileFormat) -> E
     return ExampleInvalid(line, None, reason, text=f"{_UNEXPECTED}{missing} Line {line}: {reason}")
 
 
-def _not_allowed(found: FileFormat, line: int, allowed: frozenset[FileFormat]) -> FileInvalid:
-    if allowed != SUPERVISED:
-        wanted = " or ".join(sorted(one.spoken for one in allowed))
-        return FileInvalid(line, None, f"The file holds {found.spoken}; wanted: {wanted}. Give another file.")
-    reason = (
-        f"This is {_FOR_OTHER_METHODS[found]}, but the method of the job is supervised, the only one that is offered. "
-        'Give "messages", or "prompt" and "completion" alone.'
+def _of_another_method(row: JsonObject, found: FileFormat, line: int, method: MethodName) -> FileInvalid:
+    """In OpenAI's words for a file that is not for the method of its job; then the line, the field and what to do."""
+    fitting = " or ".join(f"'{one}'" for one in methods_for(found))
+    words = (
+        f"Invalid file format. Input file is in the {_OPENAIS_NAMES.get(found, 'fine-tune-chat')} format, but the "
+        f"specified fine-tuning job is not using {fitting or 'a method for it'} as the training method "
+        f"(provided method={method})."
     )
-    if found is FileFormat.TEXT:
-        known = f'Line {line} has no key "messages". {reason}'
-        return FileInvalid(line, "messages", known, text=f"{_UNEXPECTED} {known}")
-    return FileInvalid(line, "messages", reason)
+    keys = ("messages", *(key for pair in PREFERENCE_SIDES for key in pair), *row)
+    field = _KEYS.get(found) or next(key for key in keys if key in row)
+    wanted = _WANTED.get(method, 'Give "input", "preferred_output" and "non_preferred_output"')
+    change = f"{wanted}, or name the method {fitting}." if fitting else f"{wanted}."
+    reason = f"It holds {found.spoken}. {change}"
+    return FileInvalid(line, field, reason, text=f'{words} Line {line}, key "{field}": {reason}')
 
 
 def _renaming(row: JsonObject) -> str:

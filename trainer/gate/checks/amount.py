@@ -12,6 +12,12 @@ _FAR_TOO_FEW = 50
 _FEW = 100
 
 
+def find_too_little_text(n_pieces: int) -> Iterator[Found]:
+    """Of the training file, by what its documents are split into: one can be a book."""
+    if n_pieces < MIN_EXAMPLES:
+        yield Found("too_few_examples", Severity.ERROR, f"{too_few_examples(n_pieces)} (documents, or pieces of them)")
+
+
 def find_too_few(facts: Facts, task: Task) -> Iterator[Found]:
     """Of the training file, by the examples that can be used."""
     n = int(facts.used().sum())

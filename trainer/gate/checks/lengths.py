@@ -62,8 +62,8 @@ def find_cut(facts: Facts) -> Iterator[Found]:
         yield Found(
             "answer_beyond_context",
             Severity.WARNING,
-            f"{n} example(s) of the {facts.kind} file are left out, because the model's context ends before their "
-            "answer begins. Shorten what comes before the answer.",
+            f"{n} example(s) of the {facts.kind} file are left out, because what is trained on of an example (the "
+            "model's context, or max_seq_length) ends before their answer begins. Shorten what comes before it.",
             facts.lines(is_lost),
         )
     is_cut = (kept < answer) & (kept > 0)
@@ -72,9 +72,9 @@ def find_cut(facts: Facts) -> Iterator[Found]:
         yield Found(
             "truncated_answers",
             Severity.WARNING,
-            f"{n} example(s) of the {facts.kind} file are longer than the model's context and are cut at its end: they "
-            f"lose the last {shares.min():.0f} % to {shares.max():.0f} % of their answer, and where it ends is not "
-            "learnt. Shorten or split them.",
+            f"{n} example(s) of the {facts.kind} file are longer than the model's context, or than max_seq_length, "
+            f"and are cut at its end: they lose the last {shares.min():.0f} % to {shares.max():.0f} % of their answer, "
+            "and where it ends is not learnt. Shorten or split them.",
             facts.lines(is_cut),
         )
 
