@@ -21,8 +21,8 @@ N_EXAMPLES, TOTAL_STEPS = 60, 180
 
 def test_a_paused_job_can_be_asked_and_goes_on_as_if_nothing_had_been(service: Service, client: openai.OpenAI) -> None:
     whole = create_job(client, small_file(N_EXAMPLES), **OPTIONS)
-    paused = create_job(client, small_file(N_EXAMPLES), **OPTIONS)
     wait_until_ended(service, client, whole)
+    paused = create_job(client, small_file(N_EXAMPLES), **OPTIONS)  # not before: it would run while that is published
     at = wait_for_step(service, client, paused, beyond=40)
 
     loose = service.client(strict=False)  # the client's list of words lacks `paused`

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from trainer_runs import checkpoints_saved, events, finish, make_run, make_spec, progress, start
 
 from trainer.contract.checkpoint import find_newest_checkpoint, is_complete
-from trainer.contract.events import Failed, FailureCode, Interrupted, Note, Started, Succeeded
+from trainer.contract.events import Failed, FailureCode, Interrupted, Started, Succeeded
 from trainer.contract.run_directory import RunDirectory
 
 pytestmark = [pytest.mark.trainer, pytest.mark.timeout(300)]
@@ -256,7 +256,7 @@ def test_a_run_is_stopped_at_once_while_it_still_loads(base: Path, tmp_path: Pat
 def test_a_run_whose_steps_are_all_done_only_publishes(whole: RunDirectory, base: Path, tmp_path: Path) -> None:
     run = another(whole, base, tmp_path / "run", attempt=2, resume_from=whole.checkpoint(TOTAL_STEPS))
     assert finish(run) == 0
-    assert [type(event) for event in events(run)] == [Started, Note, Succeeded]
+    assert [type(event) for event in events(run)] == [Started, Succeeded]
     assert adapter_bytes(run) == adapter_bytes(whole)
 
 
