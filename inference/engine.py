@@ -28,6 +28,8 @@ class AdapterRef:
 
 
 CHAT_PATH = b"/v1/chat/completions"
+COMPLETIONS_PATH = b"/v1/completions"
+EMBEDDINGS_PATH = b"/v1/embeddings"
 
 
 class EngineRequest(NamedTuple):

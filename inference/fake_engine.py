@@ -11,6 +11,8 @@ from typing import Any
 
 from inference.adapter_files import check_adapter, check_weights
 from inference.engine import (
+    COMPLETIONS_PATH,
+    EMBEDDINGS_PATH,
     AdapterRef,
     AdapterRejected,
     EngineHealth,
@@ -20,6 +22,8 @@ from inference.engine import (
     Take,
 )
 from inference.examination import Proof
+from inference.fake_completions import completion_chunks, whole_completion
+from inference.fake_embeddings import embeddings
 from inference.report import AdapterReport, EngineReport
 
 
@@ -71,7 +75,7 @@ class FakeEngine:
         self.running += 1
         finished = False
         try:
-            async for chunk in self._answer(body, stream=request.stream):
+            async for chunk in self._answer(request.path, body, stream=request.stream):
                 if (until_taken := take(chunk)) is not None:
                     await until_taken
             finished = True
@@ -91,8 +95,8 @@ class FakeEngine:
     async def close(self) -> None:
         self.resident.clear()
 
-    async def _answer(self, body: dict[str, Any], *, stream: bool) -> AsyncIterator[bytes]:
-        chunks = list(stream_chunks(body)) if stream else [json.dumps(whole_answer(body)).encode()]
+    async def _answer(self, path: bytes, body: dict[str, Any], *, stream: bool) -> AsyncIterator[bytes]:
+        chunks = _answers(path, body, stream=stream)
         for index, chunk in enumerate(chunks):
             if self.faults.break_after_chunks is not None and index >= self.faults.break_after_chunks:
                 raise EngineUnavailable("the answer broke off")
@@ -103,6 +107,14 @@ class FakeEngine:
     def _check_available(self) -> None:
         if self.faults.unavailable:
             raise EngineUnavailable("the engine is not running")
+
+
+def _answers(path: bytes, body: dict[str, Any], *, stream: bool) -> list[bytes]:
+    if path == EMBEDDINGS_PATH:
+        return [json.dumps(embeddings(body)).encode()]
+    if path == COMPLETIONS_PATH:
+        return completion_chunks(body) if stream else [json.dumps(whole_completion(body)).encode()]
+    return stream_chunks(body) if stream else [json.dumps(whole_answer(body)).encode()]
 
 
 def _describe(adapter: AdapterRef) -> AdapterReport:
