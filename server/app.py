@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -18,8 +19,10 @@ from server.auth.authenticator import Authenticator
 from server.bootstrap import Services, build_front_desk, build_webhook_sender, tidy_up
 from server.chat.operation import CHAT
 from server.checkpoint_permissions import routes as checkpoint_permissions
+from server.completions.operation import COMPLETIONS
 from server.db.access_version import AccessVersion
 from server.db.remembered import Remembered
+from server.embeddings.operation import EMBEDDINGS
 from server.error_answers import answer_errors
 from server.files import routes as files
 from server.fine_tuning import estimate_routes as estimates
@@ -35,8 +38,10 @@ from server.models import alias_routes as model_aliases
 from server.models import archive_routes as model_archives
 from server.models import routes as models
 from server.models.resolving import find_servable
+from server.moderations import routes as moderations
 from server.relay.cache_salt import CacheSalts, load_salt_key
 from server.relay.front_desk import FrontDesk
+from server.relay.operation import Operation
 from server.relay.protocol import relaying_protocol
 from server.relay.relay import Relay
 from server.relay.targets import Targets
@@ -47,7 +52,7 @@ from server.webhooks import delivery_routes as webhook_deliveries
 from server.webhooks import routes as webhooks
 from server.webhooks.desk import WebhookDesk
 
-OPERATIONS = (CHAT,)  # which the relay answers
+OPERATIONS: tuple[Operation[Any], ...] = (CHAT, COMPLETIONS, EMBEDDINGS)  # which the relay answers
 ROUTERS = (
     files,
     uploads,
@@ -58,6 +63,7 @@ ROUTERS = (
     model_aliases,
     model_archives,
     model_imports,
+    moderations,
     webhooks,
     webhook_deliveries,
     usage,

@@ -4,14 +4,22 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 
 class BaseModelsInvalid(Exception):
     """The file of base models cannot be used; the message says where and why."""
+
+
+class Kind(StrEnum):
+    """What a base model gives, and with it what it can be asked for."""
+
+    CHAT = "chat"  # text; it can be fine-tuned
+    EMBEDDING = "embedding"  # a vector of each text
 
 
 class BaseModelEntry(BaseModel):
@@ -22,6 +30,7 @@ class BaseModelEntry(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/\-]*$")]
     source: str  # a directory (relative ones: to the file's), or a Hugging Face repository id
     revision: str | None = None
+    kind: Kind = Kind.CHAT
     aliases: tuple[str, ...] = ()  # further names; code that asks for one of them needs no change
     context_length: Annotated[int, Field(ge=16)]  # tokens, in training and serving
     tool_call_parser: str | None = None  # vLLM's name of it; None: no tool calls
@@ -38,6 +47,12 @@ class BaseModelEntry(BaseModel):
         if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
             return value
         raise ValueError("expected a day, as 2027-01-31")
+
+    @model_validator(mode="after")
+    def _speaks_only_in_chats(self) -> Self:
+        if self.kind is not Kind.CHAT and (self.tool_call_parser or self.chat_template):
+            raise ValueError("an embedding model takes no tool_call_parser and no chat_template")
+        return self
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from inference.vllm.loading import AdapterChecks
 from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_device
 from server.auth.api_keys import ensure_default_project
 from server.auth.authenticator import Authenticator
-from server.base_models import BaseModelEntry, BaseModels, load_base_models
+from server.base_models import BaseModelEntry, BaseModels, Kind, load_base_models
 from server.db.engine import open_database
 from server.db.migrate import migrate
 from server.db.system_session import system_session
@@ -231,6 +231,7 @@ def _engine_settings(
         cpu_dtype=choose_cpu_dtype(entry.source),
         tool_call_parser=entry.tool_call_parser,
         chat_template=entry.chat_template,
+        embeds=entry.kind is Kind.EMBEDDING,
     )
 
 

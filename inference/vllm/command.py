@@ -40,6 +40,7 @@ class EngineSettings:
     tool_call_parser: str | None = None  # vLLM's name of it
     chat_template: Path | None = None  # instead of the base's own
     gpu: int | None = None  # its index; None: the first
+    embeds: bool = False  # it gives embeddings, and no text
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def _model_arguments(settings: EngineSettings) -> list[str]:
     arguments += ["--generation-config", "vllm", "--max-logprobs", str(MAX_TOP_LOGPROBS)]
     # A small model, left the choice, writes white space between the words of an object until it runs out of tokens.
     arguments += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
+    if settings.embeds:
+        arguments += ["--runner", "pooling"]
     if settings.revision is not None:
         arguments += ["--revision", settings.revision, "--tokenizer-revision", settings.revision]
     if settings.chat_template is not None:
@@ -97,7 +100,7 @@ def _model_arguments(settings: EngineSettings) -> list[str]:
 
 
 def _adapter_arguments(settings: EngineSettings) -> list[str]:
-    if not settings.max_loras:
+    if settings.embeds or not settings.max_loras:
         return []
     kept = engine_cpu_adapters(settings.max_resident_adapters, settings.max_loras)
     return [

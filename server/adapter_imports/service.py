@@ -10,7 +10,7 @@ from server.adapter_imports import repository
 from server.adapter_imports.desk import ImportDirectory
 from server.adapter_imports.rebuilding import Rebuilt, rebuild
 from server.adapter_imports.unpacking import unpack
-from server.base_models import BaseModelEntry, BaseModels
+from server.base_models import BaseModelEntry, BaseModels, Kind
 from server.db.project_session import ProjectSession
 from server.db.tables import ModelImportRow
 from server.errors import Busy, InvalidRequest, NotFound
@@ -37,6 +37,12 @@ def read_asked(base_models: BaseModels, *, base_model: str, suffix: str | None) 
             "'system' are.",
             param="base_model",
             code="model_not_found",
+        )
+    if base.kind is not Kind.CHAT:
+        raise InvalidRequest(
+            f"'{base_model[:256]}' gives embeddings, and adapters are served on models that answer in text alone.",
+            param="base_model",
+            code="model_not_available",
         )
     return AskedImport(base, base_model, None if suffix is None else normalise_suffix(suffix))
 

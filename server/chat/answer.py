@@ -10,7 +10,8 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from server.relay.accounts import Usage
-from server.relay.answers import AnswerRefused, AnswerUnusable, Naming
+from server.relay.answers import AnswerUnusable, Naming
+from server.relay.engine_forms import EngineUsage, check_model, raise_refusal
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 
@@ -56,43 +57,13 @@ class _Choice(Struct):
     logprobs: _Logprobs | None = None
 
 
-class _PromptDetails(Struct):
-    cached_tokens: int | None = 0
-    audio_tokens: int | None = 0
-
-
-class _CompletionDetails(Struct):
-    reasoning_tokens: int | None = 0
-    audio_tokens: int | None = 0
-    accepted_prediction_tokens: int | None = 0
-    rejected_prediction_tokens: int | None = 0
-
-
-class _Usage(Struct):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-
-    def read(self) -> Usage:
-        details = self.prompt_tokens_details
-        return Usage(self.prompt_tokens, self.completion_tokens, (details and details.cached_tokens) or 0)
-
-    def complete(self) -> None:
-        """Fill in what the engine leaves out, as OpenAI has it."""
-        prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
-        self.prompt_tokens_details = _PromptDetails((prompt and prompt.cached_tokens) or 0)
-        self.completion_tokens_details = _CompletionDetails((completion and completion.reasoning_tokens) or 0)
-
-
 class _Answer(Struct, kw_only=True):
     id: str
     object: str
     created: int
     model: str
     choices: list[_Choice]
-    usage: _Usage
+    usage: EngineUsage
     service_tier: str | None = None
     error: Any = UNSET
 
@@ -132,7 +103,7 @@ class Chunk(Struct, kw_only=True):
     model: str
     service_tier: str | None = None
     choices: list[_ChunkChoice]
-    usage: _Usage | UnsetType | None = UNSET
+    usage: EngineUsage | UnsetType | None = UNSET
     error: Any = UNSET
 
     def says_something(self) -> bool:
@@ -153,7 +124,7 @@ class _TokensOfChunk(Struct):
 
 _ANSWERS = msgspec.json.Decoder(_Answer)
 _CHUNKS = msgspec.json.Decoder(Chunk)
-_USAGES = msgspec.json.Decoder(_Usage)
+_USAGES = msgspec.json.Decoder(EngineUsage)
 _TOKENS = msgspec.json.Decoder(_TokensOfChunk)
 _ENCODER = msgspec.json.Encoder()
 
@@ -168,7 +139,7 @@ def rewrite_answer(raw: bytes, naming: Naming) -> tuple[bytes, Usage]:
         answer = _ANSWERS.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AnswerUnusable("the engine's answer has another form than expected") from error
-    _check_model(answer, naming)
+    check_model(answer.model, answer.error, naming)
     answer.object, answer.model, answer.service_tier = "chat.completion", naming.asked, "default"
     for choice in answer.choices:
         _complete(choice)
@@ -186,9 +157,9 @@ def read_chunk(payload: bytes, naming: Naming) -> Chunk:
     try:
         chunk = _CHUNKS.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        _raise_refusal(payload)
+        raise_refusal(payload)
         raise AnswerUnusable("the engine's stream has another form than expected") from error
-    _check_model(chunk, naming)
+    check_model(chunk.model, chunk.error, naming)
     return chunk
 
 
@@ -200,7 +171,7 @@ def write_chunk(chunk: Chunk, asked: str, *, wants_usage: bool) -> bytes:
         choice.logprobs = _known(choice.logprobs)
     if not wants_usage:
         chunk.usage = UNSET
-    elif isinstance(chunk.usage, _Usage) and not chunk.choices:
+    elif isinstance(chunk.usage, EngineUsage) and not chunk.choices:
         chunk.usage.complete()
     else:
         chunk.usage = None
@@ -223,22 +194,6 @@ def count_tokens(payload: bytes) -> tuple[int | None, int]:
         return None, 0
     prompt = None if tokens.prompt_token_ids is None else len(tokens.prompt_token_ids)
     return prompt, sum(len(choice.token_ids or ()) for choice in tokens.choices)
-
-
-def _raise_refusal(payload: bytes) -> None:
-    try:
-        error = msgspec.json.decode(payload)["error"]
-        status = int(error.get("code") or 500)
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError):
-        return
-    raise AnswerRefused(status, payload)
-
-
-def _check_model(answer: _Answer | Chunk, naming: Naming) -> None:
-    if answer.error is not UNSET:
-        raise AnswerUnusable("the engine failed while it answered")
-    if answer.model != naming.engine:
-        raise AnswerUnusable("another model answered than was asked")
 
 
 def _complete(choice: _Choice) -> None:

@@ -14,15 +14,10 @@ from server.chat.messages import read_messages
 from server.chat.request_fields import KNOWN, PASSED_ON, WITHOUT_EFFECT
 from server.chat.tools import check_tool_use
 from server.errors import InvalidRequest
-from server.relay.fields import JsonObject, missing, unrecognized, wrong_type
-from server.request_validation import NOT_JSON
+from server.relay.fields import JsonObject, missing
+from server.relay.request_body import decide_fields, read_model, read_object, refuse_unknown
+from server.relay.sampling_fields import check_stream_options, settle_greedy_choices
 
-MAX_MODEL_NAME = 512  # characters
-_NEARLY_GREEDY = 0.01
-_NO_MODEL = (
-    "you must provide a model parameter. If it is a fine-tuning job's 'fine_tuned_model': that is null until the job "
-    "has succeeded; wait for the job to finish, then retrieve it again."
-)
 _MOST_ECHOED = 64 * 1024  # bytes of requests, one for each choice
 # Asked of every stream: what an answer came to is known in its last chunk, and of one that is cut, in each before:
 # by the ids of its tokens, which cost the engine nothing but the prompt's, or by a count, which costs it each time.
@@ -72,21 +67,13 @@ def read_request(raw: bytes) -> ChatRequest:
     Raises:
         InvalidRequest: in OpenAI's words; the message repeats nothing of the messages.
     """
-    body = _read_json(raw)
-    model = _read_model(body)
-    if not body.keys() <= KNOWN:
-        raise unrecognized([name for name in body if name not in KNOWN])
+    body = read_object(raw)
+    model = read_model(body)
+    refuse_unknown(body, KNOWN)
     if body.get("messages") is None:
         raise missing("messages")
-    fields: JsonObject = {"messages": read_messages(body["messages"])}
-    for name, given in body.items():
-        if given is None:
-            continue  # OpenAI takes an explicit null for an absent field
-        if (check := PASSED_ON.get(name)) is not None:
-            if (value := check(given, name)) is not None:
-                fields[name] = value
-        elif (check := WITHOUT_EFFECT.get(name)) is not None:
-            check(given, name)
+    messages = read_messages(body["messages"])
+    fields = {"messages": messages, **decide_fields(body, PASSED_ON, WITHOUT_EFFECT)}
     _check_together(fields)
     options = fields.pop("stream_options", None) or {}
     stream = bool(fields.get("stream"))
@@ -101,44 +88,11 @@ def _changed(body: JsonObject, fields: JsonObject) -> JsonObject | None:
     return None if "messages" in changed else changed
 
 
-def _read_json(raw: bytes) -> JsonObject:
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        raise InvalidRequest(NOT_JSON) from None
-    if not isinstance(body, dict):
-        raise InvalidRequest(NOT_JSON.replace("was not valid JSON", "was not a JSON object"))
-    return body
-
-
-def _read_model(body: JsonObject) -> str:
-    model = body.get("model")
-    if model is None:
-        raise InvalidRequest(_NO_MODEL, param="model", code="missing_required_parameter")
-    if not isinstance(model, str):
-        raise wrong_type("model", "a string", model)
-    if not model:
-        raise InvalidRequest(_NO_MODEL, param="model", code="missing_required_parameter")
-    if len(model) > MAX_MODEL_NAME:
-        raise InvalidRequest(
-            f"Invalid 'model': string too long. Expected a string with maximum length {MAX_MODEL_NAME}, "
-            f"but got a string with length {len(model)} instead.",
-            param="model",
-            code="string_above_max_length",
-        )
-    return model
-
-
 def _check_together(fields: JsonObject) -> None:
     """Check what fields say of each other, and settle it."""
     if _CHECKED_TOGETHER.isdisjoint(fields):
         return
-    if "stream_options" in fields and not fields.get("stream"):
-        raise InvalidRequest(
-            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
-            param="stream_options",
-            code="invalid_value",
-        )
+    check_stream_options(fields)
     if fields.get("top_logprobs") and not fields.get("logprobs"):
         raise InvalidRequest(
             "Invalid value for 'top_logprobs': 'logprobs' must be set to true if 'top_logprobs' is used.",
@@ -146,6 +100,4 @@ def _check_together(fields: JsonObject) -> None:
             code="invalid_value",
         )
     check_tool_use(fields)
-    if fields.get("n", 1) > 1 and fields.get("temperature") == 0:
-        # The engine gives one greedy answer only; at this temperature each of several is the same one.
-        fields["temperature"] = _NEARLY_GREEDY
+    settle_greedy_choices(fields)

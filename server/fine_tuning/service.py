@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.base_models import BaseModelEntry, BaseModels
+from server.base_models import BaseModelEntry, BaseModels, Kind
 from server.db.project_session import ProjectSession
 from server.db.tables import CheckpointRow, JobEventRow, JobReportRow, JobRow
 from server.errors import InvalidRequest, NotFound
@@ -309,6 +309,12 @@ def _get_trainable(base_models: BaseModels, model: UsableModel | None, name: str
     base = None if model is None else base_models.find(model.base_model)
     if model is None or base is None:
         raise _not_available(name)
+    if base.kind is not Kind.CHAT:
+        raise InvalidRequest(
+            f"The model {name[:256]} gives embeddings, and only models that answer in text are fine-tuned here.",
+            param="model",
+            code="model_not_available",
+        )
     if model.row is not None and model.row.job_id is None:
         raise InvalidRequest(
             f"The model {name[:256]} was imported, and training goes on from adapters that were trained here only: "

@@ -7,11 +7,20 @@ import orjson
 
 import inference.engine
 from inference.engine import AdapterRejected, EngineRefusal
-from server.base_models import BaseModelEntry
+from server.base_models import BaseModelEntry, Kind
 from server.errors import ApiError, EngineUnavailable, InvalidRequest, ModelNotServable, NotFound, ServerFault
+from server.relay.token_prompts import unknown_token
 
 _OF_THE_PROMPT = frozenset({"input_text", "input_tokens"})
 _OF_THE_COMPLETION = frozenset({"max_tokens", "max_completion_tokens"})
+_OUT_OF_VOCABULARY = "is out of vocabulary"
+_WORDS = {
+    Kind.CHAT: (
+        "not an embedding model",
+        "Ask one that is; where there is none, the server's operator offers one in the base models file.",
+    ),
+    Kind.EMBEDDING: ("not a chat model", "It gives embeddings: did you mean to use v1/embeddings?"),
+}
 _MAX_SHOWN = 300  # characters of the engine's own words
 _VALUES = re.compile(r"\s*\(parameter=.*", re.DOTALL)  # the engine repeats what was sent
 
@@ -35,6 +44,16 @@ def unknown_model(name: str) -> NotFound:
     )
 
 
+def wrong_kind(name: str, kind: Kind, path: str) -> InvalidRequest:
+    """The model is there, but gives something else than is asked for."""
+    asked_for, instead = _WORDS[kind]
+    return InvalidRequest(
+        f"The model '{name}' is {asked_for} and is not supported in the {path} endpoint. {instead}",
+        param="model",
+        code="unsupported_value",
+    )
+
+
 def not_servable(name: str, rejected: AdapterRejected) -> ModelNotServable:
     return ModelNotServable(
         f"The model '{name}' cannot be served: {rejected}. Restore its files, or fine-tune it again.",
@@ -51,6 +70,8 @@ def describe_refusal(refusal: EngineRefusal, base: BaseModelEntry, prompt_param:
     if refusal.status >= 500 or refusal.status == 404:
         return not_ready()
     message, param = _read(refusal.body)
+    if message.endswith(_OUT_OF_VOCABULARY):
+        return unknown_token(prompt_param)
     if param in _OF_THE_PROMPT:
         but = f"your {prompt_param} resulted in more. Please reduce the length of the {prompt_param}."
         return _too_long(base, but, prompt_param)

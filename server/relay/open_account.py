@@ -14,6 +14,7 @@ from server.rate_limits.limiter import RateLimiter
 from server.rate_limits.limits import Limits, estimate_tokens
 from server.relay.accounts import Header, Usage
 from server.relay.relayed_request import RelayedRequest
+from server.relay.token_prompts import count_prompts
 
 
 class Span(Protocol):
@@ -56,7 +57,10 @@ class OpenAccount:
         self._usage: Usage | None = None
         self._so_far: Callable[[], Usage | None] | None = None
         most = fields.get("max_completion_tokens") or fields.get("max_tokens")
-        self.estimate = estimate_tokens(len(request.raw), most, fields.get("n", 1))
+        if "input" in fields:
+            most = 0  # embeddings: nothing is generated
+        choices = fields.get("n", 1) * count_prompts(fields.get("prompt"))
+        self.estimate = estimate_tokens(len(request.raw), most, choices)
         self.headers: Sequence[Header] = ()
         self.is_charged = False
         self.span: Span | None = None

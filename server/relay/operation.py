@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from server.base_models import Kind
 from server.relay.accounts import Caller, Usage
 from server.relay.answers import Naming
 from server.relay.relayed_request import RelayedRequest
@@ -52,7 +53,8 @@ class Operation(Generic[Request]):
     prompt_param: str  # the field with what the model reads: that is what is too long
     read: Callable[[bytes], Request]  # a body; pure; raises InvalidRequest
     rewrite: Callable[[bytes, Naming, Request], tuple[bytes, Usage]]  # a whole answer; raises AnswerUnusable
-    rewriter: Callable[[Naming, Request], Rewriter]
+    rewriter: Callable[[Naming, Request], Rewriter] | None = None  # None: it has no streams
+    kind: Kind = Kind.CHAT  # of the base model that can be asked
     prepare: Callable[[Caller, Request], Awaitable[Request]] | None = None  # raises ApiError
     keep: Callable[[Caller, Request, Given], Awaitable[None]] | None = None  # stores what `is_kept`
     in_app: frozenset[bytes] = frozenset()  # methods of the same path that the application answers

@@ -20,7 +20,7 @@ from server.db.remembered import Remembered
 from server.errors import ApiError, InvalidRequest, Unauthenticated
 from server.relay.accounts import Account, Admission, Caller, Header, OpenDoor
 from server.relay.answers import AnswerRefused, AnswerUnusable
-from server.relay.engine_errors import broken_off, describe_refusal, not_ready, not_servable, unknown_model
+from server.relay.engine_errors import broken_off, describe_refusal, not_ready, not_servable, unknown_model, wrong_kind
 from server.relay.exchange import Exchange, write_fields
 from server.relay.inner import InnerAnswer, InnerExchange
 from server.relay.operation import Operation
@@ -106,6 +106,8 @@ class Relay:
         request = operation.read(body)
         asked = (caller.project_id, request.model)
         target = self.targets.known(asked, version) or await self.targets.find(asked, version)
+        if target.base.kind is not operation.kind:
+            raise wrong_kind(request.model, target.base.kind, operation.path.decode())
         if "tools" in request.fields and target.base.tool_call_parser is None:
             raise _no_tools(request.model)
         if operation.prepare is not None:
@@ -134,7 +136,7 @@ class Relay:
         body = request.body_for(target.naming.engine, target.salt)
         asked = EngineRequest(operation.engine_path, body, request.stream)
         try:
-            if request.stream:
+            if request.stream and operation.rewriter is not None:
                 stream = SentStream(exchange, operation.rewriter(target.naming, request), account, fields, keep)
                 await _stream(target, asked, stream)
             else:

@@ -1,0 +1,75 @@
+"""What a model is given to read, in OpenAI's four forms: a text, texts, tokens, or arrays of tokens (pure)."""
+
+from typing import Any, TypeGuard
+
+from server.errors import InvalidRequest
+from server.relay.fields import an_array, wrong_type
+
+_FORMS = "a string, an array of strings, an array of tokens, or an array of token arrays"
+_MOST_TOKENS = 2**24  # of one text; no context is as long, and a body has room for more
+_LAST_TOKEN = 2**31 - 1  # which no vocabulary has; the engine knows its own
+
+
+def read_prompts(value: object, at: str, most: int) -> str | list[Any]:
+    """Give it as the engine reads it, which knows all four.
+
+    Raises:
+        InvalidRequest: of another form, empty, or of more than `most` texts.
+    """
+    if isinstance(value, str):
+        return _text(value, at)
+    if not isinstance(value, list):
+        raise wrong_type(at, _FORMS, value)
+    if value and _is_token(value[0]):
+        return _tokens(value, at)
+    prompts = an_array(value, at, "strings or token arrays", most)
+    of_tokens = isinstance(prompts[0], list)
+    for index, prompt in enumerate(prompts):
+        place = f"{at}[{index}]"
+        if of_tokens and isinstance(prompt, list):
+            _tokens(prompt, place)
+        elif not of_tokens and isinstance(prompt, str):
+            _text(prompt, place)
+        else:
+            raise wrong_type(place, _expected(prompts[0]), prompt)
+    return prompts
+
+
+def count_prompts(value: object) -> int:
+    """Count the texts in what was read; one, where nothing was."""
+    return len(value) if isinstance(value, list) and not isinstance(value[0], int) else 1
+
+
+def _expected(first: object) -> str:
+    """What an array holds is told by its first entry."""
+    if isinstance(first, list):
+        return "an array of tokens"
+    return "a string" if isinstance(first, str) else "a string or an array of tokens"
+
+
+def _text(value: str, at: str) -> str:
+    if not value:
+        raise InvalidRequest(f"Invalid '{at}': empty string.", param=at, code="empty_string")
+    return value
+
+
+def _tokens(value: list[Any], at: str) -> list[int]:
+    tokens = an_array(value, at, "tokens", _MOST_TOKENS)
+    for index, token in enumerate(tokens):
+        if not _is_token(token):
+            raise wrong_type(f"{at}[{index}]", "a token", token)
+        if not 0 <= token <= _LAST_TOKEN:
+            raise unknown_token(f"{at}[{index}]")
+    return tokens
+
+
+def _is_token(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def unknown_token(at: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid '{at}': the model has no such token. Expected ids of its own tokenizer.",
+        param=at,
+        code="invalid_value",
+    )
