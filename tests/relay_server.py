@@ -15,7 +15,9 @@ from inference.engine import AdapterRef, InferenceEngine
 from server.auth.caller import ProjectLimits
 from server.base_models import BaseModelEntry, BaseModels
 from server.chat.operation import CHAT
+from server.completions.operation import COMPLETIONS
 from server.db.remembered import Remembered
+from server.embeddings.operation import EMBEDDINGS
 from server.errors import Unauthenticated
 from server.models.resolving import Servable
 from server.relay.accounts import Admission, OpenDoor
@@ -90,7 +92,7 @@ class RelayServer:
             admission=self.admission,
             organization=b"acme",
         )
-        http = relaying_protocol(relay, [CHAT], self.max_body_bytes)
+        http = relaying_protocol(relay, [CHAT, COMPLETIONS, EMBEDDINGS], self.max_body_bytes)
         config = uvicorn.Config(_nothing_else, http=http, log_config=None, lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve)

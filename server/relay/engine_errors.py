@@ -14,12 +14,10 @@ from server.relay.token_prompts import unknown_token
 _OF_THE_PROMPT = frozenset({"input_text", "input_tokens"})
 _OF_THE_COMPLETION = frozenset({"max_tokens", "max_completion_tokens"})
 _OUT_OF_VOCABULARY = "is out of vocabulary"
-_WORDS = {
-    Kind.CHAT: (
-        "not an embedding model",
-        "Ask one that is; where there is none, the server's operator offers one in the base models file.",
-    ),
-    Kind.EMBEDDING: ("not a chat model", "It gives embeddings: did you mean to use v1/embeddings?"),
+_NO_MATRYOSHKA = "does not support Matryoshka embeddings"
+_KINDS = {  # what the model is, and what to do about it
+    Kind.CHAT: ("no embedding model", "Ask one that is; if there is none, the server's operator can offer one."),
+    Kind.EMBEDDING: ("an embedding model", "Did you mean to use v1/embeddings?"),
 }
 _MAX_SHOWN = 300  # characters of the engine's own words
 _VALUES = re.compile(r"\s*\(parameter=.*", re.DOTALL)  # the engine repeats what was sent
@@ -46,9 +44,9 @@ def unknown_model(name: str) -> NotFound:
 
 def wrong_kind(name: str, kind: Kind, path: str) -> InvalidRequest:
     """The model is there, but gives something else than is asked for."""
-    asked_for, instead = _WORDS[kind]
+    it_is, instead = _KINDS[kind]
     return InvalidRequest(
-        f"The model '{name}' is {asked_for} and is not supported in the {path} endpoint. {instead}",
+        f"The model '{name}' is {it_is} and thus not supported in the {path.lstrip('/')} endpoint. {instead}",
         param="model",
         code="unsupported_value",
     )
@@ -72,6 +70,12 @@ def describe_refusal(refusal: EngineRefusal, base: BaseModelEntry, prompt_param:
     message, param = _read(refusal.body)
     if message.endswith(_OUT_OF_VOCABULARY):
         return unknown_token(prompt_param)
+    if _NO_MATRYOSHKA in message:
+        return InvalidRequest(
+            "This model's embeddings have one length. Leave 'dimensions' out.",
+            param="dimensions",
+            code="unsupported_parameter",
+        )
     if param in _OF_THE_PROMPT:
         but = f"your {prompt_param} resulted in more. Please reduce the length of the {prompt_param}."
         return _too_long(base, but, prompt_param)
