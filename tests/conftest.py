@@ -18,7 +18,7 @@ from server.launchers.launcher import Launcher
 from tests.job_rig import MakeRig, Rig
 from tests.method_rows import KeepRow, keep
 from tests.played_runs import PlayedTrainer
-from tests.running_api import Api, make_settings, serving
+from tests.running_api import EMBEDDER, Api, make_settings, serving, with_embedder
 
 # The same examples each time, in whatever time they take: a busy machine is not a fault.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
@@ -43,8 +43,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     home = tmp_path_factory.mktemp("home")
     engine = FakeEngine("tunesmith-demo", reads_files=False)
     webhooks = {"webhook_allow_private": True, "webhook_allow_http": True, "webhook_max_endpoints": 1000}
-    services = build_services(make_settings(home, **webhooks), {"tunesmith-demo": engine})
-    services = replace(services, launcher=InMemoryLauncher(PlayedTrainer()))
+    engines = {"tunesmith-demo": engine, EMBEDDER.name: FakeEngine(EMBEDDER.name)}
+    services = build_services(make_settings(home, **webhooks), engines)
+    base_models = with_embedder(services.base_models)
+    services = replace(services, launcher=InMemoryLauncher(PlayedTrainer()), base_models=base_models)
     mine, theirs = (create_key(services.database, name).plaintext for name in ("mine", "theirs"))
     project_id = services.authenticator.authenticate([(b"authorization", b"Bearer " + mine.encode())]).project_id
     with serving(services) as url:

@@ -12,11 +12,13 @@ from sqlalchemy import Engine
 
 from inference.fake_engine import FakeEngine
 from server.app import create_app
+from server.base_models import BaseModelEntry, BaseModels, Kind
 from server.bootstrap import Services
 from server.ids import ProjectId
 from server.settings import Settings
 
 ADMIN_KEY = "the admin key"
+EMBEDDER = BaseModelEntry(name="tiny-embedder", source="x", context_length=512, kind=Kind.EMBEDDING)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Api:
 def make_settings(home: Path, **overrides: object) -> Settings:
     values = {"home": home, "admin_key": ADMIN_KEY, "max_file_bytes": 4 * 1024**2} | overrides
     return Settings(**values)  # type: ignore[arg-type]
+
+
+def with_embedder(base_models: BaseModels) -> BaseModels:
+    """Offer one that gives embeddings, too."""
+    return BaseModels((*base_models.entries, EMBEDDER), {**base_models.by_name, EMBEDDER.name: EMBEDDER})
 
 
 class serving:

@@ -6,7 +6,10 @@ from tests.running_api import Api
 def test_health_and_readiness_need_no_key(api: Api) -> None:
     with httpx.Client(base_url=api.url.removesuffix("/v1")) as client:
         assert client.get("/health").json() == {"status": "ok"}
-        assert client.get("/ready").json() == {"status": "ready", "engines": {"tunesmith-demo": "ready"}}
+        assert client.get("/ready").json() == {
+            "status": "ready",
+            "engines": {"tunesmith-demo": "ready", "tiny-embedder": "ready"},
+        }
 
 
 def test_the_service_is_not_ready_while_an_engine_is_not(api: Api) -> None:
