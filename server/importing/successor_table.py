@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from server.base_models import BaseModels
+from server.base_models import BaseModels, Kind
 from server.importing.errors import ImportFailed
 
 _DATE = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")  # of a snapshot: gpt-4o-mini-2024-07-18, gpt-3.5-turbo-0125
@@ -21,9 +21,10 @@ def read_table(path: Path, base_models: BaseModels) -> dict[str, str]:
     if not table or len(table) < len(told):
         raise ImportFailed(f'{path}: expected lines such as "gpt-4o-mini-2024-07-18" = "{base_models.entries[0].name}"')
     for ours in table.values():
-        if base_models.find(ours) is None:
-            offered = ", ".join(entry.name for entry in base_models.entries)
-            raise ImportFailed(f"{path}: there is no base model {ours!r} here; there are: {offered}")
+        base = base_models.find(ours)
+        if base is None or base.kind is not Kind.CHAT:
+            offered = ", ".join(entry.name for entry in base_models.entries if entry.kind is Kind.CHAT)
+            raise ImportFailed(f"{path}: there is no base model {ours!r} to train here; there are: {offered}")
     return table
 
 

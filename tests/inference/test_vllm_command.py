@@ -61,6 +61,13 @@ def test_sampling_defaults_are_openais_not_the_models() -> None:
     assert "--generation-config vllm" in build(ON_CPU)[0]
 
 
+def test_an_embedding_model_is_pooled_and_has_no_adapters() -> None:
+    argv, _ = build(replace(ON_CPU, embeds=True))
+    assert "--runner pooling" in argv
+    assert "lora" not in argv
+    assert "--runner" not in build(ON_CPU)[0]
+
+
 def test_on_a_cpu_no_compiler_is_needed_and_one_process_computes() -> None:
     argv, environment = build(ON_CPU)
     assert environment["TORCHDYNAMO_DISABLE"] == "1"

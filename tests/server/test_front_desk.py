@@ -193,6 +193,16 @@ def test_answers_show_the_limits_and_what_is_left_of_them(desk: FrontDesk, engin
     assert refused.value.response.headers["x-ratelimit-remaining-requests"] == "0"
 
 
+def test_every_prompt_of_a_completion_is_taken_to_be_answered(desk: FrontDesk, engine: FakeEngine) -> None:
+    limited = replace(desk, limits=ProjectLimits(tokens_per_minute=10_000))
+    with relaying(limited, engine) as relay, relay.client() as client:
+        raw = client.completions.with_raw_response.create(model=MODEL, prompt=["a", "b"], n=2, max_tokens=1000)
+        after = client.completions.with_raw_response.create(model=MODEL, prompt="a", max_tokens=1)
+
+    assert 6000 - 100 < int(raw.headers["x-ratelimit-remaining-tokens"]) <= 6000
+    assert int(after.headers["x-ratelimit-remaining-tokens"]) > 9900  # but for what was really made
+
+
 def test_what_was_estimated_too_high_is_given_back_when_the_answer_ends(desk: FrontDesk, engine: FakeEngine) -> None:
     limited = replace(desk, limits=ProjectLimits(tokens_per_minute=10_000))
     with relaying(limited, engine) as relay, relay.client() as client:

@@ -68,6 +68,8 @@ def test_tokens_of_one_text_are_not_texts() -> None:
         ([[1], []], "prompt[1]", "empty_array"),
         (["a"] * 5, "prompt", "array_above_max_length"),
         ([[1]] * 5, "prompt", "array_above_max_length"),
+        pytest.param([1] * (2**20 + 1), "prompt", "array_above_max_length", id="too many tokens"),
+        pytest.param([[1] * 2**19] * 3, "prompt", "array_above_max_length", id="too many tokens together"),
         ([None], "prompt[0]", "invalid_type"),
         ([True, 1], "prompt[0]", "invalid_type"),
         ([1, True], "prompt[1]", "invalid_type"),
