@@ -1,4 +1,4 @@
-"""vLLM's API server for a CPU, with five things of its own put right: `python -m inference.vllm.cpu_server …`
+"""vLLM's API server for a CPU, with six things of its own put right: `python -m inference.vllm.cpu_server …`
 
 - Where a batch holds requests with and without an adapter, vLLM 0.32 gives those without one the index -1, and its
   CPU kernels take that for the *last* slot: the base model answers with somebody's adapter. tests/engine shows it.
@@ -10,6 +10,9 @@
 - With adapters at all, vLLM wraps the experts of a mixture, too, and computes them by Triton, which a CPU has not: the
   engine starts, and dies of its first request. No adapter of ours changes experts. `leave_experts_alone` has them
   computed as without adapters.
+- vLLM lets every token pass that the tokenizer knows, though a model may have fewer: Gemma 3's text models have no row
+  for the picture that their tokenizer has a word for. One such word, in a chat or as an id, and the engine dies.
+  `know_the_models_own_tokens` refuses it. tests/engine asks a model that is smaller than its tokenizer.
 - On a CPU vLLM starts its engine as a fresh process, which imports everything again: ten seconds and half a
   gigabyte. It does so for the sake of OpenMP's threads. With one thread there is nothing to lose, and the engine is
   forked, as vLLM does on a GPU.
@@ -51,6 +54,17 @@ def leave_experts_alone(settings: Any, wrappers: Any) -> None:
         wrapper.can_replace_layer = classmethod(lambda _cls, *_args, **_kwargs: False)
 
 
+def know_the_models_own_tokens(renderer: Any, refusal: type[Exception]) -> None:
+    original = renderer.validate_token_ids
+
+    def validate_token_ids(self: Any, token_ids: Any, **named: Any) -> None:
+        original(self, token_ids, **named)
+        if token_ids and max(token_ids) >= self.model_config.get_vocab_size():
+            raise refusal("A token is out of vocabulary")
+
+    renderer.validate_token_ids = validate_token_ids
+
+
 def fork_the_engine(platform: Any) -> None:
     """Take back what the platform decides about starting processes; where it decides, it overwrites the environment."""
     original = platform.check_and_update_config.__func__
@@ -76,6 +90,10 @@ if __name__ in ("__main__", "__mp_main__"):
     leave_experts_alone(
         importlib.import_module("vllm.model_executor.layers.fused_moe.config").FusedMoEConfig,
         (moe_wrappers.FusedMoEWithLoRA, moe_wrappers.FusedMoE3DWithLoRA),
+    )
+    know_the_models_own_tokens(
+        importlib.import_module("vllm.renderers.base").BaseRenderer,
+        importlib.import_module("vllm.exceptions").VLLMValidationError,
     )
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ _OF_THE_PROMPT = frozenset({"input_text", "input_tokens"})
 _OF_THE_COMPLETION = frozenset({"max_tokens", "max_completion_tokens"})
 _OUT_OF_VOCABULARY = "is out of vocabulary"
 _NO_MATRYOSHKA = "does not support Matryoshka embeddings"
+_MATRYOSHKA = re.compile(r"only supports (?:Matryoshka )?dimensions (in range )?(\[[0-9, ]+\])")
 _KINDS = {  # what the model is, and what to do about it
     Kind.CHAT: ("no embedding model", "Ask one that is; if there is none, the server's operator can offer one."),
     Kind.EMBEDDING: ("an embedding model", "Did you mean to use v1/embeddings?"),
@@ -70,18 +71,31 @@ def describe_refusal(refusal: EngineRefusal, base: BaseModelEntry, prompt_param:
     message, param = _read(refusal.body)
     if message.endswith(_OUT_OF_VOCABULARY):
         return unknown_token(prompt_param)
-    if _NO_MATRYOSHKA in message:
-        return InvalidRequest(
-            "This model's embeddings have one length. Leave 'dimensions' out.",
-            param="dimensions",
-            code="unsupported_parameter",
-        )
+    if "dimensions" in message and (error := _wrong_dimensions(message)) is not None:
+        return error
     if param in _OF_THE_PROMPT:
         but = f"your {prompt_param} resulted in more. Please reduce the length of the {prompt_param}."
         return _too_long(base, but, prompt_param)
     if param in _OF_THE_COMPLETION:
         return _too_long(base, f"'{param}' asks for more. Please ask for a shorter completion.", param)
     return InvalidRequest(message, param=param, code="invalid_value")
+
+
+def _wrong_dimensions(message: str) -> InvalidRequest | None:
+    if _NO_MATRYOSHKA in message:
+        return InvalidRequest(
+            "This model's embeddings have one length. Leave 'dimensions' out.",
+            param="dimensions",
+            code="unsupported_parameter",
+        )
+    lengths = _MATRYOSHKA.search(message)
+    if lengths is None:
+        return None
+    return InvalidRequest(
+        f"Invalid value for 'dimensions': expected a length {lengths[1] or 'of '}{lengths[2]} for this model.",
+        param="dimensions",
+        code="invalid_value",
+    )
 
 
 def _too_long(base: BaseModelEntry, but: str, param: str) -> InvalidRequest:

@@ -77,7 +77,7 @@ def _is_token(value: object) -> TypeGuard[int]:
 
 def unknown_token(at: str) -> InvalidRequest:
     return InvalidRequest(
-        f"Invalid '{at}': the model has no such token. Expected ids of its own tokenizer.",
+        f"Invalid value for '{at}': the model has no such token.",
         param=at,
         code="invalid_value",
     )

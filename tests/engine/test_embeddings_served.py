@@ -19,6 +19,7 @@ from tests.relay_server import RelayServer
 NAME = "tiny-embedder"
 TEXTS = ["Hello! Who are you?", "Once upon a time", "x"]
 CONTEXT = 128
+ROWS = 2040  # fewer than the tokenizer has tokens
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(BASE)
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1}
-    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=CONTEXT, **sizes)
+    config = BertConfig(vocab_size=ROWS, max_position_embeddings=CONTEXT, **sizes)
+    config.matryoshka_dimensions = [16, 64]
     BertModel(config).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
@@ -74,9 +76,11 @@ def test_base64_and_tokens_give_the_same_vectors(client: openai.OpenAI, source: 
     ("asked", "param", "code"),
     [
         ({"input": [999_999]}, "input", "invalid_value"),
+        ({"input": [ROWS]}, "input", "invalid_value"),
+        ({"input": ["Hello", "nthe"]}, "input", "invalid_value"),  # of which the tokenizer makes that one
         ({"input": ["a", "word " * 3000]}, "input", "context_length_exceeded"),
         ({"input": [5] * (CONTEXT + 1)}, "input", "context_length_exceeded"),
-        ({"input": "a", "dimensions": 8}, "dimensions", "unsupported_parameter"),
+        ({"input": "a", "dimensions": 8}, "dimensions", "invalid_value"),
     ],
 )
 def test_what_the_model_cannot_read_is_refused_and_the_engine_lives(
@@ -86,6 +90,11 @@ def test_what_the_model_cannot_read_is_refused_and_the_engine_lives(
         client.embeddings.create(model=NAME, **asked)
     assert (caught.value.param, caught.value.code) == (param, code)
     assert embed(client, "a").shape == (1, 64)
+
+
+def test_a_vector_made_for_it_can_be_cut(client: openai.OpenAI) -> None:
+    cut, whole = embed(client, "Hello", dimensions=16), embed(client, "Hello")[:, :16]
+    assert torch.allclose(cut, torch.nn.functional.normalize(whole), atol=1e-5)
 
 
 def test_a_request_of_as_many_texts_as_openai_takes_is_answered(client: openai.OpenAI) -> None:

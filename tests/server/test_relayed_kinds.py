@@ -159,6 +159,8 @@ def test_models_are_asked_only_for_what_they_give(texts: openai.OpenAI, vectors:
         ("Token id 999999 is out of vocabulary", "input", "invalid_value"),
         ("Model 'small' does not support Matryoshka embeddings; dimensions must be unset", "dimensions",
          "unsupported_parameter"),
+        ("Model 'small' only supports dimensions in range [1, 64], got 999999.", "dimensions", "invalid_value"),
+        ("Model 'small' only supports Matryoshka dimensions [16, 32], got 8.", "dimensions", "invalid_value"),
     ],
 )  # fmt: skip
 def test_what_the_engine_refuses_is_put_in_openais_words(
