@@ -28,6 +28,7 @@ class AdapterRef:
 
 
 CHAT_PATH = b"/v1/chat/completions"
+TOKENIZE_PATH = b"/tokenize"  # says how many tokens a chat's prompt has
 
 
 class EngineRequest(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any
 
 from inference.adapter_files import check_adapter, check_weights
 from inference.engine import (
+    TOKENIZE_PATH,
     AdapterRef,
     AdapterRejected,
     EngineHealth,
@@ -71,7 +72,7 @@ class FakeEngine:
         self.running += 1
         finished = False
         try:
-            async for chunk in self._answer(body, stream=request.stream):
+            async for chunk in self._answer(request.path, body, stream=request.stream):
                 if (until_taken := take(chunk)) is not None:
                     await until_taken
             finished = True
@@ -91,8 +92,8 @@ class FakeEngine:
     async def close(self) -> None:
         self.resident.clear()
 
-    async def _answer(self, body: dict[str, Any], *, stream: bool) -> AsyncIterator[bytes]:
-        chunks = list(stream_chunks(body)) if stream else [json.dumps(whole_answer(body)).encode()]
+    async def _answer(self, path: bytes, body: dict[str, Any], *, stream: bool) -> AsyncIterator[bytes]:
+        chunks = _answers(path, body, stream=stream)
         for index, chunk in enumerate(chunks):
             if self.faults.break_after_chunks is not None and index >= self.faults.break_after_chunks:
                 raise EngineUnavailable("the answer broke off")
@@ -103,6 +104,12 @@ class FakeEngine:
     def _check_available(self) -> None:
         if self.faults.unavailable:
             raise EngineUnavailable("the engine is not running")
+
+
+def _answers(path: bytes, body: dict[str, Any], *, stream: bool) -> list[bytes]:
+    if path == TOKENIZE_PATH:
+        return [json.dumps(_token_count(body)).encode()]
+    return stream_chunks(body) if stream else [json.dumps(whole_answer(body)).encode()]
 
 
 def _describe(adapter: AdapterRef) -> AdapterReport:
@@ -185,6 +192,11 @@ def _chunk(body: dict[str, Any], choices: list[dict[str, Any]]) -> dict[str, Any
         "model": body["model"],
         "choices": choices,
     }
+
+
+def _token_count(body: dict[str, Any]) -> dict[str, Any]:
+    tokens = [1] * len(body["messages"])
+    return {"count": len(tokens), "max_model_len": 1024, "tokens": tokens, "token_strs": None}
 
 
 def _usage(body: dict[str, Any]) -> dict[str, Any]:

@@ -57,13 +57,17 @@ class ChatRequest:
         """
         added: JsonObject = {"cache_salt": cache_salt}
         if self.stream:
-            is_short = len(self.raw) * self.fields.get("n", 1) <= _MOST_ECHOED
-            added |= _BY_IDS if is_short else _BY_COUNT
+            added |= counted(len(self.raw) * self.fields.get("n", 1))
         if self.changed is None:
             return orjson.dumps({**self.fields, "model": model, **added})
         if model != self.model:
             added["model"] = model
         return self.raw.rstrip()[:-1] + b"," + orjson.dumps({**self.changed, **added})[1:]
+
+
+def counted(size: int) -> JsonObject:
+    """Give the fields that have the engine count a stream, whose requests are of so many bytes together."""
+    return _BY_IDS if size <= _MOST_ECHOED else _BY_COUNT
 
 
 def read_request(raw: bytes) -> ChatRequest:
@@ -72,8 +76,8 @@ def read_request(raw: bytes) -> ChatRequest:
     Raises:
         InvalidRequest: in OpenAI's words; the message repeats nothing of the messages.
     """
-    body = _read_json(raw)
-    model = _read_model(body)
+    body = read_json(raw)
+    model = read_model(body)
     if not body.keys() <= KNOWN:
         raise unrecognized([name for name in body if name not in KNOWN])
     if body.get("messages") is None:
@@ -101,7 +105,7 @@ def _changed(body: JsonObject, fields: JsonObject) -> JsonObject | None:
     return None if "messages" in changed else changed
 
 
-def _read_json(raw: bytes) -> JsonObject:
+def read_json(raw: bytes) -> JsonObject:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -111,7 +115,7 @@ def _read_json(raw: bytes) -> JsonObject:
     return body
 
 
-def _read_model(body: JsonObject) -> str:
+def read_model(body: JsonObject) -> str:
     model = body.get("model")
     if model is None:
         raise InvalidRequest(_NO_MODEL, param="model", code="missing_required_parameter")

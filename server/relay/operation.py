@@ -2,8 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from server.errors import ApiError
 from server.relay.accounts import Caller, Usage
 from server.relay.answers import Naming
 from server.relay.relayed_request import RelayedRequest
@@ -54,5 +55,7 @@ class Operation(Generic[Request]):
     rewrite: Callable[[bytes, Naming, Request], tuple[bytes, Usage]]  # a whole answer; raises AnswerUnusable
     rewriter: Callable[[Naming, Request], Rewriter]
     prepare: Callable[[Caller, Request], Awaitable[Request]] | None = None  # raises ApiError
+    instead: Callable[[Caller, Request], Awaitable[bytes | None]] | None = None  # what is answered without the engine
+    fail: Callable[[Any, ApiError], bytes] | None = None  # its rewriter → the last events of a stream that breaks off
     keep: Callable[[Caller, Request, Given], Awaitable[None]] | None = None  # stores what `is_kept`
     in_app: frozenset[bytes] = frozenset()  # methods of the same path that the application answers

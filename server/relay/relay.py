@@ -26,7 +26,7 @@ from server.relay.inner import InnerAnswer, InnerExchange
 from server.relay.operation import Operation
 from server.relay.relayed_request import RelayedRequest
 from server.relay.request_head import RequestHead
-from server.relay.sending import Answering, Keep, SentStream, send_error, send_whole
+from server.relay.sending import Answering, Keep, SentStream, send_at_once, send_error, send_whole
 from server.relay.targets import Target, Targets
 from server.request_ids import server_fault
 
@@ -110,6 +110,9 @@ class Relay:
             raise _no_tools(request.model)
         if operation.prepare is not None:
             request = await operation.prepare(caller, request)
+        if operation.instead is not None and (said := await operation.instead(caller, request)) is not None:
+            send_at_once(exchange, said, target.fields)
+            return
         account = await self.admission.admit(caller, request, target.base.name, headers)
         fields = write_fields(account.headers)
         keep = None if operation.keep is None or not request.is_kept else partial(operation.keep, caller, request)
@@ -135,7 +138,9 @@ class Relay:
         asked = EngineRequest(operation.engine_path, body, request.stream)
         try:
             if request.stream:
-                stream = SentStream(exchange, operation.rewriter(target.naming, request), account, fields, keep)
+                rewriter = operation.rewriter(target.naming, request)
+                fail = None if operation.fail is None else partial(operation.fail, rewriter)
+                stream = SentStream(exchange, rewriter, account, fields, keep, fail)
                 await _stream(target, asked, stream)
             else:
                 given: list[bytes] = []
