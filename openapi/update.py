@@ -14,6 +14,7 @@ from server.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE / "openapi.yaml"
+_RELAYED = ("chat.yaml", "responses.yaml")
 _HEAD = "# Written by `python -m openapi.update` from the routes; do not edit.\n"
 
 
@@ -23,7 +24,9 @@ def build_document() -> dict[str, Any]:
         services = build_services(Settings(home=Path(home)))
         described = create_rest_app(services).openapi()
         services.database.dispose()
-    described["paths"] |= yaml.safe_load((HERE / "chat.yaml").read_text("utf-8"))
+    for name in _RELAYED:
+        for path, operations in yaml.safe_load((HERE / name).read_text("utf-8")).items():
+            described["paths"].setdefault(path, {}).update(operations)
     return described
 
 

@@ -56,6 +56,7 @@ from server.webhooks import delivery_routes as webhook_deliveries
 from server.webhooks import routes as webhooks
 from server.webhooks.desk import WebhookDesk
 
+OPERATIONS = (CHAT,)  # which the relay answers, beside those that need the database
 ROUTERS = (
     files,
     uploads,
@@ -132,7 +133,8 @@ def build_relayed(services: Services, relay: Relay) -> Relayed:
     )
     responding = build_operation(desk)
     background = BackgroundResponses(desk, services.locks, responding, relay.ask)
-    return Relayed((CHAT, replace(responding, instead=background.take), build_counting(desk)), background)
+    operations = (*OPERATIONS, replace(responding, instead=background.take), build_counting(desk))
+    return Relayed(operations, background)
 
 
 def create_rest_app(
