@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from sqlalchemy.exc import DBAPIError
 
+from server.db.failures import describing_failures
 from server.db.project_session import project_session
 from server.errors import ApiError, ServerFault, TooManyRequests
 from server.ids import ProjectId
@@ -61,7 +62,7 @@ class BackgroundResponses:
         """Begin the work and give the response as it is now; None: its client waits for it.
 
         Raises:
-            TooManyRequests.
+            TooManyRequests, InsufficientStorage, EngineUnavailable.
         """
         if not request.is_background:
             return None
@@ -71,7 +72,8 @@ class BackgroundResponses:
         self._works[request.id] = _Work()
         adding = asyncio.create_task(asyncio.to_thread(self._add, ProjectId(caller.project_id), request, body))
         adding.add_done_callback(partial(self._begin, caller, request))
-        await asyncio.shield(adding)  # the work goes on if the client is gone meanwhile
+        with describing_failures():
+            await asyncio.shield(adding)  # the work goes on if the client is gone meanwhile
         return orjson.dumps(body)
 
     async def close(self) -> None:

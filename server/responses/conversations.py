@@ -50,7 +50,9 @@ def find_referred(session: ProjectSession, item_ids: Collection[str], *, since: 
     return found
 
 
-def check_links(links: Sequence[ResponseRow], previous_id: str, *, since: float, max_bytes: int) -> None:
+def check_links(
+    links: Sequence[ResponseRow], previous_id: str, *, since: float, max_bytes: int, most: int = MAX_DEPTH
+) -> None:
     """Check that the conversation is whole, has ended and may go on (pure).
 
     Raises:
@@ -70,9 +72,9 @@ def check_links(links: Sequence[ResponseRow], previous_id: str, *, since: float,
             param="previous_response_id",
             code="invalid_value",
         )
-    if len(links) >= MAX_DEPTH or links[-1].thread_bytes > max_bytes:
+    if len(links) >= most or links[-1].thread_bytes > max_bytes:
         raise InvalidRequest(
-            f"The conversation before this request is too long: it may have {MAX_DEPTH} responses and {max_bytes} "
+            f"The conversation before this request is too long: it may have {most} responses and {max_bytes} "
             "bytes. Begin another one.",
             param="previous_response_id",
             code="context_length_exceeded",

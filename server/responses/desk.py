@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from server.db.failures import describing_failures
 from server.db.project_session import project_session
 from server.errors import InvalidRequest
 from server.ids import ProjectId, new_response_id
@@ -44,13 +45,19 @@ class ResponseDesk:
         before = Before()
         found: Mapping[str, JsonObject] = {}
         if request.previous_id is not None or request.referred():
-            before, found = await asyncio.to_thread(self._look_up, ProjectId(caller.project_id), request)
+            with describing_failures():
+                before, found = await asyncio.to_thread(self._look_up, ProjectId(caller.project_id), request)
         return request.completed(new_response_id(), int(self.clock()), before, found)
 
     async def keep(self, caller: Caller, request: ResponseRequest, given: Given) -> None:
-        """Store a whole answer."""
+        """Store a whole answer.
+
+        Raises:
+            InsufficientStorage, EngineUnavailable: it could not be.
+        """
         body = final_response(given.body, streamed=request.stream)
-        await asyncio.to_thread(self._add, ProjectId(caller.project_id), request, body)
+        with describing_failures():
+            await asyncio.to_thread(self._add, ProjectId(caller.project_id), request, body)
 
     def _look_up(self, project_id: ProjectId, request: ResponseRequest) -> tuple[Before, Mapping[str, JsonObject]]:
         since = self.retention.since(self.clock())
