@@ -31,7 +31,6 @@ from server.vocabulary import ResponseStatus
 _LOG = logging.getLogger("tunesmith.api")
 MAX_UNFINISHED = 100  # of a project
 _PATIENCE_S = 600.0  # with an engine that is away, or as busy as it may be
-_PAUSE_S = 5.0
 _LOOK_S = 0.5  # how often it looks what was cancelled
 
 Ask = Callable[[Operation[Any], Caller, bytes], Awaitable[InnerAnswer]]
@@ -48,11 +47,19 @@ class _Work:
 class BackgroundResponses:
     """Belongs to one event loop. A lock says that this process lives: what it leaves when it is killed has failed."""
 
-    def __init__(self, desk: ResponseDesk, locks: NameLocks, operation: Operation[ResponseRequest], ask: Ask) -> None:
+    def __init__(
+        self,
+        desk: ResponseDesk,
+        locks: NameLocks,
+        operation: Operation[ResponseRequest],
+        ask: Ask,
+        pause_s: float = 5.0,  # before an engine that is away is asked again
+    ) -> None:
         self._desk = desk
         self._locks = locks
         self._operation = operation
         self._ask = ask
+        self._pause_s = pause_s
         self._runner = secrets.token_hex(16)
         self._held: HeldName | None = None
         self._works: dict[str, _Work] = {}  # by response
@@ -126,7 +133,7 @@ class BackgroundResponses:
                 return None
             if not is_passing(answer) or self._desk.clock() >= until:
                 return read_error(answer)
-            await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(self._pause_s)
 
     async def _keep(self, caller: Caller, request: ResponseRequest, given: Given) -> None:
         self._works[request.id].is_ending = True
