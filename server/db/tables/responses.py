@@ -13,7 +13,9 @@ class ResponseRow(ProjectOwned, table=True):
     """A response, but for its output."""
 
     __tablename__ = "response"
+    __table_args__ = (Index("ix_response_project_id_runner", "project_id", "runner"),)
 
+    project_id: str = Field(foreign_key="project.id")  # indexed with `runner`
     id: str = Field(primary_key=True)
     created_at: int = Field(index=True)  # unix seconds
     status: ResponseStatus = Field(sa_type=words(ResponseStatus))

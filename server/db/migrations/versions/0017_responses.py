@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["project_id"], ["project.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("ix_response_project_id", "response", ["project_id"])
+    op.create_index("ix_response_project_id_runner", "response", ["project_id", "runner"])
     op.create_index("ix_response_created_at", "response", ["created_at"])
     op.create_index("ix_response_runner", "response", ["runner"])
     op.create_table(
