@@ -1,6 +1,8 @@
 """What an engine refused or could not do → the error a client sees, in OpenAI's words (pure)."""
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -12,6 +14,7 @@ from server.errors import ApiError, EngineUnavailable, InvalidRequest, ModelNotS
 
 _OF_THE_PROMPT = frozenset({"input_text", "input_tokens"})
 _OF_THE_COMPLETION = frozenset({"max_tokens", "max_completion_tokens"})
+_THE_SAME: Mapping[str, str] = MappingProxyType({})
 _MAX_SHOWN = 300  # characters of the engine's own words
 _VALUES = re.compile(r"\s*\(parameter=.*", re.DOTALL)  # the engine repeats what was sent
 
@@ -46,8 +49,10 @@ def broken_off() -> ServerFault:
     return ServerFault("The answer broke off before its end: the model stopped. Send the request again.")
 
 
-def describe_refusal(refusal: EngineRefusal, base: BaseModelEntry, prompt_param: str) -> ApiError:
-    """Put an engine's refusal in OpenAI's words."""
+def describe_refusal(
+    refusal: EngineRefusal, base: BaseModelEntry, prompt_param: str, names: Mapping[str, str] = _THE_SAME
+) -> ApiError:
+    """Put an engine's refusal in OpenAI's words. `names`: of the route's fields that the engine calls otherwise."""
     if refusal.status >= 500 or refusal.status == 404:
         return not_ready()
     message, param = _read(refusal.body)
@@ -55,8 +60,9 @@ def describe_refusal(refusal: EngineRefusal, base: BaseModelEntry, prompt_param:
         but = f"your {prompt_param} resulted in more. Please reduce the length of the {prompt_param}."
         return _too_long(base, but, prompt_param)
     if param in _OF_THE_COMPLETION:
-        return _too_long(base, f"'{param}' asks for more. Please ask for a shorter completion.", param)
-    return InvalidRequest(message, param=param, code="invalid_value")
+        asking = names.get(param, param)
+        return _too_long(base, f"'{asking}' asks for more. Please ask for a shorter completion.", asking)
+    return InvalidRequest(message, param=param and names.get(param, param), code="invalid_value")
 
 
 def _too_long(base: BaseModelEntry, but: str, param: str) -> InvalidRequest:

@@ -152,10 +152,10 @@ class Relay:
                 answer, usage = operation.rewrite(b"".join(given), target.naming, request)
                 await send_whole(exchange, answer, usage, account, fields, keep)
         except EngineRefusal as refusal:
-            raise describe_refusal(refusal, target.base, operation.prompt_param) from refusal
+            raise describe_refusal(refusal, target.base, operation.prompt_param, operation.names) from refusal
         except AnswerRefused as refused:
             said = EngineRefusal(refused.status, refused.body)
-            raise describe_refusal(said, target.base, operation.prompt_param) from refused
+            raise describe_refusal(said, target.base, operation.prompt_param, operation.names) from refused
         except EngineUnavailable as error:
             raise not_ready(error) from error
         except AnswerUnusable as error:

@@ -13,6 +13,13 @@ from server.responses.request import ResponseRequest, read_request
 from server.responses.stream import EventRewriter
 
 PATH = b"/v1/responses"
+_NAMES = {  # by those of a chat
+    "max_completion_tokens": "max_output_tokens",
+    "max_tokens": "max_output_tokens",
+    "messages": "input",
+    "reasoning_effort": "reasoning.effort",
+    "response_format": "text.format",
+}
 
 
 def build_operation(desk: ResponseDesk) -> Operation[ResponseRequest]:
@@ -32,6 +39,7 @@ def build_operation(desk: ResponseDesk) -> Operation[ResponseRequest]:
         prepare=desk.prepare,
         fail=_fail,
         keep=desk.keep,
+        names=_NAMES,
         in_app=frozenset({b"GET"}),  # which refuses a WebSocket by name
     )
 

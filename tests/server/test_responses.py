@@ -288,13 +288,25 @@ def test_a_structure_is_asked_of_the_engine(client: openai.OpenAI, api: Api) -> 
     assert asked["json_schema"]["schema"]["required"] == ["city"]
 
 
-def test_a_refusal_of_the_engine_is_told_in_openais_words(client: openai.OpenAI, api: Api, faults: Faults) -> None:
-    said = {"error": {"message": "too long", "param": "input_tokens", "code": 400}}
+@pytest.mark.parametrize(
+    ("param", "code", "expected"),
+    [
+        ("input_tokens", "context_length_exceeded", "input"),
+        ("max_completion_tokens", "context_length_exceeded", "max_output_tokens"),
+        ("response_format", "invalid_value", "text.format"),
+        (None, "invalid_value", None),
+    ],
+)
+def test_a_refusal_of_the_engine_is_told_in_the_words_of_responses(
+    client: openai.OpenAI, faults: Faults, param: str | None, code: str, expected: str | None
+) -> None:
+    said = {"error": {"message": "too long", "param": param, "code": 400}}
     faults.refusal = EngineRefusal(400, json.dumps(said).encode())
 
     with pytest.raises(openai.BadRequestError) as refused:
         say(client)
-    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "input")
+    assert (refused.value.code, refused.value.param) == (code, expected)
+    assert "max_completion_tokens" not in refused.value.message
 
 
 def test_a_stream_that_breaks_off_ends_with_a_failed_response_that_is_not_kept(
