@@ -30,6 +30,7 @@ class AdapterRef:
 CHAT_PATH = b"/v1/chat/completions"
 COMPLETIONS_PATH = b"/v1/completions"
 EMBEDDINGS_PATH = b"/v1/embeddings"
+TOKENIZE_PATH = b"/tokenize"  # says how many tokens a chat's prompt has
 
 
 class EngineRequest(NamedTuple):

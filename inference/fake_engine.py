@@ -13,6 +13,7 @@ from inference.adapter_files import check_adapter, check_weights
 from inference.engine import (
     COMPLETIONS_PATH,
     EMBEDDINGS_PATH,
+    TOKENIZE_PATH,
     AdapterRef,
     AdapterRejected,
     EngineHealth,
@@ -114,6 +115,8 @@ def _answers(path: bytes, body: dict[str, Any], *, stream: bool) -> list[bytes]:
         return [json.dumps(embeddings(body)).encode()]
     if path == COMPLETIONS_PATH:
         return completion_chunks(body) if stream else [json.dumps(whole_completion(body)).encode()]
+    if path == TOKENIZE_PATH:
+        return [json.dumps(_token_count(body)).encode()]
     return stream_chunks(body) if stream else [json.dumps(whole_answer(body)).encode()]
 
 
@@ -197,6 +200,11 @@ def _chunk(body: dict[str, Any], choices: list[dict[str, Any]]) -> dict[str, Any
         "model": body["model"],
         "choices": choices,
     }
+
+
+def _token_count(body: dict[str, Any]) -> dict[str, Any]:
+    tokens = [1] * len(body["messages"])
+    return {"count": len(tokens), "max_model_len": 1024, "tokens": tokens, "token_strs": None}
 
 
 def _usage(body: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from server.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE / "openapi.yaml"
-_RELAYED = ("chat.yaml", "completions.yaml", "embeddings.yaml")
+_RELAYED = ("chat.yaml", "completions.yaml", "embeddings.yaml", "responses.yaml")
 _HEAD = "# Written by `python -m openapi.update` from the routes; do not edit.\n"
 
 
@@ -25,7 +25,8 @@ def build_document() -> dict[str, Any]:
         described = create_rest_app(services).openapi()
         services.database.dispose()
     for name in _RELAYED:
-        described["paths"] |= yaml.safe_load((HERE / name).read_text("utf-8"))
+        for path, operations in yaml.safe_load((HERE / name).read_text("utf-8")).items():
+            described["paths"].setdefault(path, {}).update(operations)
     return described
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -46,13 +47,23 @@ from server.relay.protocol import relaying_protocol
 from server.relay.relay import Relay
 from server.relay.targets import Targets
 from server.request_ids import RequestIds
+from server.responses import routes as responses
+from server.responses.background import BackgroundResponses
+from server.responses.counting import build_counting
+from server.responses.desk import ResponseDesk
+from server.responses.operation import build_operation
+from server.responses.retention import Retention
 from server.uploads import routes as uploads
 from server.uploads.joining import Completions
 from server.webhooks import delivery_routes as webhook_deliveries
 from server.webhooks import routes as webhooks
 from server.webhooks.desk import WebhookDesk
 
-OPERATIONS: tuple[Operation[Any], ...] = (CHAT, COMPLETIONS, EMBEDDINGS)  # which the relay answers
+OPERATIONS: tuple[Operation[Any], ...] = (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+)  # relayed, beside those with a database
 ROUTERS = (
     files,
     uploads,
@@ -64,6 +75,7 @@ ROUTERS = (
     model_archives,
     model_imports,
     moderations,
+    responses,
     webhooks,
     webhook_deliveries,
     usage,
@@ -81,6 +93,14 @@ class Api:
 
     app: ASGIApp  # all but what is relayed
     http: type[asyncio.Protocol]  # which answers the rest itself
+
+
+@dataclass(frozen=True)
+class Relayed:
+    """What the relay answers, and what it answers later."""
+
+    operations: Sequence[Operation[Any]]
+    background: BackgroundResponses
 
 
 def create_app(services: Services, *, tidies_up: bool = True) -> Api:
@@ -105,14 +125,33 @@ def create_app(services: Services, *, tidies_up: bool = True) -> Api:
         organization=organization.encode("latin-1", errors="replace"),
         admission=desk,
     )
-    rest = JsonBodies(create_rest_app(services, desk, tidies_up=tidies_up), streaming=_STREAMED_UPLOADS)
+    relayed = build_relayed(services, relay)
+    rest = create_rest_app(services, desk, relayed.background, tidies_up=tidies_up)
     return Api(
-        app=RequestIds(rest, organization=organization),
-        http=relaying_protocol(relay, OPERATIONS, services.settings.max_chat_body_bytes),
+        app=RequestIds(JsonBodies(rest, streaming=_STREAMED_UPLOADS), organization=organization),
+        http=relaying_protocol(relay, relayed.operations, services.settings.max_chat_body_bytes),
     )
 
 
-def create_rest_app(services: Services, desk: FrontDesk | None = None, *, tidies_up: bool = True) -> FastAPI:
+def build_relayed(services: Services, relay: Relay) -> Relayed:
+    """Say which routes the relay answers."""
+    settings = services.settings
+    desk = ResponseDesk(
+        services.database, Retention(settings.response_retention_days), settings.max_chat_body_bytes, time.time
+    )
+    responding = build_operation(desk)
+    background = BackgroundResponses(desk, services.locks, responding, relay.ask)
+    operations = (*OPERATIONS, replace(responding, instead=background.take), build_counting(desk))
+    return Relayed(operations, background)
+
+
+def create_rest_app(
+    services: Services,
+    desk: FrontDesk | None = None,
+    background: BackgroundResponses | None = None,
+    *,
+    tidies_up: bool = True,
+) -> FastAPI:
     """Build everything but what is relayed, whose desk is kept going meanwhile."""
 
     @asynccontextmanager
@@ -121,6 +160,8 @@ def create_rest_app(services: Services, desk: FrontDesk | None = None, *, tidies
             await run_in_threadpool(tidy_up, services)
         async with nullcontext() if desk is None else desk.running():
             yield
+            if background is not None:
+                await background.close()
         for engine in services.engines.values():
             await engine.close()
         await services.full_engines.close()
@@ -172,4 +213,6 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.usage_folder = Folder(services.database, services.settings.usage)
     app.state.running_keys = RunningKeys(services.locks)
     app.state.completions = Completions(services.locks)
+    app.state.response_locks = services.locks
+    app.state.response_retention = Retention(services.settings.response_retention_days)
     app.state.webhook_desk = WebhookDesk(build_webhook_sender(services.settings))

@@ -54,6 +54,8 @@ from server.record.base_identity import find_directory
 from server.record.golden_examiner import GoldenExaminer
 from server.record.manifest import find_hash
 from server.relay.front_desk import FrontDesk, Tracing
+from server.responses.retention import Retention
+from server.responses.sweeping import ResponseSweep
 from server.settings import Settings
 from server.storage.blob_store import BlobStore
 from server.storage.local_directory import LocalDirectory
@@ -350,9 +352,17 @@ def _record_hashes(services: Services) -> None:
             models.set_hash(session, name, sha256)
 
 
+def build_sweeper(services: Services | WorkerServices) -> Sweeper:
+    settings = services.settings
+    retention = Retention(settings.response_retention_days)
+    responses = ResponseSweep(services.database, NameLocks(settings.locks), retention, time.time)
+    further = (responses.delete_old, responses.give_up_abandoned)
+    return Sweeper(services.database, services.blobs, services.tokens, further=further)
+
+
 def tidy_up(services: Services) -> None:
     """Delete what no row stands for any more: expired files, deleted models, uploads and estimates that broke off."""
-    sweeper = Sweeper(services.database, services.blobs, services.tokens)
+    sweeper = build_sweeper(services)
     sweeper.sweep_expired()
     sweeper.sweep_orphans()
     delete_leftovers(services.settings.estimates, services.locks)

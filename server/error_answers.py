@@ -77,7 +77,8 @@ async def _render_fault(request: Request, _error: Any) -> JSONResponse:
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """Of every route of the path: Starlette names those of the first alone."""
+    """Of every route of the path: Starlette names those of the first alone. Where one has just this path, of those."""
     routes = [route for route in request.app.routes if isinstance(route, Route)]
     matching = [route for route in routes if route.matches(request.scope)[0] is Match.PARTIAL]
-    return sorted({method for route in matching for method in route.methods or ()})
+    exact = [route for route in matching if route.path == request.scope["path"]]
+    return sorted({method for route in exact or matching for method in route.methods or ()})

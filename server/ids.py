@@ -76,6 +76,10 @@ def new_webhook_event_id() -> str:
     return "evt_" + random_base62(24)
 
 
+def new_response_id() -> str:
+    return "resp_" + random_base62(40)
+
+
 def new_request_id() -> str:
     return "req_" + os.urandom(16).hex()
 

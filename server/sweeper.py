@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Event
 
 from sqlalchemy import Engine
@@ -25,16 +25,25 @@ _LOGGED_S = 30 * 24 * 3600.0  # how long a webhook that was delivered or given u
 _ROWS_AT_ONCE = 200  # in one transaction, which keeps other writers waiting
 
 
+DeleteSome = Callable[[int], int]  # so many rows at most → how many it were
+
+
 class Sweeper:
     """What it deletes nobody can see any more: it makes room, and nothing waits for it. Two at once do no harm."""
 
     def __init__(
-        self, database: Engine, blobs: BlobStore, tokens: TokenCache, clock: Callable[[], float] = time.time
+        self,
+        database: Engine,
+        blobs: BlobStore,
+        tokens: TokenCache,
+        clock: Callable[[], float] = time.time,
+        further: Sequence[DeleteSome] = (),
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._tokens = tokens
         self._clock = clock  # unix seconds
+        self._further = further  # what slices of their own sweep
 
     def run(self, stop: Event, *, expired_every_s: float = 10.0, orphans_every_s: float = 600.0) -> None:
         """Sweep until told to stop. A full disk or a busy database is left to the next time."""
@@ -59,6 +68,9 @@ class Sweeper:
             self._forget_webhooks,
         ):
             while delete_some() == _ROWS_AT_ONCE:
+                pass
+        for sweep_some in self._further:
+            while sweep_some(_ROWS_AT_ONCE) == _ROWS_AT_ONCE:
                 pass
 
     def sweep_orphans(self) -> None:

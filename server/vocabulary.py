@@ -146,3 +146,14 @@ class ErrorType(StrEnum):
     REQUESTS = "requests"  # of a rate limit
     SERVER = "server_error"
     TOKENS = "tokens"  # likewise
+
+
+class ResponseStatus(StrEnum):
+    """OpenAI: Response.status."""
+
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"

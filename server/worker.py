@@ -5,12 +5,11 @@ import signal
 from threading import Event, Thread
 
 from server.adapter_imports.importer import AdapterImporter
-from server.bootstrap import build_webhook_sender, build_worker_services
+from server.bootstrap import build_sweeper, build_webhook_sender, build_worker_services
 from server.fine_tuning.worker.reconciler import Reconciler
 from server.integrations.follower import IntegrationFollower
 from server.metering.folding import Folder
 from server.settings import Settings
-from server.sweeper import Sweeper
 from server.webhooks.delivering.deliverer import Deliverer
 
 
@@ -22,7 +21,7 @@ def run(settings: Settings) -> None:
         signal.signal(number, lambda *_: stop.set())
     services = build_worker_services(settings)
     beside = [
-        Thread(target=Sweeper(services.database, services.blobs, services.tokens).run, args=(stop,), name="sweeper"),
+        Thread(target=build_sweeper(services).run, args=(stop,), name="sweeper"),
         Thread(target=IntegrationFollower(services.database, settings).run, args=(stop,), name="integrations"),
         Thread(target=AdapterImporter(services).run, args=(stop,), name="imports"),
         Thread(target=Deliverer(services.database, build_webhook_sender(settings)).run, args=(stop,), name="webhooks"),

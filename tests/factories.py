@@ -15,18 +15,30 @@ from server.db.tables import (
     FineTunedModelRow,
     JobRow,
     ModelImportRow,
+    ResponseRow,
     UploadPartRow,
     UploadRow,
     WebhookEndpointRow,
 )
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.fine_tuning.service import Offer, create_job
-from server.ids import ProjectId, new_checkpoint_id, new_file_id, new_model_import_id, new_part_id, new_upload_id
+from server.ids import (
+    ProjectId,
+    new_checkpoint_id,
+    new_file_id,
+    new_model_import_id,
+    new_part_id,
+    new_response_id,
+    new_upload_id,
+)
 from server.models.names import new_model_name
 from server.models.repository import add_fine_tuned_model
 from server.models.resolving import UsableModel
+from server.responses import keeping, repository, response
+from server.responses.before import Before
+from server.responses.request import read_request
 from server.storage.blob_store import BlobKey
-from server.vocabulary import FilePurpose, ImportStatus, JobStatus, WebhookEventType
+from server.vocabulary import FilePurpose, ImportStatus, JobStatus, ResponseStatus, WebhookEventType
 from server.webhooks.schemas import CreateWebhookEndpointRequest
 from server.webhooks.service import create_endpoint
 
@@ -174,3 +186,21 @@ def make_webhook_endpoint(
     asked = CreateWebhookEndpointRequest(name="hooks", url=url, event_types=list(event_types))
     with project_session(services.database, project_id, write=True) as session:
         return create_endpoint(session, asked, most=1000, now=time.time())
+
+
+def make_response(
+    services: Services, project_id: ProjectId, *, runner: str | None = None, created_at: float | None = None
+) -> ResponseRow:
+    """A response to "Hello". `runner`: the process that is still to work on it; None: it said "Hi"."""
+    raw = json.dumps({"model": "gpt-4o-mini", "input": "Hello", "background": True}).encode()
+    request = read_request(raw).completed(new_response_id(), int(created_at or time.time()), Before(), {})
+    body = response.begin(request, ResponseStatus.QUEUED)
+    if runner is None:
+        said = response.message_item(request.id, 0, "completed", [response.text_part("Hi", [])])
+        body |= {"status": ResponseStatus.COMPLETED, "output": [said]}
+    with project_session(services.database, project_id, write=True) as session:
+        keeping.add(session, body, request.items, Before(), runner)
+        session.flush()
+        row = repository.find_response(session, request.id)
+    assert row is not None
+    return row

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from server.errors import Unauthenticated
 from server.models.resolving import Servable
 from server.relay.accounts import Admission, OpenDoor
 from server.relay.cache_salt import CacheSalts
+from server.relay.operation import Operation
 from server.relay.protocol import relaying_protocol
 from server.relay.relay import Relay
 from server.relay.targets import Targets
@@ -48,6 +49,7 @@ class RelayServer:
     models: dict[tuple[str, str], AdapterRef] = field(default_factory=dict)  # by project and name
     max_body_bytes: int = 1024 * 1024
     admission: Admission = field(default_factory=OpenDoor)
+    further: Sequence[Operation[Any]] = ()  # than chat
 
     def add_model(self, adapter: AdapterRef, project: str = "mine") -> AdapterRef:
         self.models[project, adapter.name] = adapter
@@ -92,7 +94,7 @@ class RelayServer:
             admission=self.admission,
             organization=b"acme",
         )
-        http = relaying_protocol(relay, [CHAT, COMPLETIONS, EMBEDDINGS], self.max_body_bytes)
+        http = relaying_protocol(relay, [CHAT, COMPLETIONS, EMBEDDINGS, *self.further], self.max_body_bytes)
         config = uvicorn.Config(_nothing_else, http=http, log_config=None, lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve)

@@ -22,7 +22,7 @@ from server.relay.fields import (
     wrong_type,
 )
 
-_MAX_MESSAGES = 10_000
+MAX_MESSAGES = 10_000
 _MAX_CALLS = 128
 _KEYS = {
     "system": frozenset({"role", "content", "name"}),
@@ -46,7 +46,7 @@ def read_messages(value: object) -> list[JsonObject]:
     Raises:
         InvalidRequest: param is the path of the field, such as `messages[2].role`.
     """
-    messages = an_array(value, "messages", "objects", _MAX_MESSAGES)
+    messages = an_array(value, "messages", "objects", MAX_MESSAGES)
     if all(map(_is_plain, messages)):
         return messages
     return [
@@ -123,7 +123,7 @@ def _read_content(value: object, at: str) -> str:
         return value
     if not isinstance(value, list):
         raise wrong_type(at, "a string or an array of text parts", value)
-    parts = an_array(value, at, "objects", _MAX_MESSAGES)
+    parts = an_array(value, at, "objects", MAX_MESSAGES)
     return "\n".join(_read_part(part, f"{at}[{i}]") for i, part in enumerate(parts))
 
 
@@ -156,7 +156,7 @@ def _read_call(value: object, at: str) -> JsonObject:
     known_keys(function, f"{at}.function", frozenset({"name", "arguments"}))
     name = string(function["name"], f"{at}.function.name")
     arguments = string(function["arguments"], f"{at}.function.arguments") or "{}"
-    _check_arguments(arguments, f"{at}.function.arguments")
+    check_arguments(arguments, f"{at}.function.arguments")
     return {
         "id": string(call["id"], f"{at}.id"),
         "type": "function",
@@ -164,7 +164,7 @@ def _read_call(value: object, at: str) -> JsonObject:
     }
 
 
-def _check_arguments(arguments: str, at: str) -> None:
+def check_arguments(arguments: str, at: str) -> None:
     """The engine gives the chat template an object, and has none to give of anything else."""
     try:
         is_object = isinstance(orjson.loads(arguments), dict)

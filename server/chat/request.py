@@ -52,13 +52,17 @@ class ChatRequest:
         """
         added: JsonObject = {"cache_salt": cache_salt}
         if self.stream:
-            is_short = len(self.raw) * self.fields.get("n", 1) <= _MOST_ECHOED
-            added |= _BY_IDS if is_short else _BY_COUNT
+            added |= counted(len(self.raw) * self.fields.get("n", 1))
         if self.changed is None:
             return orjson.dumps({**self.fields, "model": model, **added})
         if model != self.model:
             added["model"] = model
         return self.raw.rstrip()[:-1] + b"," + orjson.dumps({**self.changed, **added})[1:]
+
+
+def counted(size: int) -> JsonObject:
+    """Give the fields that have the engine count a stream, whose requests are of so many bytes together."""
+    return _BY_IDS if size <= _MOST_ECHOED else _BY_COUNT
 
 
 def read_request(raw: bytes) -> ChatRequest:

@@ -18,7 +18,7 @@ from server.relay.fields import (
     string,
 )
 
-_MAX_TOOLS = 128
+MAX_TOOLS = 128
 _MAX_SCHEMA_BYTES = 256 * 1024
 _MAX_SCHEMA_DEPTH = 64
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
@@ -28,7 +28,7 @@ _ONLY_FUNCTIONS = "The models of this server call functions; describe the tool a
 
 def read_tools(value: object, at: str) -> list[JsonObject]:
     """Check the tools of a request; give them for the engine."""
-    return [_read_tool(tool, f"{at}[{i}]") for i, tool in enumerate(an_array(value, at, "objects", _MAX_TOOLS))]
+    return [_read_tool(tool, f"{at}[{i}]") for i, tool in enumerate(an_array(value, at, "objects", MAX_TOOLS))]
 
 
 def read_tool_choice(value: object, at: str) -> str | JsonObject:
@@ -42,7 +42,7 @@ def read_tool_choice(value: object, at: str) -> str | JsonObject:
             param=f"{at}.type",
             code="unsupported_value",
         )
-    _check_function(choice["type"], f"{at}.type")
+    check_function(choice["type"], f"{at}.type")
     required(choice, at, "function")
     known_keys(choice, at, frozenset({"type", "function"}))
     function = an_object(choice["function"], f"{at}.function")
@@ -81,11 +81,12 @@ def read_response_format(value: object, at: str) -> JsonObject | None:
     if kind == "json_object":
         return {"type": kind}
     required(wanted, at, "json_schema")
-    schema = _read_json_schema(wanted["json_schema"], f"{at}.json_schema")
+    schema = read_json_schema(wanted["json_schema"], f"{at}.json_schema")
     return {"type": kind, "json_schema": schema}
 
 
-def _read_json_schema(value: object, at: str) -> JsonObject:
+def read_json_schema(value: object, at: str) -> JsonObject:
+    """Check a named schema that an answer is to follow."""
     given = present(an_object(value, at))
     required(given, at, "name", "schema")
     known_keys(given, at, frozenset({"name", "schema", "strict", "description"}))
@@ -101,11 +102,15 @@ def _read_json_schema(value: object, at: str) -> JsonObject:
 def _read_tool(value: object, at: str) -> JsonObject:
     tool = present(an_object(value, at))
     required(tool, at, "type")
-    _check_function(tool["type"], f"{at}.type")
+    check_function(tool["type"], f"{at}.type")
     required(tool, at, "function")
     known_keys(tool, at, frozenset({"type", "function"}))
-    at = f"{at}.function"
-    function = present(an_object(tool["function"], at))
+    return {"type": "function", "function": read_function(tool["function"], f"{at}.function")}
+
+
+def read_function(value: object, at: str) -> JsonObject:
+    """Check the description of a function; give it without what is null."""
+    function = present(an_object(value, at))
     required(function, at, "name")
     known_keys(function, at, frozenset({"name", "description", "parameters", "strict"}))
     _check_name(function["name"], f"{at}.name")
@@ -115,10 +120,11 @@ def _read_tool(value: object, at: str) -> JsonObject:
         _check_schema(function["parameters"], f"{at}.parameters")
     if "strict" in function:
         boolean(function["strict"], f"{at}.strict")
-    return {"type": "function", "function": function}
+    return function
 
 
-def _check_function(kind: object, at: str) -> None:
+def check_function(kind: object, at: str) -> None:
+    """Check the type of a tool."""
     if string(kind, at) != "function":
         raise InvalidRequest(f"Unsupported value for '{at}'. {_ONLY_FUNCTIONS}", param=at, code="unsupported_value")
 

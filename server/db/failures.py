@@ -1,6 +1,8 @@
 """What the database could not do, as an error for clients."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError
 
@@ -19,3 +21,14 @@ def describe_failure(error: DBAPIError) -> ApiError | None:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return DatabaseBusy("The server is busy. Try again.")
     return None
+
+
+@contextmanager
+def describing_failures() -> Iterator[None]:
+    """Raises: ApiError, in the place of the database's error, where clients can do something about it."""
+    try:
+        yield
+    except DBAPIError as error:
+        if (described := describe_failure(error)) is None:
+            raise
+        raise described from error

@@ -1,6 +1,8 @@
 """What an engine refused or could not do → the error a client sees, in OpenAI's words (pure)."""
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -20,6 +22,7 @@ _KINDS = {  # what the model is, and what to do about it
     Kind.CHAT: ("no embedding model", "Ask one that is; if there is none, the server's operator can offer one."),
     Kind.EMBEDDING: ("an embedding model", "Did you mean to use v1/embeddings?"),
 }
+_THE_SAME: Mapping[str, str] = MappingProxyType({})
 _MAX_SHOWN = 300  # characters of the engine's own words
 _VALUES = re.compile(r"\s*\(parameter=.*", re.DOTALL)  # the engine repeats what was sent
 
@@ -64,8 +67,10 @@ def broken_off() -> ServerFault:
     return ServerFault("The answer broke off before its end: the model stopped. Send the request again.")
 
 
-def describe_refusal(refusal: EngineRefusal, base: BaseModelEntry, prompt_param: str) -> ApiError:
-    """Put an engine's refusal in OpenAI's words."""
+def describe_refusal(
+    refusal: EngineRefusal, base: BaseModelEntry, prompt_param: str, names: Mapping[str, str] = _THE_SAME
+) -> ApiError:
+    """Put an engine's refusal in OpenAI's words. `names`: of the route's fields that the engine calls otherwise."""
     if refusal.status >= 500 or refusal.status == 404:
         return not_ready()
     message, param = _read(refusal.body)
@@ -77,8 +82,9 @@ def describe_refusal(refusal: EngineRefusal, base: BaseModelEntry, prompt_param:
         but = f"your {prompt_param} resulted in more. Please reduce the length of the {prompt_param}."
         return _too_long(base, but, prompt_param)
     if param in _OF_THE_COMPLETION:
-        return _too_long(base, f"'{param}' asks for more. Please ask for a shorter completion.", param)
-    return InvalidRequest(message, param=param, code="invalid_value")
+        asking = names.get(param, param)
+        return _too_long(base, f"'{asking}' asks for more. Please ask for a shorter completion.", asking)
+    return InvalidRequest(message, param=param and names.get(param, param), code="invalid_value")
 
 
 def _wrong_dimensions(message: str) -> InvalidRequest | None:

@@ -1,10 +1,11 @@
 """What the relay knows of a route: how a request is read, and how the engine's answer is put in OpenAI's form."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from server.base_models import Kind
+from server.errors import ApiError
 from server.relay.accounts import Caller, Usage
 from server.relay.answers import Naming
 from server.relay.relayed_request import RelayedRequest
@@ -56,5 +57,8 @@ class Operation(Generic[Request]):
     rewriter: Callable[[Naming, Request], Rewriter] | None = None  # None: it has no streams
     kind: Kind = Kind.CHAT  # of the base model that can be asked
     prepare: Callable[[Caller, Request], Awaitable[Request]] | None = None  # raises ApiError
+    instead: Callable[[Caller, Request], Awaitable[bytes | None]] | None = None  # what is answered without the engine
+    fail: Callable[[Any, ApiError], bytes] | None = None  # its rewriter → the last events of a stream that breaks off
     keep: Callable[[Caller, Request, Given], Awaitable[None]] | None = None  # stores what `is_kept`
+    names: Mapping[str, str] = field(default_factory=dict)  # of its fields, by those that the engine knows them by
     in_app: frozenset[bytes] = frozenset()  # methods of the same path that the application answers

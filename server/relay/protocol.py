@@ -79,7 +79,7 @@ class RelayingProtocol(KeptConnection):
         before = self.cycle
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         head = RequestHead(method, self.headers, keep_alive=keep_alive, expects_continue=self.expect_100_continue)
-        self._operation = operation
+        self._operation, self._head = operation, None  # which is another's, until this one is known
         exchange = Exchange(self, operation, head, self.max_body_bytes)
         self.cycle = exchange  # type: ignore[assignment]  # it acts as one
         if before is None or before.response_complete:

@@ -26,7 +26,7 @@ from server.relay.inner import InnerAnswer, InnerExchange
 from server.relay.operation import Operation
 from server.relay.relayed_request import RelayedRequest
 from server.relay.request_head import RequestHead
-from server.relay.sending import Answering, Keep, SentStream, send_error, send_whole
+from server.relay.sending import Answering, Keep, SentStream, send_at_once, send_error, send_whole
 from server.relay.targets import Target, Targets
 from server.request_ids import server_fault
 
@@ -36,8 +36,12 @@ _LOG = logging.getLogger("tunesmith.api")
 class MethodNotAllowed(ApiError):
     status = 405
 
+    def __init__(self, operation: Operation[Any]) -> None:
+        super().__init__("Only POST requests are accepted.", code="method_not_supported")
+        self._allowed = sorted({"POST", *(method.decode() for method in operation.in_app)})
+
     def headers(self) -> dict[str, str]:
-        return {"allow": "POST"}
+        return {"allow": ", ".join(self._allowed)}
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Relay:
         """Find who asks, and wait for the request's body."""
         head = exchange.head
         if head.method != b"POST":
-            raise MethodNotAllowed("Only POST requests are accepted.", code="method_not_supported")
+            raise MethodNotAllowed(exchange.operation)
         version = self.version()
         caller = self.callers.known(head.digest, version) or await self._find_caller(head, version)
         exchange.organization = _as_field(caller.slug)
@@ -112,6 +116,9 @@ class Relay:
             raise _no_tools(request.model)
         if operation.prepare is not None:
             request = await operation.prepare(caller, request)
+        if operation.instead is not None and (said := await operation.instead(caller, request)) is not None:
+            send_at_once(exchange, said, target.fields)
+            return
         account = await self.admission.admit(caller, request, target.base.name, headers)
         fields = write_fields(account.headers)
         keep = None if operation.keep is None or not request.is_kept else partial(operation.keep, caller, request)
@@ -137,7 +144,9 @@ class Relay:
         asked = EngineRequest(operation.engine_path, body, request.stream)
         try:
             if request.stream and operation.rewriter is not None:
-                stream = SentStream(exchange, operation.rewriter(target.naming, request), account, fields, keep)
+                rewriter = operation.rewriter(target.naming, request)
+                fail = None if operation.fail is None else partial(operation.fail, rewriter)
+                stream = SentStream(exchange, rewriter, account, fields, keep, fail)
                 await _stream(target, asked, stream)
             else:
                 given: list[bytes] = []
@@ -145,10 +154,10 @@ class Relay:
                 answer, usage = operation.rewrite(b"".join(given), target.naming, request)
                 await send_whole(exchange, answer, usage, account, fields, keep)
         except EngineRefusal as refusal:
-            raise describe_refusal(refusal, target.base, operation.prompt_param) from refusal
+            raise describe_refusal(refusal, target.base, operation.prompt_param, operation.names) from refusal
         except AnswerRefused as refused:
             said = EngineRefusal(refused.status, refused.body)
-            raise describe_refusal(said, target.base, operation.prompt_param) from refused
+            raise describe_refusal(said, target.base, operation.prompt_param, operation.names) from refused
         except EngineUnavailable as error:
             raise not_ready(error) from error
         except AnswerUnusable as error:

@@ -17,6 +17,7 @@ _JSON = b"content-type: application/json\r\n"
 _STREAM = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 
 Keep = Callable[[Given], Awaitable[None]]
+Fail = Callable[[ApiError], bytes]
 
 
 class Answering(Protocol):
@@ -26,6 +27,10 @@ class Answering(Protocol):
     def begin_stream(self, fields: bytes) -> None: ...
     def stream(self, some: bytes) -> "asyncio.Future[None] | None": ...
     def end_stream(self) -> None: ...
+
+
+def send_at_once(exchange: Answering, body: bytes, fields: bytes) -> None:
+    exchange.answer(200, _JSON + fields, body)
 
 
 async def send_whole(
@@ -40,13 +45,20 @@ class SentStream:
     """A stream on its way. Once it has begun, a fault ends it with an error event, and never with `[DONE]`."""
 
     def __init__(
-        self, exchange: Answering, rewriter: Rewriter, account: Account, fields: bytes, keep: Keep | None
+        self,
+        exchange: Answering,
+        rewriter: Rewriter,
+        account: Account,
+        fields: bytes,
+        keep: Keep | None,
+        fail: Fail | None = None,
     ) -> None:
         self._exchange = exchange
         self._rewriter = rewriter
         self._account = account
         self._fields = fields
         self._keep = keep
+        self._fail = fail or _error_event
         self._sent: list[bytes] = []  # if it is kept
         self.has_begun = False
 
@@ -82,7 +94,7 @@ class SentStream:
         self._account.finished(self._rewriter.usage, partial(self._end, self._sent[-1]))
 
     def break_off(self, error: ApiError | None = None) -> None:
-        self._exchange.stream(b"data: " + orjson.dumps((error or broken_off()).body()) + b"\n\n")
+        self._exchange.stream(self._fail(error or broken_off()))
         self._exchange.end_stream()
 
     def _end(self, last: bytes) -> None:
@@ -93,6 +105,10 @@ class SentStream:
         self.has_begun = True
         self._exchange.begin_stream(_STREAM + self._fields)
         self._account.relayed(self._rewriter.so_far)
+
+
+def _error_event(error: ApiError) -> bytes:
+    return b"data: " + orjson.dumps(error.body()) + b"\n\n"
 
 
 def send_error(exchange: Answering, error: ApiError, fields: bytes = b"") -> None:

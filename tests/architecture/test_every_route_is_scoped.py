@@ -17,6 +17,7 @@ from tests.factories import (
     make_import,
     make_job,
     make_model,
+    make_response,
     make_upload,
     make_webhook_endpoint,
 )
@@ -75,6 +76,7 @@ def test_another_projects_id_is_as_unknown_as_one_that_never_was(api: Api, metho
             make_model(api.services, api.project_id).name,
             "ft:tunesmith-demo:personal::AAAAAAAA",
         ),
+        "response_id": (make_response(api.services, api.project_id).id, "resp_" + "A" * 40),
         "import_id": (make_import(api.services, api.project_id).id, "mdlimport-AAAAAAAAAAAAAAAAAAAAAAAA"),
         "model:path": (make_model(api.services, api.project_id).name, "ft:tunesmith-demo:personal::AAAAAAAA"),
     }

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import yaml
@@ -28,6 +29,7 @@ from tests.factories import (
     make_job,
     make_model,
     make_part,
+    make_response,
     make_upload,
     make_webhook_endpoint,
 )
@@ -55,7 +57,11 @@ REMARKS = {
     "embeddings.create": "works, with a model for it; the client's class does not know the base64 that it asks for",
     "moderations.create": "a clear error: there is no model for it",
 }
-NOT_YET_RESOURCES = ("admin", "batches", "evals", "responses")
+REFUSED = {  # by name
+    "responses.compact": "compacted",
+    "responses.connect": "WebSocket",
+}
+NOT_YET_RESOURCES = ("admin", "batches", "evals")
 NOT_PLANNED = (
     "audio",
     "beta",
@@ -189,6 +195,29 @@ def moderations_create(client: openai.OpenAI, _api: Api) -> object:
     return caught.value
 
 
+def responses_stream(client: Any, _api: Api) -> object:
+    manager = client.responses.stream(model="gpt-4o-mini", input="Hello")
+    if isinstance(client, Blocking):
+        return client.run(final_response(manager))
+    with manager as stream:
+        return stream.get_final_response()
+
+
+async def final_response(manager: Any) -> object:
+    async with manager as stream:
+        return await stream.get_final_response()
+
+
+def in_background(client: openai.OpenAI) -> str:
+    return client.responses.create(model="gpt-4o-mini", input="Hello", background=True).id
+
+
+def responses_delete(client: openai.OpenAI, api: Api) -> object:
+    response_id = make_response(api.services, api.project_id).id
+    assert client.responses.delete(response_id) is None
+    return "deleted"
+
+
 def uploads_complete(client: openai.OpenAI, api: Api) -> object:
     upload = make_upload(api.services, api.project_id)
     return client.uploads.complete(upload.id, part_ids=[make_part(api.services, upload).id])
@@ -273,6 +302,20 @@ WALK: dict[str, Call | None] = {
     "completions.create": completions_create,
     "embeddings.create": embeddings_create,
     "moderations.create": moderations_create,
+    "responses.cancel": lambda client, _: client.responses.cancel(in_background(client)),
+    "responses.compact": None,
+    "responses.connect": None,
+    "responses.create": lambda client, _: client.responses.create(model="gpt-4o-mini", input="Hello"),
+    "responses.delete": responses_delete,
+    "responses.parse": lambda client, _: client.responses.parse(model="gpt-4o-mini", input="Hello"),
+    "responses.retrieve": lambda client, api: client.responses.retrieve(make_response(api.services, api.project_id).id),
+    "responses.stream": responses_stream,
+    "responses.input_items.list": lambda client, api: client.responses.input_items.list(
+        make_response(api.services, api.project_id).id
+    ),
+    "responses.input_tokens.count": lambda client, _: client.responses.input_tokens.count(
+        model="gpt-4o-mini", input="Hello"
+    ),
     "uploads.cancel": lambda client, api: client.uploads.cancel(make_upload(api.services, api.project_id).id),
     "uploads.complete": uploads_complete,
     "uploads.create": lambda client, _: client.uploads.create(
@@ -316,6 +359,9 @@ RESOURCES = (
     "completions",
     "embeddings",
     "moderations",
+    "responses",
+    "responses.input_items",
+    "responses.input_tokens",
     "uploads",
     "uploads.parts",
     "webhooks",
@@ -339,6 +385,20 @@ def test_a_method_in_scope_works_asynchronously(api: Api, blocking: Any, name: s
     call = WALK[name]
     assert call is not None
     assert call(blocking, api) is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "word"),
+    [
+        ("POST", "/v1/responses/compact", REFUSED["responses.compact"]),
+        ("GET", "/v1/responses", REFUSED["responses.connect"]),
+    ],
+)
+def test_what_is_refused_by_name_says_what_it_is(http: httpx.Client, method: str, path: str, word: str) -> None:
+    answer = http.request(method, path, json={} if method == "POST" else None)
+
+    assert answer.status_code == 400
+    assert word in answer.json()["error"]["message"]
 
 
 def test_every_other_resource_of_the_client_is_named(client: openai.OpenAI) -> None:
@@ -387,9 +447,14 @@ def test_every_route_is_in_the_document_under_openais_operation_id(api: Api) -> 
         for method in route.methods
     }
 
-    relayed = {"chat/completions": "createChatCompletion", "completions": "createCompletion"}
-    relayed |= {"embeddings": "createEmbedding"}
-    assert documented == served | {("POST", f"/v1/{path}"): name for path, name in relayed.items()}
+    relayed = {
+        ("POST", "/v1/chat/completions"): "createChatCompletion",
+        ("POST", "/v1/completions"): "createCompletion",
+        ("POST", "/v1/embeddings"): "createEmbedding",
+        ("POST", "/v1/responses"): "createResponse",
+        ("POST", "/v1/responses/input_tokens"): "getInputTokenCounts",
+    }
+    assert documented == served | relayed
     assert "422" not in {
         status
         for operations in document["paths"].values()
@@ -411,6 +476,8 @@ def test_every_deviation_is_of_an_operation_and_says_why() -> None:
 
 
 def _here(name: str) -> str:
+    if name in REFUSED:
+        return "refused by name"
     if WALK[name] is None:
         return NOT_YET
     return REMARKS.get(name, "works")

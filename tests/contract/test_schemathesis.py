@@ -22,6 +22,7 @@ from tests.factories import (
     make_import,
     make_job,
     make_model,
+    make_response,
     make_upload,
     make_webhook_endpoint,
 )
@@ -46,6 +47,7 @@ EXISTING: dict[str, Callable[[Api], str]] = {
         make_checkpoint(api.services, make_job(api.services, api.project_id), 1, train_loss=0.5).job_id
     ),
     "import_id": lambda api: make_import(api.services, api.project_id).id,
+    "response_id": lambda api: make_response(api.services, api.project_id).id,
     "webhook_endpoint_id": lambda api: make_webhook_endpoint(api.services, api.project_id, api.url).id,
     "model": lambda api: make_model(api.services, api.project_id).name,
     "training_file": lambda api: make_file(api.services, api.project_id).id,

@@ -15,6 +15,7 @@ from server.fine_tuning import repository as jobs
 from server.fine_tuning.leases import claim_all, jobs_that_need_a_worker, models_to_purge
 from server.models import repository as models
 from server.models.shared_models import find_meaning
+from server.responses import repository as responses
 from server.webhooks import repository as webhooks
 from server.webhooks.delivering.repository import list_waiting
 from tests.running_api import Api
@@ -42,6 +43,9 @@ _OF_A_CLIENT: dict[str, tuple[Callable[[ProjectSession], Any], str]] = {
         "ix_webhook_delivery_endpoint_id_seq",
     ),
     "models": (models.list_models, "ix_fine_tuned_model_project_id_seq"),
+    "a response": (lambda s: responses.find_response(s, "r"), "sqlite_autoindex_response_1"),
+    "items of a response": (lambda s: responses.list_items(s, ["r"]), "sqlite_autoindex_response_item_1"),
+    "responses in the background": (responses.count_unfinished, "ix_response_project_id_runner"),
     "the model of a chat": (lambda s: models.find_model(s, "m"), "sqlite_autoindex_fine_tuned_model_1"),
 }
 

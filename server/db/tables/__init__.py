@@ -7,6 +7,7 @@ from server.db.tables.files import FileRow, UploadPartRow, UploadRow
 from server.db.tables.jobs import CheckpointRow, IntegrationRow, JobCourseRow, JobEventRow, JobReportRow, JobRow
 from server.db.tables.models import CheckpointPermissionRow, FineTunedModelRow, ModelAliasRow, ModelImportRow
 from server.db.tables.requests import RememberedRequestRow
+from server.db.tables.responses import ResponseItemRow, ResponseRow
 from server.db.tables.usage import UsageJournalRow, UsageRow
 from server.db.tables.webhooks import WebhookDeliveryRow, WebhookEndpointRow
 
@@ -30,6 +31,8 @@ __all__ = [
     "ProjectOwned",
     "ProjectRow",
     "RememberedRequestRow",
+    "ResponseItemRow",
+    "ResponseRow",
     "UploadPartRow",
     "UploadRow",
     "UsageJournalRow",
