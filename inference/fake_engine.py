@@ -5,6 +5,7 @@ It answers in the engine's own form, private fields included, so that what relay
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,6 +94,8 @@ class FakeEngine:
 
     async def _answer(self, body: dict[str, Any], *, stream: bool) -> AsyncIterator[bytes]:
         chunks = list(stream_chunks(body)) if stream else [json.dumps(whole_answer(body)).encode()]
+        own = b"chatcmpl-" + secrets.token_hex(8).encode()
+        chunks = [chunk.replace(b"chatcmpl-fake", own) for chunk in chunks]
         for index, chunk in enumerate(chunks):
             if self.faults.break_after_chunks is not None and index >= self.faults.break_after_chunks:
                 raise EngineUnavailable("the answer broke off")

@@ -4,8 +4,9 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -37,10 +38,13 @@ from server.models import routes as models
 from server.models.resolving import find_servable
 from server.relay.cache_salt import CacheSalts, load_salt_key
 from server.relay.front_desk import FrontDesk
+from server.relay.operation import Operation
 from server.relay.protocol import relaying_protocol
 from server.relay.relay import Relay
 from server.relay.targets import Targets
 from server.request_ids import RequestIds
+from server.stored_completions import routes as stored_completions
+from server.stored_completions.keeping import CompletionKeeper
 from server.uploads import routes as uploads
 from server.uploads.joining import Completions
 from server.webhooks import delivery_routes as webhook_deliveries
@@ -48,6 +52,7 @@ from server.webhooks import routes as webhooks
 from server.webhooks.desk import WebhookDesk
 
 OPERATIONS = (CHAT,)  # which the relay answers
+_KEEPERS = {CHAT.path: CompletionKeeper}  # of what is stored of the answers, by path
 ROUTERS = (
     files,
     uploads,
@@ -58,6 +63,7 @@ ROUTERS = (
     model_aliases,
     model_archives,
     model_imports,
+    stored_completions,
     webhooks,
     webhook_deliveries,
     usage,
@@ -102,8 +108,18 @@ def create_app(services: Services, *, tidies_up: bool = True) -> Api:
     rest = JsonBodies(create_rest_app(services, desk, tidies_up=tidies_up), streaming=_STREAMED_UPLOADS)
     return Api(
         app=RequestIds(rest, organization=organization),
-        http=relaying_protocol(relay, OPERATIONS, services.settings.max_chat_body_bytes),
+        http=relaying_protocol(relay, operations_of(services), services.settings.max_chat_body_bytes),
     )
+
+
+def operations_of(services: Services) -> list[Operation[Any]]:
+    """The operations, of which some store what they answer in the database."""
+    return [
+        replace(operation, keep=_KEEPERS[operation.path](services.database, services.settings).keep)
+        if operation.path in _KEEPERS
+        else operation
+        for operation in OPERATIONS
+    ]
 
 
 def create_rest_app(services: Services, desk: FrontDesk | None = None, *, tidies_up: bool = True) -> FastAPI:

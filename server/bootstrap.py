@@ -351,7 +351,7 @@ def _record_hashes(services: Services) -> None:
 
 def tidy_up(services: Services) -> None:
     """Delete what no row stands for any more: expired files, deleted models, uploads and estimates that broke off."""
-    sweeper = Sweeper(services.database, services.blobs, services.tokens)
+    sweeper = Sweeper(services.database, services.blobs, services.tokens, services.settings)
     sweeper.sweep_expired()
     sweeper.sweep_orphans()
     delete_leftovers(services.settings.estimates, services.locks)

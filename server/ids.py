@@ -76,6 +76,10 @@ def new_webhook_event_id() -> str:
     return "evt_" + random_base62(24)
 
 
+def new_completion_export_id() -> str:
+    return "cmplexport-" + random_base62(24)
+
+
 def new_request_id() -> str:
     return "req_" + os.urandom(16).hex()
 

@@ -12,6 +12,8 @@ from server.db.system_session import system_session
 from server.files import repository as files
 from server.idempotency import repository as requests
 from server.idempotency.sending import KEY_WINDOW_S
+from server.stored_completions.bounds import Asked as StoredBounds
+from server.stored_completions.sweeping import forget_gone, sweep_completions
 from server.storage.blob_store import BlobKey, BlobStore, BlobStoreError
 from server.storage.token_cache import TokenCache
 from server.uploads import repository as uploads
@@ -29,11 +31,17 @@ class Sweeper:
     """What it deletes nobody can see any more: it makes room, and nothing waits for it. Two at once do no harm."""
 
     def __init__(
-        self, database: Engine, blobs: BlobStore, tokens: TokenCache, clock: Callable[[], float] = time.time
+        self,
+        database: Engine,
+        blobs: BlobStore,
+        tokens: TokenCache,
+        settings: StoredBounds,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._tokens = tokens
+        self._settings = settings
         self._clock = clock  # unix seconds
 
     def run(self, stop: Event, *, expired_every_s: float = 10.0, orphans_every_s: float = 600.0) -> None:
@@ -50,13 +58,15 @@ class Sweeper:
             stop.wait(expired_every_s)
 
     def sweep_expired(self) -> None:
-        """Delete files, uploads, remembered requests and logged webhooks whose time is over."""
+        """Delete files, uploads, remembered requests, logged webhooks and stored completions whose time is over."""
         for delete_some in (
             self._delete_files,
             self._expire_uploads,
             self._forget_uploads,
             self._forget_requests,
             self._forget_webhooks,
+            self._delete_completions,
+            self._forget_gone_completions,
         ):
             while delete_some() == _ROWS_AT_ONCE:
                 pass
@@ -107,3 +117,11 @@ class Sweeper:
             for delivery in old:
                 session.delete(delivery)
         return len(old)
+
+    def _delete_completions(self) -> int:
+        with system_session(self._database, write=True) as session:
+            return sweep_completions(session, self._settings, now=self._clock(), limit=_ROWS_AT_ONCE)
+
+    def _forget_gone_completions(self) -> int:
+        with system_session(self._database, write=True) as session:
+            return forget_gone(session, now=self._clock(), limit=_ROWS_AT_ONCE)

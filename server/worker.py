@@ -22,7 +22,11 @@ def run(settings: Settings) -> None:
         signal.signal(number, lambda *_: stop.set())
     services = build_worker_services(settings)
     beside = [
-        Thread(target=Sweeper(services.database, services.blobs, services.tokens).run, args=(stop,), name="sweeper"),
+        Thread(
+            target=Sweeper(services.database, services.blobs, services.tokens, settings).run,
+            args=(stop,),
+            name="sweeper",
+        ),
         Thread(target=IntegrationFollower(services.database, settings).run, args=(stop,), name="integrations"),
         Thread(target=AdapterImporter(services).run, args=(stop,), name="imports"),
         Thread(target=Deliverer(services.database, build_webhook_sender(settings)).run, args=(stop,), name="webhooks"),

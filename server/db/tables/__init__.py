@@ -2,6 +2,13 @@
 
 from server.db.tables.access import AccessVersionRow, ApiKeyRow, ProjectRow
 from server.db.tables.columns import ProjectOwned
+from server.db.tables.completions import (
+    CompletionExportRow,
+    StoredCompletionGoneRow,
+    StoredCompletionLabelRow,
+    StoredCompletionRow,
+    StoredCompletionTotalRow,
+)
 from server.db.tables.engines import DeviceTurnRow, EngineDemandRow, EngineRow
 from server.db.tables.files import FileRow, UploadPartRow, UploadRow
 from server.db.tables.jobs import CheckpointRow, IntegrationRow, JobCourseRow, JobEventRow, JobReportRow, JobRow
@@ -15,6 +22,7 @@ __all__ = [
     "ApiKeyRow",
     "CheckpointPermissionRow",
     "CheckpointRow",
+    "CompletionExportRow",
     "DeviceTurnRow",
     "EngineDemandRow",
     "EngineRow",
@@ -30,6 +38,10 @@ __all__ = [
     "ProjectOwned",
     "ProjectRow",
     "RememberedRequestRow",
+    "StoredCompletionGoneRow",
+    "StoredCompletionLabelRow",
+    "StoredCompletionRow",
+    "StoredCompletionTotalRow",
     "UploadPartRow",
     "UploadRow",
     "UsageJournalRow",
