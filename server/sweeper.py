@@ -12,10 +12,10 @@ from server.db.system_session import system_session
 from server.files import repository as files
 from server.idempotency import repository as requests
 from server.idempotency.sending import KEY_WINDOW_S
-from server.stored_completions.bounds import Asked as StoredBounds
-from server.stored_completions.sweeping import forget_gone, sweep_completions
 from server.storage.blob_store import BlobKey, BlobStore, BlobStoreError
 from server.storage.token_cache import TokenCache
+from server.stored_completions.bounds import Asked as StoredBounds
+from server.stored_completions.sweeping import forget_gone, sweep_completions
 from server.uploads import repository as uploads
 from server.vocabulary import UploadStatus
 from server.webhooks import repository as webhooks

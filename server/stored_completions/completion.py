@@ -54,7 +54,7 @@ class Completion:
         return labels_of(self.model, self.metadata)
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         return len(self.shown) + len(self.messages) + bytes_beside(self.labels)
 
 

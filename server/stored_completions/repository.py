@@ -33,7 +33,7 @@ class Sized(NamedTuple):
 
     seq: int
     created_at: int
-    bytes: int
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,17 @@ def list_sized(
     session: ProjectSession, wanted: Wanted, *, beyond: Position | None, limit: int, ascending: bool
 ) -> list[Sized]:
     """The completions beyond a position, in the order of their creation or against it."""
-    label, *others = _rarest_first(session, wanted.labels) or [None]
+    label, *others = [*_rarest_first(session, wanted.labels), None]
     found = StoredCompletionRow if label is None else StoredCompletionLabelRow
     created_at = col(found.created_at)
     seq = col(StoredCompletionRow.seq if label is None else StoredCompletionLabelRow.completion_seq)
-    query = select(seq, created_at, StoredCompletionRow.bytes).limit(limit)
+    query = select(seq, created_at, StoredCompletionRow.size_bytes).limit(limit)
     if label is not None:
         query = query.select_from(StoredCompletionLabelRow).join(
             StoredCompletionRow, col(StoredCompletionRow.seq) == seq
         )
         query = query.where(StoredCompletionLabelRow.name == label[0], StoredCompletionLabelRow.value == label[1])
-    for name, value in others:
+    for name, value in filter(None, others):
         other = aliased(StoredCompletionLabelRow)
         query = query.join(
             other, and_(col(other.completion_seq) == seq, col(other.name) == name, col(other.value) == value)
@@ -111,7 +111,7 @@ def add_completion(session: ProjectSession, row: StoredCompletionRow, labels: Ma
     session.add(row)
     session.flush()
     add_labels(session, row, labels)
-    add_to_total(session, session.project_id, row.bytes)
+    add_to_total(session, session.project_id, row.size_bytes)
 
 
 def add_labels(session: ProjectSession, row: StoredCompletionRow, labels: Mapping[str, str]) -> None:
@@ -138,18 +138,18 @@ def delete_labels(session: ProjectSession, row: StoredCompletionRow, *, but: str
 
 def total_bytes(session: Session, project_id: str) -> int:
     total = session.get(StoredCompletionTotalRow, project_id)
-    return 0 if total is None else total.bytes
+    return 0 if total is None else total.size_bytes
 
 
 def add_to_total(session: Session, project_id: str, n_bytes: int) -> None:
     total = session.get(StoredCompletionTotalRow, project_id) or StoredCompletionTotalRow(project_id=project_id)
-    total.bytes += n_bytes
+    total.size_bytes += n_bytes
     session.add(total)
 
 
 def list_oldest(session: Session, project_id: str, *, limit: int, before: float | None = None) -> list[Sized]:
     """In whichever session. `before`: unix seconds."""
-    query = select(StoredCompletionRow.seq, StoredCompletionRow.created_at, StoredCompletionRow.bytes).where(
+    query = select(StoredCompletionRow.seq, StoredCompletionRow.created_at, StoredCompletionRow.size_bytes).where(
         StoredCompletionRow.project_id == project_id
     )
     if before is not None:
@@ -173,7 +173,7 @@ def delete_completions(session: Session, project_id: str, gone: Sequence[Sized],
             )
         )
     session.exec(delete(StoredCompletionRow).where(col(StoredCompletionRow.seq).in_(seqs)))
-    add_to_total(session, project_id, -sum(one.bytes for one in gone))
+    add_to_total(session, project_id, -sum(one.size_bytes for one in gone))
 
 
 def list_totals(session: Session) -> Sequence[tuple[StoredCompletionTotalRow, ProjectRow]]:
@@ -214,4 +214,4 @@ def _by_id(completion_id: str) -> SelectOfScalar[StoredCompletionRow]:
 
 
 def _without_messages() -> Any:
-    return defer(StoredCompletionRow.messages)  # type: ignore[arg-type]  # a column, on the class
+    return defer(StoredCompletionRow.messages)

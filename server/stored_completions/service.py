@@ -34,19 +34,19 @@ def store_completion(session: ProjectSession, completion: Completion, settings: 
     """
     bounds = bounds_of(settings, repository.find_project(session))
     if bounds.most_bytes is not None:
-        if completion.bytes > bounds.most_bytes:
+        if completion.size_bytes > bounds.most_bytes:
             raise InsufficientStorage(
-                f"This completion takes {completion.bytes} bytes, and all stored completions of a project together may "
+                f"This completion takes {completion.size_bytes} bytes, and all that are stored of a project together may "
                 f"take {bounds.most_bytes}. Send it without 'store'.",
                 param="store",
                 code="stored_completion_too_large",
             )
-        _make_room(session, completion.bytes, bounds.most_bytes, now=now)
+        _make_room(session, completion.size_bytes, bounds.most_bytes, now=now)
     row = StoredCompletionRow(
         project_id=session.project_id,
         id=completion.id,
         created_at=completion.created_at,
-        bytes=completion.bytes,
+        size_bytes=completion.size_bytes,
         pairs=dict(completion.metadata),
         shown=completion.shown,
         messages=completion.messages,
@@ -68,7 +68,7 @@ def list_completions(
     sized = repository.list_sized(
         session, Wanted(labels), beyond=beyond, limit=asked.limit + 1, ascending=asked.ascending
     )
-    n_rows = count_fitting([one.bytes for one in sized[: asked.limit]], PAGE_BYTES)
+    n_rows = count_fitting([one.size_bytes for one in sized[: asked.limit]], PAGE_BYTES)
     rows = repository.get_completions(session, [one.seq for one in sized[:n_rows]])
     return Page(rows, has_more=len(sized) > n_rows)
 
@@ -110,7 +110,7 @@ def update_metadata(
     repository.delete_labels(session, row, but=MODEL)
     repository.add_labels(session, row, {name: value for name, value in after.items() if name != MODEL})
     repository.add_to_total(session, session.project_id, grown)
-    row.pairs, row.bytes = dict(metadata or {}), row.bytes + grown
+    row.pairs, row.size_bytes = dict(metadata or {}), row.size_bytes + grown
     session.add(row)
     return row
 
@@ -118,7 +118,7 @@ def update_metadata(
 def delete_completion(session: ProjectSession, completion_id: str, *, now: float) -> None:
     """Raises: NotFound."""
     row = retrieve_completion(session, completion_id)
-    gone = Sized(row.seq or 0, row.created_at, row.bytes)
+    gone = Sized(row.seq or 0, row.created_at, row.size_bytes)
     repository.delete_completions(session, session.project_id, [gone], now=now)
 
 
@@ -135,7 +135,7 @@ def _make_room(session: ProjectSession, n_bytes: int, most_bytes: int, *, now: f
             return
         gone = first_of(oldest, due)
         repository.delete_completions(session, session.project_id, gone, now=now)
-        due -= sum(one.bytes for one in gone)
+        due -= sum(one.size_bytes for one in gone)
 
 
 def first_of(oldest: Sequence[Sized], n_bytes: int) -> list[Sized]:
@@ -145,5 +145,5 @@ def first_of(oldest: Sequence[Sized], n_bytes: int) -> list[Sized]:
         if n_bytes <= 0:
             break
         gone.append(one)
-        n_bytes -= one.bytes
+        n_bytes -= one.size_bytes
     return gone

@@ -14,7 +14,9 @@ def sweep_completions(session: Session, settings: Asked, *, now: float, limit: i
     """Delete some, over all projects; how many."""
     n_deleted = 0
     for total, project in repository.list_totals(session):
-        gone = _due(session, project.id, total.bytes, bounds_of(settings, project), now=now, limit=limit - n_deleted)
+        gone = _due(
+            session, project.id, total.size_bytes, bounds_of(settings, project), now=now, limit=limit - n_deleted
+        )
         if gone:
             repository.delete_completions(session, project.id, gone, now=now)
             n_deleted += len(gone)

@@ -22,7 +22,7 @@ class StoredCompletionRow(ProjectOwned, table=True):
     seq: int | None = Field(default=None, primary_key=True)
     id: str  # as the answer names itself
     created_at: int  # unix seconds; of the answer
-    bytes: int  # that it is counted with
+    size_bytes: int  # that it is counted with
     pairs: dict[str, str] = Field(sa_column=Column("metadata", JSON, nullable=False))
     shown: bytes  # the object as clients see it, but for its metadata; JSON
     messages: bytes  # as they were sent; JSON
@@ -64,7 +64,7 @@ class StoredCompletionTotalRow(ProjectOwned, table=True):
     __tablename__ = "stored_completion_total"
 
     project_id: str = Field(primary_key=True, foreign_key="project.id")
-    bytes: int = 0
+    size_bytes: int = 0
 
 
 class CompletionExportRow(ProjectOwned, table=True):
