@@ -23,6 +23,7 @@ from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_de
 from server.auth.api_keys import ensure_default_project
 from server.auth.authenticator import Authenticator
 from server.base_models import BaseModelEntry, BaseModels, load_base_models
+from server.completion_exports.desk import delete_leftovers as delete_leftover_exports
 from server.db.engine import open_database
 from server.db.migrate import migrate
 from server.db.system_session import system_session
@@ -355,6 +356,7 @@ def tidy_up(services: Services) -> None:
     sweeper.sweep_expired()
     sweeper.sweep_orphans()
     delete_leftovers(services.settings.estimates, services.locks)
+    delete_leftover_exports(services.settings.exports, services.locks)
     _record_hashes(services)
     with system_session(services.database) as session:
         for deleted in models.list_deleted(session):

@@ -8,6 +8,7 @@ from threading import Event
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from server.completion_exports.repository import forget_exports
 from server.db.system_session import system_session
 from server.files import repository as files
 from server.idempotency import repository as requests
@@ -22,7 +23,7 @@ from server.webhooks import repository as webhooks
 
 _LOG = logging.getLogger("tunesmith.worker")
 _ORPHAN_GRACE_S = 3600.0  # a blob without a row may be of a request that is about to end
-_REMEMBERED_S = 30 * 24 * 3600.0  # how long an upload that has ended can say so
+_REMEMBERED_S = 30 * 24 * 3600.0  # how long an upload that has ended, or an export, can say so
 _LOGGED_S = 30 * 24 * 3600.0  # how long a webhook that was delivered or given up is in the log
 _ROWS_AT_ONCE = 200  # in one transaction, which keeps other writers waiting
 
@@ -67,6 +68,7 @@ class Sweeper:
             self._forget_webhooks,
             self._delete_completions,
             self._forget_gone_completions,
+            self._forget_exports,
         ):
             while delete_some() == _ROWS_AT_ONCE:
                 pass
@@ -125,3 +127,7 @@ class Sweeper:
     def _forget_gone_completions(self) -> int:
         with system_session(self._database, write=True) as session:
             return forget_gone(session, now=self._clock(), limit=_ROWS_AT_ONCE)
+
+    def _forget_exports(self) -> int:
+        with system_session(self._database, write=True) as session:
+            return forget_exports(session, before=self._clock() - _REMEMBERED_S, limit=_ROWS_AT_ONCE)

@@ -64,6 +64,8 @@ def _add_limits(limits: argparse.ArgumentParser) -> None:
         "requests-per-minute": "requests to each base model",
         "tokens-per-minute": "tokens to and from each base model",
         "concurrent-answers": "answers under way at once",
+        "stored-completion-days": "days that stored chat completions are kept",
+        "stored-completion-mib": "MiB that stored chat completions may take; beyond it the oldest go",
     }.items():
         limits.add_argument(
             f"--{name}",

@@ -43,6 +43,7 @@ class Wanted:
     labels: Mapping[str, str] = field(default_factory=dict)
     created_from: int | None = None  # unix seconds
     created_before: int | None = None
+    ids: Sequence[str] | None = None
 
 
 def find_project(session: ProjectSession) -> ProjectRow | None:
@@ -70,7 +71,8 @@ def list_sized(
     session: ProjectSession, wanted: Wanted, *, beyond: Position | None, limit: int, ascending: bool
 ) -> list[Sized]:
     """The completions beyond a position, in the order of their creation or against it."""
-    label, *others = [*_rarest_first(session, wanted.labels), None]
+    labels = _rarest_first(session, wanted.labels)
+    label = labels[0] if labels else None
     found = StoredCompletionRow if label is None else StoredCompletionLabelRow
     created_at = col(found.created_at)
     seq = col(StoredCompletionRow.seq if label is None else StoredCompletionLabelRow.completion_seq)
@@ -80,7 +82,7 @@ def list_sized(
             StoredCompletionRow, col(StoredCompletionRow.seq) == seq
         )
         query = query.where(StoredCompletionLabelRow.name == label[0], StoredCompletionLabelRow.value == label[1])
-    for name, value in filter(None, others):
+    for name, value in labels[1:]:
         other = aliased(StoredCompletionLabelRow)
         query = query.join(
             other, and_(col(other.completion_seq) == seq, col(other.name) == name, col(other.value) == value)
@@ -92,8 +94,10 @@ def list_sized(
         query = query.where(created_at >= wanted.created_from)
     if wanted.created_before is not None:
         query = query.where(created_at < wanted.created_before)
+    if wanted.ids is not None:
+        query = query.where(col(StoredCompletionRow.id).in_(wanted.ids))
     order = (created_at, seq) if ascending else (created_at.desc(), seq.desc())
-    return [Sized(*row) for row in session.exec(query.order_by(*order))]
+    return [Sized(seq or 0, at, n_bytes) for seq, at, n_bytes in session.exec(query.order_by(*order))]
 
 
 def get_completions(
@@ -214,4 +218,4 @@ def _by_id(completion_id: str) -> SelectOfScalar[StoredCompletionRow]:
 
 
 def _without_messages() -> Any:
-    return defer(StoredCompletionRow.messages)
+    return defer(StoredCompletionRow.messages)  # type: ignore[arg-type]  # a column, on the class

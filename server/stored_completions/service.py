@@ -36,8 +36,8 @@ def store_completion(session: ProjectSession, completion: Completion, settings: 
     if bounds.most_bytes is not None:
         if completion.size_bytes > bounds.most_bytes:
             raise InsufficientStorage(
-                f"This completion takes {completion.size_bytes} bytes, and all that are stored of a project together may "
-                f"take {bounds.most_bytes}. Send it without 'store'.",
+                f"This completion takes {completion.size_bytes} bytes, and all that are stored of a project may take "
+                f"{bounds.most_bytes} together. Send it without 'store'.",
                 param="store",
                 code="stored_completion_too_large",
             )
