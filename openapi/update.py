@@ -23,7 +23,8 @@ def build_document() -> dict[str, Any]:
         services = build_services(Settings(home=Path(home)))
         described = create_rest_app(services).openapi()
         services.database.dispose()
-    described["paths"] |= yaml.safe_load((HERE / "chat.yaml").read_text("utf-8"))
+    for path, operations in yaml.safe_load((HERE / "chat.yaml").read_text("utf-8")).items():
+        described["paths"][path] = described["paths"].get(path, {}) | operations
     return described
 
 

@@ -16,11 +16,10 @@ from server import health
 from server.adapter_imports import routes as model_imports
 from server.adapter_imports.desk import ImportDesk
 from server.auth.authenticator import Authenticator
-from server.bootstrap import Services, build_front_desk, build_webhook_sender, tidy_up
+from server.bootstrap import Services, build_export_desk, build_front_desk, build_webhook_sender, tidy_up
 from server.chat.operation import CHAT
 from server.checkpoint_permissions import routes as checkpoint_permissions
 from server.completion_exports import routes as completion_exports
-from server.completion_exports.desk import ExportDesk
 from server.db.access_version import AccessVersion
 from server.db.remembered import Remembered
 from server.error_answers import answer_errors
@@ -181,12 +180,7 @@ def _share(app: FastAPI, services: Services) -> None:
         tokens=services.tokens,
         locks=services.locks,
     )
-    app.state.export_desk = ExportDesk(
-        launcher=services.launcher,
-        root=services.settings.exports,
-        locks=services.locks,
-        max_file_bytes=services.settings.max_file_bytes,
-    )
+    app.state.export_desk = build_export_desk(services)
     app.state.model_imports = ImportDesk(services.settings.model_imports, services.locks)
     app.state.usage_folder = Folder(services.database, services.settings.usage)
     app.state.running_keys = RunningKeys(services.locks)

@@ -23,6 +23,7 @@ from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_de
 from server.auth.api_keys import ensure_default_project
 from server.auth.authenticator import Authenticator
 from server.base_models import BaseModelEntry, BaseModels, load_base_models
+from server.completion_exports.desk import ExportDesk
 from server.completion_exports.desk import delete_leftovers as delete_leftover_exports
 from server.db.engine import open_database
 from server.db.migrate import migrate
@@ -285,6 +286,16 @@ def pool_engines(
         name: PooledEngine(name, engine, board, wait_s=settings.engine_wait_s, is_only=len(engines) == 1)
         for name, engine in engines.items()
     }
+
+
+def build_export_desk(services: Services) -> ExportDesk:
+    """What makes training files of stored completions."""
+    return ExportDesk(
+        launcher=services.launcher,
+        root=services.settings.exports,
+        locks=services.locks,
+        max_file_bytes=services.settings.max_file_bytes,
+    )
 
 
 def build_webhook_sender(settings: Settings) -> Sender:

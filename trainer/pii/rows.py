@@ -1,6 +1,7 @@
 """Personal data and secrets in a line of OpenAI's chat format, as it is written in a file."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -25,16 +26,22 @@ def redact_row(row: JsonObject) -> tuple[JsonObject, Counter[Kind]]:
         return redacted(text, matches) if matches else text
 
     calls = [call["function"] for message in row["messages"] for call in message.get("tool_calls") or ()]
-    arguments = [orjson.loads(function["arguments"]) for function in calls]
-    marked_arguments = [map_strings(value, mark) for value in arguments]
+    arguments = [_marked(function["arguments"], mark) for function in calls]
     without = [_without_arguments(message) for message in row["messages"]]
     marked = row | {"messages": map_strings(without, mark)}
     if "tools" in row:
         marked["tools"] = map_strings(row["tools"], mark)
     functions = [call["function"] for message in marked["messages"] for call in message.get("tool_calls") or ()]
-    for function, value in zip(functions, marked_arguments, strict=True):
-        function["arguments"] = orjson.dumps(value).decode()
+    for function, text in zip(functions, arguments, strict=True):
+        function["arguments"] = text
     return marked, kinds
+
+
+def _marked(arguments: str, mark: Callable[[str], str]) -> str:
+    """As they were written, where nothing is found in them."""
+    value = orjson.loads(arguments)
+    marked = map_strings(value, mark)
+    return arguments if marked == value else orjson.dumps(marked).decode()
 
 
 def _without_arguments(message: JsonObject) -> JsonObject:
