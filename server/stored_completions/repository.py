@@ -46,8 +46,16 @@ class Wanted:
     ids: Sequence[str] | None = None
 
 
-def find_project(session: ProjectSession) -> ProjectRow | None:
-    return session.exec(select(ProjectRow)).first()
+def get_project(session: ProjectSession) -> tuple[ProjectRow, StoredCompletionTotalRow]:
+    """The session's project, and what its completions come to: one question, as each that is stored asks it."""
+    query = select(ProjectRow, StoredCompletionTotalRow).join(
+        StoredCompletionTotalRow, col(StoredCompletionTotalRow.project_id) == col(ProjectRow.id), isouter=True
+    )
+    project, total = session.exec(query).one()
+    if total is None:
+        total = StoredCompletionTotalRow(project_id=session.project_id)
+        session.add(total)
+    return project, total
 
 
 def find_completion(session: ProjectSession, completion_id: str) -> StoredCompletionRow | None:

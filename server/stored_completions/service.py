@@ -32,7 +32,8 @@ def store_completion(session: ProjectSession, completion: Completion, settings: 
     Raises:
         InsufficientStorage: it is larger than all that the project may have.
     """
-    bounds = bounds_of(settings, repository.find_project(session))
+    project, total = repository.get_project(session)
+    bounds = bounds_of(settings, project)
     if bounds.most_bytes is not None:
         if completion.size_bytes > bounds.most_bytes:
             raise InsufficientStorage(
@@ -41,7 +42,8 @@ def store_completion(session: ProjectSession, completion: Completion, settings: 
                 param="store",
                 code="stored_completion_too_large",
             )
-        _make_room(session, completion.size_bytes, bounds.most_bytes, now=now)
+        excess = total.size_bytes + completion.size_bytes - bounds.most_bytes
+        _make_room(session, min(completion.size_bytes, excess), now=now)
     row = StoredCompletionRow(
         project_id=session.project_id,
         id=completion.id,
@@ -126,9 +128,8 @@ def unknown_completion(completion_id: str) -> NotFound:
     return NotFound(f"Chat completion with id '{completion_id[:_SHOWN]}' not found.", param="completion_id")
 
 
-def _make_room(session: ProjectSession, n_bytes: int, most_bytes: int, *, now: float) -> None:
-    """Delete the oldest, at most as much as is to come: what a lowered bound leaves over is the sweeper's."""
-    due = min(n_bytes, repository.total_bytes(session, session.project_id) + n_bytes - most_bytes)
+def _make_room(session: ProjectSession, due: int, *, now: float) -> None:
+    """Delete so many bytes of the oldest, no more than are to come: what a lowered bound leaves is the sweeper's."""
     while due > 0:
         oldest = repository.list_oldest(session, session.project_id, limit=_AT_ONCE)
         if not oldest:
