@@ -10,7 +10,8 @@ import openai
 import pytest
 
 from inference.fake_engine import FakeEngine
-from server.auth.api_keys import create_key
+from server.__main__ import main
+from server.auth.api_keys import create_key, list_keys
 from server.bootstrap import build_services
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import Exited, LaunchRequest, Lost
@@ -215,3 +216,27 @@ def test_many_are_read_a_few_at_a_time(client: openai.OpenAI, http: httpx.Client
         store(client, str(number))
     made = export(http)
     assert questions(client, made) == [str(number) for number in range(205)]
+
+
+def test_the_command_makes_a_file_too(
+    exporting: Api, client: openai.OpenAI, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    """Without the look for personal data, which needs a process."""
+    for number in (1, 1, 2):
+        store(client, f"q{number}", metadata={"app": "x"})
+    store(client, "another")
+    project = next(row.project for row in list_keys(exporting.database) if key.endswith(row.hint[-4:]))
+    words = ["completions", "export", "--home", str(exporting.services.settings.home), "--project", project]
+
+    assert main([*words, "--metadata", "app=x", "--pii", "off", "--filename", "x.jsonl"]) == 0
+    first, *others = capsys.readouterr().out.splitlines()
+    (file,) = client.files.list()
+    assert (first, others) == (f"{file.id}: 2 examples of 3 completions", ["left out, duplicate: 1"])
+    assert file.filename == "x.jsonl"
+
+    assert main([*words, "--metadata", "app=y", "--pii", "off"]) == 1
+    assert "nothing to make a file of" in capsys.readouterr().err
+    assert main([*words[:-1], "nobody"]) == 1
+    assert "there is no project nobody" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, "--metadata", "app"])
