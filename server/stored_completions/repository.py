@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import literal, tuple_
+from sqlalchemy import SQLColumnExpression, literal, tuple_
 from sqlalchemy.orm import aliased, defer
 from sqlmodel import Session, and_, col, delete, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -82,7 +82,7 @@ def list_sized(
     labels = _rarest_first(session, wanted.labels)
     label = labels[0] if labels else None
     found = StoredCompletionRow if label is None else StoredCompletionLabelRow
-    created_at = col(found.created_at)
+    created_at: SQLColumnExpression[int] = col(found.created_at)
     seq = col(StoredCompletionRow.seq if label is None else StoredCompletionLabelRow.completion_seq)
     query = select(seq, created_at, StoredCompletionRow.size_bytes).limit(limit)
     if label is not None:
@@ -95,6 +95,9 @@ def list_sized(
         query = query.join(
             other, and_(col(other.completion_seq) == seq, col(other.name) == name, col(other.value) == value)
         )
+    if wanted.ids is not None:
+        query = query.where(col(StoredCompletionRow.id).in_(wanted.ids))
+        created_at = created_at + 0  # they are looked up one by one and sorted; the order's index would be walked
     if beyond is not None:
         place, at = tuple_(created_at, seq), tuple_(literal(beyond.created_at), literal(beyond.seq))
         query = query.where(place > at if ascending else place < at)
@@ -102,8 +105,6 @@ def list_sized(
         query = query.where(created_at >= wanted.created_from)
     if wanted.created_before is not None:
         query = query.where(created_at < wanted.created_before)
-    if wanted.ids is not None:
-        query = query.where(col(StoredCompletionRow.id).in_(wanted.ids))
     order = (created_at, seq) if ascending else (created_at.desc(), seq.desc())
     return [Sized(seq or 0, at, n_bytes) for seq, at, n_bytes in session.exec(query.order_by(*order))]
 

@@ -19,6 +19,7 @@ from server.stored_completions import service
 from server.stored_completions.completion import labels_of
 from server.stored_completions.messages import page_of
 from server.stored_completions.schemas import (
+    MAX_PAIRS,
     DeletedChatCompletion,
     ListStoredChatCompletions,
     ListStoredMessages,
@@ -34,6 +35,7 @@ router = APIRouter(prefix="/v1/chat/completions", tags=["Chat"])
 
 _ONE = "/{completion_id}"
 _PAIR = re.compile(r"metadata\[(.+)\]", re.DOTALL)
+_FILTER_BY_PAIRS = "Invalid 'metadata': filter by metadata[key]=value."
 Order = Annotated[Literal["asc", "desc"], Query(description="By the time of creation.")]
 
 
@@ -56,11 +58,8 @@ def list_chat_completions(
 ) -> Response:
     """List the project's stored completions. A page may hold fewer than `limit`, where they are large."""
     if metadata is not None:
-        raise InvalidRequest(
-            "Invalid 'metadata': filter by metadata[key]=value.", param="metadata", code="invalid_value"
-        )
-    pairs = {match[1]: value for name, value in request.query_params.multi_items() if (match := _PAIR.fullmatch(name))}
-    labels = labels_of(model, pairs)
+        raise InvalidRequest(_FILTER_BY_PAIRS, param="metadata", code="invalid_value")
+    labels = labels_of(model, _read_pairs(request.query_params.multi_items()))
     with db.read() as session:
         page = service.list_completions(session, PageRequest(after, limit, order == "asc"), labels)
     return list_answer([show_completion(row) for row in page.rows], has_more=page.has_more)
@@ -126,6 +125,17 @@ def get_chat_completion_messages(
         messages = service.retrieve_messages(session, completion_id)
     page = page_of(orjson.loads(messages), completion_id, after=after, limit=limit, ascending=order == "asc")
     return list_answer(page.rows, has_more=page.has_more)
+
+
+def _read_pairs(query: list[tuple[str, str]]) -> dict[str, str]:
+    pairs = {match[1]: value for name, value in query if (match := _PAIR.fullmatch(name))}
+    if len(pairs) > MAX_PAIRS:
+        raise InvalidRequest(
+            f"Invalid 'metadata': too many pairs. A completion has at most {MAX_PAIRS}, but got {len(pairs)} instead.",
+            param="metadata",
+            code="object_above_max_properties",
+        )
+    return pairs
 
 
 def _described(row: StoredCompletionRow) -> StoredChatCompletion:

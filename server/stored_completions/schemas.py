@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.db.tables import StoredCompletionRow
 
+MAX_PAIRS = 16  # of metadata
 Metadata = Annotated[
-    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=MAX_PAIRS)
 ]
 JsonObject = dict[str, Any]
 

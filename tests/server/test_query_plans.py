@@ -95,6 +95,12 @@ def test_the_services_own_look_up_never_reads_all_rows(api: Api, name: str) -> N
     assert not _scans(plans[0])
 
 
+def test_completions_that_are_named_are_looked_up_one_by_one(api: Api) -> None:
+    with _plans(api.database) as plans, project_session(api.database, api.project_id) as session:
+        completions.list_sized(session, Wanted(ids=["a", "b"]), beyond=Position(9, 9), limit=20, ascending=True)
+    assert "sqlite_autoindex_stored_completion_1 (project_id=? AND id=?)" in plans[-1]
+
+
 def test_the_meaning_of_a_name_is_found_without_reading_all_rows(api: Api) -> None:
     with _plans(api.database) as plans:
         find_meaning(api.database, api.project_id, "m")

@@ -139,6 +139,16 @@ def test_a_filter_takes_any_number_of_pairs_and_the_model(project: openai.OpenAI
         project.chat.completions.list(extra_query={"metadata": "app"})
 
 
+@pytest.mark.parametrize(("n_pairs", "status"), [(16, 200), (17, 400), (100, 400)])
+def test_a_filter_has_no_more_pairs_than_a_completion(project: openai.OpenAI, n_pairs: int, status: int) -> None:
+    store(project, metadata={str(n): "x" for n in range(16)})
+    query = {f"metadata[{n}]": "x" for n in range(n_pairs)} | {"model": MODEL}
+    headers = {"authorization": f"Bearer {project.api_key}"}
+    answer = httpx.get(f"{project.base_url}chat/completions", params=query, headers=headers)
+    assert answer.status_code == status
+    assert len(answer.json().get("data", [])) == (status == 200)
+
+
 def test_metadata_is_replaced_and_found_by_what_it_is_now(project: openai.OpenAI) -> None:
     made = store(project, metadata={"a": "1", "b": "2"})
     updated = project.chat.completions.update(made.id, metadata={"b": "3"})
