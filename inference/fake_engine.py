@@ -5,6 +5,7 @@ It answers in the engine's own form, private fields included, so that what relay
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,7 +98,8 @@ class FakeEngine:
         self.resident.clear()
 
     async def _answer(self, path: bytes, body: dict[str, Any], *, stream: bool) -> AsyncIterator[bytes]:
-        chunks = _answers(path, body, stream=stream)
+        own = b"chatcmpl-" + secrets.token_hex(8).encode()
+        chunks = [chunk.replace(b"chatcmpl-fake", own) for chunk in _answers(path, body, stream=stream)]
         for index, chunk in enumerate(chunks):
             if self.faults.break_after_chunks is not None and index >= self.faults.break_after_chunks:
                 raise EngineUnavailable("the answer broke off")

@@ -17,9 +17,10 @@ from server import health
 from server.adapter_imports import routes as model_imports
 from server.adapter_imports.desk import ImportDesk
 from server.auth.authenticator import Authenticator
-from server.bootstrap import Services, build_front_desk, build_webhook_sender, tidy_up
+from server.bootstrap import Services, build_export_desk, build_front_desk, build_webhook_sender, tidy_up
 from server.chat.operation import CHAT
 from server.checkpoint_permissions import routes as checkpoint_permissions
+from server.completion_exports import routes as completion_exports
 from server.completions.operation import COMPLETIONS
 from server.db.access_version import AccessVersion
 from server.db.remembered import Remembered
@@ -53,17 +54,14 @@ from server.responses.counting import build_counting
 from server.responses.desk import ResponseDesk
 from server.responses.operation import build_operation
 from server.responses.retention import Retention
+from server.stored_completions import routes as stored_completions
+from server.stored_completions.keeping import CompletionKeeper
 from server.uploads import routes as uploads
 from server.uploads.joining import Completions
 from server.webhooks import delivery_routes as webhook_deliveries
 from server.webhooks import routes as webhooks
 from server.webhooks.desk import WebhookDesk
 
-OPERATIONS: tuple[Operation[Any], ...] = (
-    CHAT,
-    COMPLETIONS,
-    EMBEDDINGS,
-)  # relayed, beside those with a database
 ROUTERS = (
     files,
     uploads,
@@ -76,6 +74,8 @@ ROUTERS = (
     model_imports,
     moderations,
     responses,
+    stored_completions,
+    completion_exports,
     webhooks,
     webhook_deliveries,
     usage,
@@ -139,9 +139,10 @@ def build_relayed(services: Services, relay: Relay) -> Relayed:
     desk = ResponseDesk(
         services.database, Retention(settings.response_retention_days), settings.max_chat_body_bytes, time.time
     )
+    chat = replace(CHAT, keep=CompletionKeeper(services.database, settings).keep)
     responding = build_operation(desk)
     background = BackgroundResponses(desk, services.locks, responding, relay.ask)
-    operations = (*OPERATIONS, replace(responding, instead=background.take), build_counting(desk))
+    operations = (chat, COMPLETIONS, EMBEDDINGS, replace(responding, instead=background.take), build_counting(desk))
     return Relayed(operations, background)
 
 
@@ -209,6 +210,7 @@ def _share(app: FastAPI, services: Services) -> None:
         tokens=services.tokens,
         locks=services.locks,
     )
+    app.state.export_desk = build_export_desk(services)
     app.state.model_imports = ImportDesk(services.settings.model_imports, services.locks)
     app.state.usage_folder = Folder(services.database, services.settings.usage)
     app.state.running_keys = RunningKeys(services.locks)

@@ -23,6 +23,8 @@ from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_de
 from server.auth.api_keys import ensure_default_project
 from server.auth.authenticator import Authenticator
 from server.base_models import BaseModelEntry, BaseModels, Kind, load_base_models
+from server.completion_exports.desk import ExportDesk
+from server.completion_exports.desk import delete_leftovers as delete_leftover_exports
 from server.db.engine import open_database
 from server.db.migrate import migrate
 from server.db.system_session import system_session
@@ -289,6 +291,16 @@ def pool_engines(
     }
 
 
+def build_export_desk(services: Services) -> ExportDesk:
+    """What makes training files of stored completions."""
+    return ExportDesk(
+        launcher=services.launcher,
+        root=services.settings.exports,
+        locks=services.locks,
+        max_file_bytes=services.settings.max_file_bytes,
+    )
+
+
 def build_webhook_sender(settings: Settings) -> Sender:
     """What takes webhooks to their receivers, and looks at where those are."""
     policy = WebhookPolicy(allow_private=settings.webhook_allow_private, allow_http=settings.webhook_allow_http)
@@ -357,7 +369,7 @@ def build_sweeper(services: Services | WorkerServices) -> Sweeper:
     retention = Retention(settings.response_retention_days)
     responses = ResponseSweep(services.database, NameLocks(settings.locks), retention, time.time)
     further = (responses.delete_old, responses.give_up_abandoned)
-    return Sweeper(services.database, services.blobs, services.tokens, further=further)
+    return Sweeper(services.database, services.blobs, services.tokens, settings, further=further)
 
 
 def tidy_up(services: Services) -> None:
@@ -366,6 +378,7 @@ def tidy_up(services: Services) -> None:
     sweeper.sweep_expired()
     sweeper.sweep_orphans()
     delete_leftovers(services.settings.estimates, services.locks)
+    delete_leftover_exports(services.settings.exports, services.locks)
     _record_hashes(services)
     with system_session(services.database) as session:
         for deleted in models.list_deleted(session):

@@ -80,6 +80,10 @@ def new_response_id() -> str:
     return "resp_" + random_base62(40)
 
 
+def new_completion_export_id() -> str:
+    return "cmplexport-" + random_base62(24)
+
+
 def new_request_id() -> str:
     return "req_" + os.urandom(16).hex()
 

@@ -73,6 +73,8 @@ class Settings:
     webhook_allow_http: bool = False  # whether they go to http:// too
     webhook_max_endpoints: int = 10  # of a project; 0: no project makes one
     webhook_timeout_s: float = 10.0  # of a receiver, from the look-up of its name to its status
+    stored_completion_days: int = 30  # that a project's stored chat completions are kept; 0: until they are deleted
+    stored_completion_mib: int = 1024  # that a project's may take, beyond which its oldest go; 0: as many as it likes
     log_level: str = "info"
 
     def environment(self) -> dict[str, str]:
@@ -110,6 +112,11 @@ class Settings:
     def estimates(self) -> Path:
         """Where files are tokenised for estimates; nothing in it outlives its request."""
         return self.home / "estimates"
+
+    @property
+    def exports(self) -> Path:
+        """Where training files are made of stored completions; nothing in it outlives its request."""
+        return self.home / "exports"
 
     @property
     def locks(self) -> Path:
@@ -307,9 +314,16 @@ def _check_webhooks(settings: Settings) -> None:
         raise SettingsInvalid("TUNESMITH_WEBHOOK_TIMEOUT_S: must be seconds, more than 0 and at most 60")
 
 
+def _check_stored_completions(settings: Settings) -> None:
+    for name in ("stored_completion_days", "stored_completion_mib"):
+        if getattr(settings, name) < 0:
+            raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be 0 or more")
+
+
 def _check(settings: Settings) -> None:
     _check_amounts(settings)
     _check_webhooks(settings)
+    _check_stored_completions(settings)
     _check_words(settings)
     _check_estimates(settings)
     _check_placing(settings)

@@ -8,19 +8,22 @@ from threading import Event
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from server.completion_exports.repository import forget_exports
 from server.db.system_session import system_session
 from server.files import repository as files
 from server.idempotency import repository as requests
 from server.idempotency.sending import KEY_WINDOW_S
 from server.storage.blob_store import BlobKey, BlobStore, BlobStoreError
 from server.storage.token_cache import TokenCache
+from server.stored_completions.bounds import Asked as StoredBounds
+from server.stored_completions.sweeping import forget_gone, sweep_completions
 from server.uploads import repository as uploads
 from server.vocabulary import UploadStatus
 from server.webhooks import repository as webhooks
 
 _LOG = logging.getLogger("tunesmith.worker")
 _ORPHAN_GRACE_S = 3600.0  # a blob without a row may be of a request that is about to end
-_REMEMBERED_S = 30 * 24 * 3600.0  # how long an upload that has ended can say so
+_REMEMBERED_S = 30 * 24 * 3600.0  # how long an upload that has ended, or an export, can say so
 _LOGGED_S = 30 * 24 * 3600.0  # how long a webhook that was delivered or given up is in the log
 _ROWS_AT_ONCE = 200  # in one transaction, which keeps other writers waiting
 
@@ -36,12 +39,14 @@ class Sweeper:
         database: Engine,
         blobs: BlobStore,
         tokens: TokenCache,
+        settings: StoredBounds,
         clock: Callable[[], float] = time.time,
         further: Sequence[DeleteSome] = (),
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._tokens = tokens
+        self._settings = settings
         self._clock = clock  # unix seconds
         self._further = further  # what slices of their own sweep
 
@@ -59,13 +64,16 @@ class Sweeper:
             stop.wait(expired_every_s)
 
     def sweep_expired(self) -> None:
-        """Delete files, uploads, remembered requests and logged webhooks whose time is over."""
+        """Delete files, uploads, remembered requests, logged webhooks and stored completions whose time is over."""
         for delete_some in (
             self._delete_files,
             self._expire_uploads,
             self._forget_uploads,
             self._forget_requests,
             self._forget_webhooks,
+            self._delete_completions,
+            self._forget_gone_completions,
+            self._forget_exports,
         ):
             while delete_some() == _ROWS_AT_ONCE:
                 pass
@@ -119,3 +127,15 @@ class Sweeper:
             for delivery in old:
                 session.delete(delivery)
         return len(old)
+
+    def _delete_completions(self) -> int:
+        with system_session(self._database, write=True) as session:
+            return sweep_completions(session, self._settings, now=self._clock(), limit=_ROWS_AT_ONCE)
+
+    def _forget_gone_completions(self) -> int:
+        with system_session(self._database, write=True) as session:
+            return forget_gone(session, now=self._clock(), limit=_ROWS_AT_ONCE)
+
+    def _forget_exports(self) -> int:
+        with system_session(self._database, write=True) as session:
+            return forget_exports(session, before=self._clock() - _REMEMBERED_S, limit=_ROWS_AT_ONCE)

@@ -2,15 +2,17 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inference.engine import AdapterRef
 from server.bootstrap import Services
+from server.completion_exports.schemas import CompletionExport
 from server.db.project_session import project_session
 from server.db.system_session import system_session
 from server.db.tables import (
     CheckpointRow,
+    CompletionExportRow,
     FileRow,
     FineTunedModelRow,
     JobRow,
@@ -20,24 +22,31 @@ from server.db.tables import (
     UploadRow,
     WebhookEndpointRow,
 )
+from server.files.schemas import OpenAIFile
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.fine_tuning.service import Offer, create_job
 from server.ids import (
     ProjectId,
     new_checkpoint_id,
+    new_completion_export_id,
     new_file_id,
     new_model_import_id,
     new_part_id,
     new_response_id,
     new_upload_id,
+    random_base62,
 )
 from server.models.names import new_model_name
 from server.models.repository import add_fine_tuned_model
 from server.models.resolving import UsableModel
+from server.relay.accounts import Usage
 from server.responses import keeping, repository, response
 from server.responses.before import Before
 from server.responses.request import read_request
 from server.storage.blob_store import BlobKey
+from server.stored_completions.assembling import whole_usage
+from server.stored_completions.completion import build_completion
+from server.stored_completions.service import store_completion
 from server.vocabulary import FilePurpose, ImportStatus, JobStatus, ResponseStatus, WebhookEventType
 from server.webhooks.schemas import CreateWebhookEndpointRequest
 from server.webhooks.service import create_endpoint
@@ -204,3 +213,46 @@ def make_response(
         row = repository.find_response(session, request.id)
     assert row is not None
     return row
+
+
+def make_completion(
+    services: Services,
+    project_id: ProjectId,
+    *,
+    created_at: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+    roles: Sequence[str] = ("user",),
+    text: str = "Hello",
+) -> str:
+    """A stored completion; its id."""
+    asked = {"messages": [{"role": role, "content": text} for role in roles], "metadata": metadata}
+    message = {"role": "assistant", "content": "Hello back", "refusal": None, "annotations": []}
+    told = {
+        "id": f"chatcmpl-{random_base62(16)}",
+        "object": "chat.completion",
+        "created": int(time.time()) if created_at is None else created_at,
+        "model": "tunesmith-demo",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+        "usage": whole_usage(Usage(1, 2)),
+        "service_tier": "default",
+    }
+    completion = build_completion(json.dumps(asked).encode(), json.dumps(told).encode(), Usage(1, 2), "req_x")
+    with project_session(services.database, project_id, write=True) as session:
+        store_completion(session, completion, services.settings, now=time.time())
+    return completion.id
+
+
+def make_completion_export(services: Services, project_id: ProjectId, *, created_at: int | None = None) -> str:
+    """What is remembered of an export; its id."""
+    export_id, now = new_completion_export_id(), int(time.time())
+    file = OpenAIFile.from_row(make_file(services, project_id))
+    export = CompletionExport(id=export_id, created_at=now, file=file, completions=1, examples=1, left_out={}, pii=None)
+    row = CompletionExportRow(
+        id=export_id,
+        project_id=project_id,
+        created_at=created_at or now,
+        answer=export.model_dump(mode="json"),
+    )
+    with project_session(services.database, project_id, write=True) as session:
+        session.add(row)
+    return export_id

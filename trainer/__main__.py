@@ -1,4 +1,4 @@
-"""`python -m trainer [check | examine | merge] RUN_DIR`: parse the spec, and only then import what is slow.
+"""`python -m trainer [check | examine | merge | screen] RUN_DIR`: parse the spec, and only then import what is slow.
 
 Exit status: 0 done; 1 failed, and the last event says why; 64 the spec or the run directory is not for this version;
 143 stopped when asked to.
@@ -17,6 +17,7 @@ from trainer.contract.examine import ExamineOutcome
 from trainer.contract.merge import MergeOutcome
 from trainer.contract.report import CheckFailure, CheckReport
 from trainer.contract.run_directory import RunDirectory
+from trainer.contract.screen import ScreenOutcome
 from trainer.contract.spec import TrainingSpec
 from trainer.failures import AdapterUnfit, Failure, describe
 from trainer.interruption import Interruption, StopRequested
@@ -33,10 +34,12 @@ def main(arguments: list[str]) -> int:
             return examine(RunDirectory(Path(directory)))
         case ["merge", directory]:
             return merge(RunDirectory(Path(directory)))
+        case ["screen", directory]:
+            return screen(RunDirectory(Path(directory)))
         case [directory]:
             return train(RunDirectory(Path(directory)))
         case _:
-            print("usage: python -m trainer [check | examine | merge] RUN_DIR", file=sys.stderr)  # noqa: T201 - to its user
+            print("usage: python -m trainer [check | examine | merge | screen] RUN_DIR", file=sys.stderr)  # noqa: T201 - to its user
             return UNUSABLE
 
 
@@ -115,6 +118,22 @@ def merge(directory: RunDirectory) -> int:
     except Exception as error:  # the trainer's one boundary
         outcome = MergeOutcome(failure=_check_failure(error))
     directory.write_merge_outcome(outcome)
+    return 0
+
+
+def screen(directory: RunDirectory) -> int:
+    """Write the report, and the file without what was redacted; one that holds a failure is a good end, too."""
+    try:
+        spec = directory.read_screen_spec()
+    except (OSError, ValidationError) as error:
+        return _refuse(error)
+    try:
+        from trainer.screening import screen as look_through
+
+        outcome = ScreenOutcome(report=look_through(directory, spec))
+    except Exception as error:  # the trainer's one boundary
+        outcome = ScreenOutcome(failure=_check_failure(error))
+    directory.write_screen_outcome(outcome)
     return 0
 
 

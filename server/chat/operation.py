@@ -24,4 +24,5 @@ CHAT = Operation(
     read=read_request,
     rewrite=_rewrite,
     rewriter=_rewriter,
+    in_app=frozenset({b"GET"}),  # the list of what is stored
 )

@@ -83,7 +83,8 @@ def read_request(raw: bytes) -> ChatRequest:
     stream = bool(fields.get("stream"))
     n_replaced = 1 + (stream and "stream_options" in body)  # with the model's name
     changed = _changed(body, fields) if len(body) - len(fields) == n_replaced else None
-    return ChatRequest(model, stream, bool(options.get("include_usage")), fields, raw, changed)
+    wants_usage, is_kept = bool(options.get("include_usage")), bool(body.get("store"))
+    return ChatRequest(model, stream, wants_usage, fields, raw, changed, is_kept)
 
 
 def _changed(body: JsonObject, fields: JsonObject) -> JsonObject | None:

@@ -17,12 +17,32 @@ from server.relay.fields import (
 from server.relay.sampling_fields import MAX_CHOICES, logit_bias, stop, stream_options, top_p
 
 _MAX_TOKENS = integer(1, 2**31 - 1)
-_NOT_STORED = "Chat completions are not stored here. Leave out 'store', or send false."
+_MAX_PAIRS, _MAX_KEY, _MAX_VALUE = 16, 64, 512  # of metadata; lengths in characters
 
 
 def _metadata(value: object, at: str) -> None:
-    for name, entry in an_object(value, at).items():
-        string(entry, f"{at}.{name[:64]}")
+    pairs = an_object(value, at)
+    if len(pairs) > _MAX_PAIRS:
+        raise InvalidRequest(
+            f"Invalid '{at}': too many properties. Expected an object with at most {_MAX_PAIRS} properties, but got an "
+            f"object with {len(pairs)} properties instead.",
+            param=at,
+            code="object_above_max_properties",
+        )
+    for name, entry in pairs.items():
+        if len(name) > _MAX_KEY:
+            raise _too_long(f"{at}.{name[:_MAX_KEY]}", "key", _MAX_KEY, len(name))
+        if len(string(entry, f"{at}.{name}")) > _MAX_VALUE:
+            raise _too_long(f"{at}.{name}", "string", _MAX_VALUE, len(entry))
+
+
+def _too_long(at: str, what: str, longest: int, length: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid '{at}': {what} too long. Expected a {what} with maximum length {longest}, but got a {what} with "
+        f"length {length} instead.",
+        param=at,
+        code="string_above_max_length",
+    )
 
 
 def _modalities(value: object, at: str) -> None:
@@ -32,11 +52,6 @@ def _modalities(value: object, at: str) -> None:
             param=at,
             code="unsupported_value",
         )
-
-
-def _store(value: object, at: str) -> None:
-    if boolean(value, at):
-        raise InvalidRequest(f"Unsupported value for '{at}'. {_NOT_STORED}", param=at, code="unsupported_value")
 
 
 PASSED_ON: dict[str, Check] = {
@@ -75,7 +90,7 @@ WITHOUT_EFFECT: dict[str, Check] = {
     "prompt_cache_retention": string,
     "safety_identifier": string,
     "service_tier": only(("auto", "default"), "there is one tier here."),
-    "store": _store,
+    "store": boolean,
     "user": string,
     "verbosity": only(("medium",), "the models of this server have one verbosity."),
     "web_search_options": refused("There is no web search here. Leave it out."),

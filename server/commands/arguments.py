@@ -29,6 +29,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     _add_models(commands.add_parser("models", help="list, export and import fine-tuned models"), home)
     _add_usage(commands.add_parser("usage", parents=[home], help="show the tokens used, by project and model"))
     _add_webhooks(commands.add_parser("webhooks", help="show what projects' receivers were told"), home)
+    _add_completions(commands.add_parser("completions", help="make training files of stored chat completions"), home)
     commands.add_parser("engines", parents=[home], help="show how the engines stand, and the adapters they hold")
     _add_import(commands.add_parser("import", help="copy an account from elsewhere"), home)
 
@@ -64,6 +65,8 @@ def _add_limits(limits: argparse.ArgumentParser) -> None:
         "requests-per-minute": "requests to each base model",
         "tokens-per-minute": "tokens to and from each base model",
         "concurrent-answers": "answers under way at once",
+        "stored-completion-days": "days that stored chat completions are kept",
+        "stored-completion-mib": "MiB that stored chat completions may take; beyond it the oldest go",
     }.items():
         limits.add_argument(
             f"--{name}",
@@ -118,6 +121,26 @@ def _add_models(models: argparse.ArgumentParser, home: argparse.ArgumentParser) 
         "--project", type=_project, default="default", help="the project that it will belong to (default)"
     )
     bring.add_argument("--suffix", metavar="TEXT", help="for its name, up to 64 characters")
+
+
+def _add_completions(completions: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
+    actions = completions.add_subparsers(dest="action", metavar="ACTION", required=True)
+    export = actions.add_parser("export", parents=[home], help="make a file of the completions that are found")
+    export.add_argument("--project", type=_project, default="default", help="whose (default)")
+    export.add_argument("--model", metavar="NAME", help="only of the model that was asked under this name")
+    export.add_argument(
+        "--metadata", type=_pair, action="append", default=[], metavar="KEY=VALUE", help="only with this pair; again"
+    )
+    when = "a date (2026-11-26), a time (2026-11-26T08:00), or how long ago (90m, 24h, 7d)"
+    export.add_argument("--since", type=_moment, metavar="WHEN", help=f"only from then on: {when}")
+    export.add_argument("--until", type=_moment, metavar="WHEN", help="only before then, likewise")
+    export.add_argument("--all-choices", action="store_true", help="every choice of an answer, and not the first alone")
+    export.add_argument(
+        "--pii",
+        choices=("off", "warn", "block", "redact"),
+        help="what becomes of personal data and secrets (TUNESMITH_PII_POLICY, or warn)",
+    )
+    export.add_argument("--filename", metavar="NAME", help="of the file that is made")
 
 
 def _add_webhooks(webhooks: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
@@ -200,6 +223,13 @@ def _moment(text: str) -> int:
         return int(datetime.fromisoformat(text).timestamp())
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"must be like 2026-11-26, 2026-11-26T08:00 or 7d, not {text!r}") from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign or len(key) > 64 or len(value) > 512:
+        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, of at most 64 and 512 characters, not {text[:64]!r}")
+    return key, value
 
 
 def _project(text: str) -> str:

@@ -34,11 +34,13 @@ def _list(database: Engine) -> None:
 
 
 def _limits(database: Engine, asked: Namespace, settings: Settings) -> None:
-    """Set those that were named, then show all three."""
+    """Set those that were named, then show all."""
     names = {
         "requests_per_minute": "requests_per_minute",
         "tokens_per_minute": "tokens_per_minute",
         "concurrent_answers": "max_concurrent_answers",
+        "stored_completion_days": "stored_completion_days",
+        "stored_completion_mib": "stored_completion_mib",
     }
     changes = {column: getattr(asked, option) for option, column in names.items() if hasattr(asked, option)}
     project = repository.set_limits(database, asked.project, changes)

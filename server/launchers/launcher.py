@@ -19,7 +19,7 @@ class LaunchRequest:
     """A staged run directory and what to do in it."""
 
     run_directory: Path
-    task: Literal["train", "check", "examine"]
+    task: Literal["train", "check", "examine", "screen"]
     environment: Mapping[str, str] = field(default_factory=dict)  # on top of the worker's own
 
 

@@ -43,6 +43,7 @@ class Given(NamedTuple):
 
     body: bytes  # in OpenAI's form; of a stream, all its events
     usage: Usage
+    request_id: str = ""
 
 
 @dataclass(frozen=True)

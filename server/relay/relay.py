@@ -36,9 +36,10 @@ _LOG = logging.getLogger("tunesmith.api")
 class MethodNotAllowed(ApiError):
     status = 405
 
-    def __init__(self, operation: Operation[Any]) -> None:
-        super().__init__("Only POST requests are accepted.", code="method_not_supported")
-        self._allowed = sorted({"POST", *(method.decode() for method in operation.in_app)})
+    def __init__(self, in_app: frozenset[bytes]) -> None:
+        self._allowed = sorted(["POST", *(method.decode() for method in in_app)])
+        accepted = " and ".join(self._allowed)
+        super().__init__(f"Only {accepted} requests are accepted.", code="method_not_supported")
 
     def headers(self) -> dict[str, str]:
         return {"allow": ", ".join(self._allowed)}
@@ -81,7 +82,7 @@ class Relay:
         """Find who asks, and wait for the request's body."""
         head = exchange.head
         if head.method != b"POST":
-            raise MethodNotAllowed(exchange.operation)
+            raise MethodNotAllowed(exchange.operation.in_app)
         version = self.version()
         caller = self.callers.known(head.digest, version) or await self._find_caller(head, version)
         exchange.organization = _as_field(caller.slug)

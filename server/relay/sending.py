@@ -23,6 +23,9 @@ Fail = Callable[[ApiError], bytes]
 class Answering(Protocol):
     """Where an answer goes."""
 
+    @property
+    def request_id(self) -> str: ...
+
     def answer(self, status: int, fields: bytes, body: bytes) -> None: ...
     def begin_stream(self, fields: bytes) -> None: ...
     def stream(self, some: bytes) -> "asyncio.Future[None] | None": ...
@@ -37,7 +40,7 @@ async def send_whole(
     exchange: Answering, body: bytes, usage: Usage, account: Account, fields: bytes, keep: Keep | None
 ) -> None:
     if keep is not None:
-        await keep(Given(body, usage))
+        await keep(Given(body, usage, exchange.request_id))
     account.finished(usage, partial(exchange.answer, 200, _JSON + fields, body))
 
 
@@ -90,7 +93,7 @@ class SentStream:
         """Store a whole answer that is to be kept, and only then send its end."""
         if self._keep is None or self._rewriter.usage is None:
             return
-        await self._keep(Given(b"".join(self._sent), self._rewriter.usage))
+        await self._keep(Given(b"".join(self._sent), self._rewriter.usage, self._exchange.request_id))
         self._account.finished(self._rewriter.usage, partial(self._end, self._sent[-1]))
 
     def break_off(self, error: ApiError | None = None) -> None:

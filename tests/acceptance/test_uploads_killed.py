@@ -12,6 +12,7 @@ import pytest
 from server.db.engine import open_database
 from server.db.system_session import system_session
 from server.db.tables import FileRow, UploadRow
+from server.settings import Settings
 from server.storage.local_directory import LocalDirectory
 from server.storage.token_cache import TokenCache
 from server.sweeper import Sweeper
@@ -81,7 +82,11 @@ def sweep(api: ApiProcess) -> None:
     """What the worker does after a while."""
     database = open_database(api.home / "tunesmith.db")
     Sweeper(
-        database, LocalDirectory(api.home / "files"), TokenCache(api.home / "tokenized"), lambda: time.time() + 3601
+        database,
+        LocalDirectory(api.home / "files"),
+        TokenCache(api.home / "tokenized"),
+        Settings(home=api.home),
+        lambda: time.time() + 3601,
     ).sweep_orphans()
     database.dispose()
 

@@ -76,6 +76,7 @@ def test_every_decision_is_listed_in_the_map() -> None:
         "docs/data.md",
         "docs/coming-from-openai.md",
         "docs/diagnoses.md",
+        "docs/distillation.md",
         "docs/hyperparameters.md",
         "docs/webhooks.md",
     ],

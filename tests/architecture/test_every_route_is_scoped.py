@@ -13,6 +13,8 @@ from server.auth.dependencies import get_caller
 from server.models.alias_routes import require_admin
 from tests.factories import (
     make_checkpoint,
+    make_completion,
+    make_completion_export,
     make_file,
     make_import,
     make_job,
@@ -30,6 +32,7 @@ _ENDPOINT = "/v1/webhook_endpoints/{webhook_endpoint_id}"
 BODIES: dict[str, dict[str, object]] = {  # of routes that look at the body first
     "/v1/uploads/{upload_id}/complete": {"part_ids": ["part_x"]},
     _PERMISSIONS: {"project_ids": ["proj_x"]},
+    "/v1/chat/completions/{completion_id}": {"metadata": {}},
     f"{_ENDPOINT}/test": {"event_type": "fine_tuning.job.failed"},
 }
 
@@ -77,6 +80,8 @@ def test_another_projects_id_is_as_unknown_as_one_that_never_was(api: Api, metho
             "ft:tunesmith-demo:personal::AAAAAAAA",
         ),
         "response_id": (make_response(api.services, api.project_id).id, "resp_" + "A" * 40),
+        "completion_id": (make_completion(api.services, api.project_id), "chatcmpl-" + "A" * 16),
+        "export_id": (make_completion_export(api.services, api.project_id), "cmplexport-" + "A" * 24),
         "import_id": (make_import(api.services, api.project_id).id, "mdlimport-AAAAAAAAAAAAAAAAAAAAAAAA"),
         "model:path": (make_model(api.services, api.project_id).name, "ft:tunesmith-demo:personal::AAAAAAAA"),
     }
@@ -95,12 +100,13 @@ def test_another_projects_id_is_as_unknown_as_one_that_never_was(api: Api, metho
     assert status == 404
 
 
-@pytest.mark.parametrize("path", ["/v1/files", "/v1/fine_tuning/jobs", "/v1/models"])
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/fine_tuning/jobs", "/v1/models", "/v1/chat/completions?order=desc"])
 def test_a_list_shows_nothing_of_another_project(api: Api, path: str) -> None:
     mine = {
         make_file(api.services, api.project_id).id,
         make_job(api.services, api.project_id).id,
         make_model(api.services, api.project_id).name,
+        make_completion(api.services, api.project_id),
     }
     with api.http() as owner, api.http(api.foreign_key) as stranger:
         assert mine & _ids(owner.get(path).json())

@@ -25,6 +25,7 @@ from server.webhooks.event import WebhookEvent, WebhookEventData
 from server.webhooks.signing import Message, new_secret, signed_headers
 from tests.factories import (
     make_checkpoint,
+    make_completion,
     make_file,
     make_job,
     make_model,
@@ -52,6 +53,7 @@ _OTHERS = """
 """
 NOT_YET = "not yet: `Invalid URL`"
 REMARKS = {
+    "chat.completions.messages.list": "works; roles other than `assistant` are not in the client's list of words",
     "fine_tuning.jobs.pause": "works; `paused` is not in the client's list of words",
     "completions.create": "works; of streams, the client's class does not know OpenAI's null before an end",
     "embeddings.create": "works, with a model for it; the client's class does not know the base64 that it asks for",
@@ -254,6 +256,12 @@ def verify(webhooks: Any, body: bytes, headers: dict[str, str], secret: str) -> 
     return "verified"
 
 
+def messages_list(client: openai.OpenAI, api: Api) -> object:
+    """Strictly, what an assistant has said; the client's list of words has no other role."""
+    completion_id = make_completion(api.services, api.project_id, roles=("assistant",))
+    return client.chat.completions.messages.list(completion_id)
+
+
 Call = Callable[[openai.OpenAI, Api], object]
 WALK: dict[str, Call | None] = {
     "files.content": files_content,
@@ -291,14 +299,17 @@ WALK: dict[str, Call | None] = {
     "models.list": lambda client, _: client.models.list(),
     "models.retrieve": lambda client, api: client.models.retrieve(make_model(api.services, api.project_id).name),
     "chat.completions.create": chat,
-    "chat.completions.delete": None,
-    "chat.completions.list": None,
+    "chat.completions.delete": lambda client, api: client.chat.completions.delete(
+        make_completion(api.services, api.project_id)
+    ),
+    "chat.completions.list": lambda client, _: client.chat.completions.list(limit=1, metadata={"a": "b"}),
     "chat.completions.parse": lambda client, _: client.chat.completions.parse(
         model="gpt-4o-mini", messages=[{"role": "user", "content": "Hello"}]
     ),
-    "chat.completions.retrieve": None,
+    "chat.completions.retrieve": lambda client, api: client.chat.completions.retrieve(
+        make_completion(api.services, api.project_id)
+    ),
     "chat.completions.stream": chat_stream,
-    "chat.completions.update": None,
     "completions.create": completions_create,
     "embeddings.create": embeddings_create,
     "moderations.create": moderations_create,
@@ -316,6 +327,10 @@ WALK: dict[str, Call | None] = {
     "responses.input_tokens.count": lambda client, _: client.responses.input_tokens.count(
         model="gpt-4o-mini", input="Hello"
     ),
+    "chat.completions.update": lambda client, api: client.chat.completions.update(
+        make_completion(api.services, api.project_id), metadata={"a": "b"}
+    ),
+    "chat.completions.messages.list": messages_list,
     "uploads.cancel": lambda client, api: client.uploads.cancel(make_upload(api.services, api.project_id).id),
     "uploads.complete": uploads_complete,
     "uploads.create": lambda client, _: client.uploads.create(
@@ -362,6 +377,7 @@ RESOURCES = (
     "responses",
     "responses.input_items",
     "responses.input_tokens",
+    "chat.completions.messages",
     "uploads",
     "uploads.parts",
     "webhooks",

@@ -19,6 +19,7 @@ from trainer.contract.merge import MergeOutcome, MergeSpec
 from trainer.contract.report import CheckReport
 from trainer.contract.reproduction import REPRODUCTION
 from trainer.contract.run_directory import RunDirectory
+from trainer.contract.screen import ScreenOutcome, ScreenSpec
 from trainer.contract.selection import SelectionSummary, read_selection_summary
 from trainer.contract.spec import CheckSpec, MixIn, TrainingSpec, WantedSelection
 
@@ -250,6 +251,8 @@ def test_a_change_of_the_contract_shows_in_review() -> None:
         "MergeSpec": MergeSpec.model_json_schema(),
         "MergeOutcome": MergeOutcome.model_json_schema(),
         "ExamineSpec": ExamineSpec.model_json_schema(),
+        "ScreenSpec": ScreenSpec.model_json_schema(),
+        "ScreenOutcome": ScreenOutcome.model_json_schema(),
         "ExamineOutcome": ExamineOutcome.model_json_schema(),
         "FullModelReport": FullModelReport.model_json_schema(),
     }

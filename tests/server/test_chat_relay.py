@@ -206,11 +206,11 @@ def test_a_body_beyond_the_limit_is_refused(http: httpx.Client) -> None:
     assert "at most 100000 bytes" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_only_post_is_answered(http: httpx.Client, method: str) -> None:
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
+def test_only_get_and_post_are_answered(http: httpx.Client, method: str) -> None:
     answer = http.request(method, "/v1/chat/completions")
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "POST"
+    assert answer.headers["allow"] == "GET, POST"
 
 
 def test_every_answer_has_a_request_id(http: httpx.Client) -> None:

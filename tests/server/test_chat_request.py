@@ -99,6 +99,13 @@ def test_openais_fields_without_a_meaning_here_are_accepted_and_go_no_further() 
     assert set(sent) == {"messages", "model", "cache_salt"}
 
 
+@pytest.mark.parametrize(("store", "is_kept"), [(True, True), (False, False), (None, False)])
+def test_what_is_to_be_stored_is_known_and_asks_the_engine_for_nothing_else(store: bool | None, is_kept: bool) -> None:
+    body = {"model": "m", "messages": HELLO, "store": store, "metadata": {"a": "b"}}
+    assert read_request(json.dumps(body).encode()).is_kept is is_kept
+    assert set(forwarded(store=store, metadata={"a": "b"})) == {"messages", "model", "cache_salt"}
+
+
 OFFICIAL = CompletionCreateParamsStreaming.__required_keys__ | CompletionCreateParamsStreaming.__optional_keys__
 
 
@@ -244,7 +251,10 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"modalities": ["text", "audio"]}, "modalities", "answer in text"),
     ({"web_search_options": {}}, "web_search_options", "no web search"),
     ({"moderation": {"model": "m"}}, "moderation", "no moderation model"),
-    ({"store": True}, "store", "not stored here"),
+    ({"store": "yes"}, "store", "expected a boolean"),
+    ({"metadata": {"k" * 65: "v"}}, f"metadata.{'k' * 64}", "maximum length 64"),
+    ({"metadata": {"k": "v" * 513}}, "metadata.k", "maximum length 512"),
+    ({"metadata": {str(n): "" for n in range(17)}}, "metadata", "at most 16 properties"),
     ({"service_tier": "flex"}, "service_tier", "'auto' and 'default'"),
     ({"verbosity": "low"}, "verbosity", "one verbosity"),
     ({"metadata": {"a": 1}}, "metadata.a", "expected a string"),

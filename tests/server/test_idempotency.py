@@ -306,7 +306,7 @@ def test_what_is_older_than_a_day_is_swept(api: Api, http: httpx.Client, body: d
     old, young = create(http, body, sent(0)), create(http, body, sent(0))
     age(api, old, 24 * 3600 + 1)
 
-    Sweeper(api.database, api.services.blobs, api.services.tokens).sweep_expired()
+    Sweeper(api.database, api.services.blobs, api.services.tokens, api.services.settings).sweep_expired()
 
     with system_session(api.database) as session:
         of_both = select(RememberedRequestRow.object_id).where(col(RememberedRequestRow.object_id).in_([old, young]))

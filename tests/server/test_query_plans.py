@@ -16,9 +16,18 @@ from server.fine_tuning.leases import claim_all, jobs_that_need_a_worker, models
 from server.models import repository as models
 from server.models.shared_models import find_meaning
 from server.responses import repository as responses
+from server.stored_completions import repository as completions
+from server.stored_completions.repository import Position, Sized, Wanted
 from server.webhooks import repository as webhooks
 from server.webhooks.delivering.repository import list_waiting
 from tests.running_api import Api
+
+
+def _completions(
+    session: ProjectSession, labels: dict[str, str] | None = None, *, beyond: Position | None = None
+) -> list[Sized]:
+    return completions.list_sized(session, Wanted(labels or {}), beyond=beyond, limit=20, ascending=False)
+
 
 _OF_A_CLIENT: dict[str, tuple[Callable[[ProjectSession], Any], str]] = {
     "a job": (lambda s: jobs.find_job(s, "j"), "sqlite_autoindex_job_1"),
@@ -42,6 +51,20 @@ _OF_A_CLIENT: dict[str, tuple[Callable[[ProjectSession], Any], str]] = {
         lambda s: webhooks.list_deliveries(s, "w", before_seq=None, limit=20),
         "ix_webhook_delivery_endpoint_id_seq",
     ),
+    "stored completions": (lambda s: _completions(s), "ix_stored_completion_project_id_created_at_seq"),
+    "stored completions, further on": (
+        lambda s: _completions(s, beyond=Position(9, 9)),
+        "ix_stored_completion_project_id_created_at_seq (project_id=? AND created_at<?)",
+    ),
+    "stored completions by a pair": (
+        lambda s: _completions(s, {"metadata.k": "v"}, beyond=Position(9, 9)),
+        "ix_stored_completion_label_order (project_id=? AND name=? AND value=? AND (created_at,completion_seq)<(?,?))",
+    ),
+    "stored completions by pairs and model": (
+        lambda s: _completions(s, {"metadata.k": "v", "metadata.l": "w", "model": "m"}),
+        "ix_stored_completion_label_order (project_id=? AND name=? AND value=?)",
+    ),
+    "a stored completion": (lambda s: completions.find_completion(s, "c"), "sqlite_autoindex_stored_completion_1"),
     "models": (models.list_models, "ix_fine_tuned_model_project_id_seq"),
     "a response": (lambda s: responses.find_response(s, "r"), "sqlite_autoindex_response_1"),
     "items of a response": (lambda s: responses.list_items(s, ["r"]), "sqlite_autoindex_response_item_1"),
@@ -62,9 +85,9 @@ def test_a_clients_look_up_uses_its_index_and_sorts_nothing(api: Api, name: str)
     ask, index = _OF_A_CLIENT[name]
     with _plans(api.database) as plans, project_session(api.database, api.project_id) as session:
         ask(session)
-    assert index in plans[0]
-    assert "TEMP B-TREE" not in plans[0]
-    assert not _scans(plans[0])
+    assert index in plans[-1]
+    assert "TEMP B-TREE" not in plans[-1]
+    assert not [step for plan in plans for step in _scans(plan)]
 
 
 @pytest.mark.parametrize("name", _OF_THE_SERVICE)
@@ -74,6 +97,12 @@ def test_the_services_own_look_up_never_reads_all_rows(api: Api, name: str) -> N
         ask(api.database)
     assert index in plans[0]
     assert not _scans(plans[0])
+
+
+def test_completions_that_are_named_are_looked_up_one_by_one(api: Api) -> None:
+    with _plans(api.database) as plans, project_session(api.database, api.project_id) as session:
+        completions.list_sized(session, Wanted(ids=["a", "b"]), beyond=Position(9, 9), limit=20, ascending=True)
+    assert "sqlite_autoindex_stored_completion_1 (project_id=? AND id=?)" in plans[-1]
 
 
 def test_the_meaning_of_a_name_is_found_without_reading_all_rows(api: Api) -> None:

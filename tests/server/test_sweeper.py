@@ -37,7 +37,7 @@ def project_id(services: Services) -> ProjectId:
 
 
 def sweeper_at(services: Services, now: float) -> Sweeper:
-    return Sweeper(services.database, services.blobs, services.tokens, lambda: now)
+    return Sweeper(services.database, services.blobs, services.tokens, services.settings, lambda: now)
 
 
 def find(services: Services, row: ProjectOwned) -> ProjectOwned | None:
@@ -124,7 +124,7 @@ def test_what_is_tokenised_of_files_that_are_gone_goes_at_once(services: Service
 
 def test_it_sweeps_until_it_is_told_to_stop(services: Services, project_id: ProjectId) -> None:
     stop = Event()
-    sweeper = Sweeper(services.database, services.blobs, services.tokens)
+    sweeper = Sweeper(services.database, services.blobs, services.tokens, services.settings)
     thread = Thread(target=sweeper.run, args=(stop,), kwargs={"expired_every_s": 0.01})
     thread.start()
     try:

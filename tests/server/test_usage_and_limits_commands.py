@@ -60,10 +60,13 @@ def test_limits_of_a_project_are_set_lifted_and_shown(api: Api, capsys: pytest.C
         ["requests-per-minute", "60", "unlimited"],
         ["tokens-per-minute", "unlimited", "unlimited"],
         ["concurrent-answers", "default", "512"],
+        ["stored-completion-days", "default", "30"],
+        ["stored-completion-mib", "default", "1024"],
     ]
 
     assert _run(api, *limits, "--requests-per-minute", "default") == 0
-    assert "requests-per-minute  default" in capsys.readouterr().out
+    first = capsys.readouterr().out.splitlines()[1]
+    assert first.split() == ["requests-per-minute", "default", "unlimited"]
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "many", "1.5", "99999999999"])

@@ -398,7 +398,11 @@ def test_what_has_ended_is_in_the_log_for_a_month(post: Post) -> None:
 
     def left(later_s: float) -> list[str]:
         sweeper = Sweeper(
-            post.services.database, post.services.blobs, post.services.tokens, lambda: post.clock() + later_s
+            post.services.database,
+            post.services.blobs,
+            post.services.tokens,
+            post.services.settings,
+            lambda: post.clock() + later_s,
         )
         sweeper.sweep_expired()
         return [row.object_id for row in post.log()]

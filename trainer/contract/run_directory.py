@@ -20,6 +20,7 @@
 `*.offered/<key>/` are tokens of the same file from earlier checks, which it takes if they are what it would make.
 So does `python -m trainer merge`: `merge.json` in, `merge_report.json` and the model in `merged/` out.
 And `python -m trainer examine`: `examine.json` in, `examined.json` and `golden_samples.json` out.
+And `python -m trainer screen`: `screen.json` and `training.jsonl` in, `screen_report.json` and `screened.jsonl` out.
 """
 
 import os
@@ -30,6 +31,7 @@ from trainer.contract.events import TrainerEvent, parse_event
 from trainer.contract.examine import ExamineOutcome, ExamineSpec
 from trainer.contract.merge import MergeOutcome, MergeSpec
 from trainer.contract.report import MIXED_IN, CheckReport, FileKind
+from trainer.contract.screen import ScreenOutcome, ScreenSpec
 from trainer.contract.spec import CheckSpec, Frozen, TrainingSpec
 
 
@@ -46,6 +48,9 @@ class RunDirectory:
         self.merged = root / "merged"
         self.examine_spec = root / "examine.json"
         self.examined = root / "examined.json"
+        self.screen_spec = root / "screen.json"
+        self.screen_report = root / "screen_report.json"
+        self.screened = root / "screened.jsonl"
         self.training_file = root / "training.jsonl"
         self.validation_file = root / "validation.jsonl"
         self.selection = root / "selection"
@@ -127,6 +132,22 @@ class RunDirectory:
         """None if there is none (yet)."""
         try:
             return ExamineOutcome.model_validate_json(self.examined.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def write_screen_spec(self, spec: ScreenSpec) -> None:
+        write_atomically(self.screen_spec, _dump(spec))
+
+    def read_screen_spec(self) -> ScreenSpec:
+        return ScreenSpec.model_validate_json(self.screen_spec.read_bytes())
+
+    def write_screen_outcome(self, outcome: ScreenOutcome) -> None:
+        write_atomically(self.screen_report, _dump(outcome))
+
+    def read_screen_outcome(self) -> ScreenOutcome | None:
+        """None if there is none (yet)."""
+        try:
+            return ScreenOutcome.model_validate_json(self.screen_report.read_bytes())
         except FileNotFoundError:
             return None
 

@@ -67,19 +67,19 @@ def redact(example: AnyExample, tally: PiiTally | None = None) -> AnyExample:
 
 def _map_texts(example: AnyExample, change: Callable[[str], str]) -> AnyExample:
     """What is said before the answers, which of a preference are two, is looked at once."""
-    return replace(example, **{part: _map(getattr(example, part), change) for part in _PARTS[type(example)]})
+    return replace(example, **{part: map_strings(getattr(example, part), change) for part in _PARTS[type(example)]})
 
 
-def _map(value: Any, change: Callable[[str], str]) -> Any:
+def map_strings(value: Any, change: Callable[[str], str]) -> Any:
     """Change each string below a value, but keys and what has a fixed form. Examples are at most 100 levels deep."""
     match value:
         case str():
             return change(value)
         case dict():
-            return {key: child if key in _FIXED_KEYS else _map(child, change) for key, child in value.items()}
+            return {key: child if key in _FIXED_KEYS else map_strings(child, change) for key, child in value.items()}
         case list():
-            return [_map(child, change) for child in value]
+            return [map_strings(child, change) for child in value]
         case tuple():
-            return tuple(_map(child, change) for child in value)
+            return tuple(map_strings(child, change) for child in value)
         case _:
             return value

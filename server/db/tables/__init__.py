@@ -2,6 +2,13 @@
 
 from server.db.tables.access import AccessVersionRow, ApiKeyRow, ProjectRow
 from server.db.tables.columns import ProjectOwned
+from server.db.tables.completions import (
+    CompletionExportRow,
+    StoredCompletionGoneRow,
+    StoredCompletionLabelRow,
+    StoredCompletionRow,
+    StoredCompletionTotalRow,
+)
 from server.db.tables.engines import DeviceTurnRow, EngineDemandRow, EngineRow
 from server.db.tables.files import FileRow, UploadPartRow, UploadRow
 from server.db.tables.jobs import CheckpointRow, IntegrationRow, JobCourseRow, JobEventRow, JobReportRow, JobRow
@@ -16,6 +23,7 @@ __all__ = [
     "ApiKeyRow",
     "CheckpointPermissionRow",
     "CheckpointRow",
+    "CompletionExportRow",
     "DeviceTurnRow",
     "EngineDemandRow",
     "EngineRow",
@@ -33,6 +41,10 @@ __all__ = [
     "RememberedRequestRow",
     "ResponseItemRow",
     "ResponseRow",
+    "StoredCompletionGoneRow",
+    "StoredCompletionLabelRow",
+    "StoredCompletionRow",
+    "StoredCompletionTotalRow",
     "UploadPartRow",
     "UploadRow",
     "UsageJournalRow",

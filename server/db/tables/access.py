@@ -16,6 +16,8 @@ class ProjectRow(SQLModel, table=True):
     requests_per_minute: int | None = None  # to each base model
     tokens_per_minute: int | None = None  # likewise
     max_concurrent_answers: int | None = None
+    stored_completion_days: int | None = None  # that stored chat completions are kept
+    stored_completion_mib: int | None = None  # that they may take; beyond it the oldest go
 
 
 class ApiKeyRow(SQLModel, table=True):
