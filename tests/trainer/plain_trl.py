@@ -81,7 +81,8 @@ def _model(spec: TrainingSpec) -> Any:
 
     if spec.lora is None:
         return load_to_train(spec, "cpu")
-    model = attach_lora(load_base_model(spec.base_model, "cpu"), spec.lora, spec.seed)
+    base = load_base_model(spec.base_model, "cpu", quantization=spec.memory.quantization)
+    model = attach_lora(base, spec.lora, spec.seed)
     if spec.start_from is not None:
         start_from(spec.start_from, model)
     return model

@@ -150,7 +150,13 @@ class _StopsAfter(Interruption):
         super().check()
 
 
-@pytest.mark.parametrize("method", METHODS)
+SEVERAL = ["dpo", "continued_pretraining"]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(method, marks=[] if method in SEVERAL else [pytest.mark.torture]) for method in METHODS],
+)
 def test_a_run_that_was_stopped_ends_in_the_same_bytes_with_the_same_reference(
     train: Train, stored_16: Path, tmp_path: Path, method: MethodName
 ) -> None:
