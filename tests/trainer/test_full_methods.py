@@ -11,6 +11,8 @@ from plain_trl import train_plainly
 from preference_runs import ALL_METHODS, make_preference_run, preference_spec
 from trainer_runs import FAULTS, checkpoints_saved, damage, events, make_base, progress, train_here
 
+from server.fine_tuning.estimates.planner import Work, memory_of
+from server.fine_tuning.preferences import has_fused_head, labelled_share, sequences_per_example
 from tests.method_rows import KeepRow
 from trainer.contract.checkpoint import find_newest_checkpoint
 from trainer.contract.events import Succeeded
@@ -118,6 +120,38 @@ def test_the_result_is_a_model_in_the_form_of_its_base_and_nothing_of_a_referenc
     golden = GoldenSamples.model_validate_json((run.model / "golden_samples.json").read_bytes())
     assert golden.base_gap > 0
     keep_row(method, "full", served="by an engine of its own")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_estimated_peak_of_memory_is_near_the_measured_one(
+    train: Train, stored_16: Path, method: MethodName
+) -> None:
+    from trainer.dataset import tokenize_files
+    from trainer.model_shape import read_shape
+    from trainer.tokenizer import load_chat_tokenizer
+
+    spec = train(method).read_spec()
+    shape = read_shape(spec.base_model)
+    assert shape is not None
+    file, _ = tokenize_files(
+        train(method), load_chat_tokenizer(spec.base_model), method=method, context_length_tokens=256
+    )
+    lengths = [len(one.input_ids_L) for number in range(len(file)) for one in file.sequences(number)]
+    labelled = sum(int(one.trained_L.sum()) for number in range(len(file)) for one in file.sequences(number))
+    work = Work(
+        shape=shape,
+        longest_tokens=max(lengths) * sequences_per_example(method),
+        batch_size=spec.method.batch_size,
+        labelled_share=labelled_share(method, labelled / sum(lengths)),
+        is_fused=has_fused_head(method),
+        trains="full",
+    )
+    last = events(train(method))[-1]
+    assert isinstance(last, Succeeded)
+    assert last.measured is not None
+    estimated = memory_of(work, "cpu", spec.memory)
+    assert 0.9 * last.measured.peak_tensor_bytes < estimated.peak < 1.5 * last.measured.peak_tensor_bytes
+    assert estimated.needed > 1.7 * last.measured.peak_tensor_bytes
 
 
 @pytest.mark.parametrize("method", ["dpo", "kto"])
