@@ -37,7 +37,7 @@ class StepwiseKTOTrainer(Referring, KTOTrainer):
 
     def before_step(self, item: dict[str, Any]) -> None:
         """Estimate the distance, without dropout. Of one example alone there is nothing to estimate it on."""
-        self.model.eval()
+        self._run.state.model.eval()
         device = self._run.state.model.device
         self._distance = torch.zeros((), device=device)
         if item["divisor"] < 2:
