@@ -31,6 +31,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--method-rows`, the tests that keep a row, and no other."""
+    if config.getoption("--method-rows") is None:
+        return
+    others = [item for item in items if "keep_row" not in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
+
+
 @pytest.fixture(scope="session")
 def keep_row(request: pytest.FixtureRequest) -> KeepRow:
     """`keep_row(method, adapter, **cells)`, of `tests.method_rows.MethodRow`."""

@@ -1,7 +1,7 @@
 """The rows of the table in docs/methods.md: each is written by the tests that show what it says.
 
-A test is given `keep_row`; with `--method-rows DIR` what it says is kept there, and `python -m tests.methods_page DIR`
-writes the page from it (`make methods`). Without the option nothing is kept.
+A test is given `keep_row`; with `--method-rows DIR` only such tests are run, what they say is kept there, and
+`python -m tests.methods_page DIR` writes the page from it (`make methods`). Without the option nothing is kept.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 from trainer.contract.formats.names import OF_METHOD
 
-# what can be trained: each with the supervised method, and a plain LoRA of all layers with every method
+# what can be trained: each with the supervised method; with every method a plain LoRA of all layers, and all weights
 ADAPTERS = ("lora", "rslora", "dora", "pissa", "q,v", "q,k,v,o", "7 modules", "full")
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "methods.md"
 BEGIN, END = "<!-- rows: begin -->", "<!-- rows: end -->"
@@ -45,7 +45,8 @@ HEADINGS = (
 
 def offered() -> set[tuple[str, str]]:
     """Every method, and every kind of adapter."""
-    return {(method, "lora") for method in OF_METHOD} | {("supervised", adapter) for adapter in ADAPTERS}
+    of_every_method = {(method, adapter) for method in OF_METHOD for adapter in ("lora", "full")}
+    return of_every_method | {("supervised", adapter) for adapter in ADAPTERS}
 
 
 def keep(directory: Path | None, method: str, adapter: str, **cells: str) -> None:

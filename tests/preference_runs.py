@@ -62,7 +62,7 @@ def text(index: int) -> dict[str, Any]:
     return {"text": f"what is {'the answer to ' * (index % 4)}{index}? the answer is {index * 7}"}
 
 
-def preference_spec(base: Path, method: MethodName, **overrides: Any) -> TrainingSpec:
+def preference_spec(base: Path, method: MethodName, /, **overrides: Any) -> TrainingSpec:
     lora = LoraSettings(rank=4, alpha=8, dropout=0.0, target_modules="all-linear")
     values = {"method": ALL_METHODS[method], "lora": lora, "memory": UNEVEN} | overrides
     return make_spec(base).model_copy(update=values)

@@ -22,6 +22,7 @@ from trainer.failures import LossNotFinite, TrainerError
 from trainer.golden_samples import golden_samples_of, logits_of, sample, score
 from trainer.ongoing import OngoingRun
 from trainer.probes import Probes
+from trainer.rounding import round_by_chance
 from trainer.weights import all_weights
 
 _ONE_FILE = "100TB"  # its hash is the model's
@@ -78,7 +79,7 @@ def _save(model: Any, directory: Path, source: BaseModelSource, saved_type: torc
     config = AutoConfig.from_pretrained(source.source, **where)  # TRL has set tokens in the model's
     config.dtype = saved_type
     model.generation_config = _generation_config(source, where)
-    rounded = {name: tensor.to(saved_type) for name, tensor in all_weights(model).items()}
+    rounded = {name: round_by_chance(tensor, saved_type, name=name) for name, tensor in all_weights(model).items()}
     model.save_pretrained(directory, state_dict=rounded, max_shard_size=_ONE_FILE)
     config.save_pretrained(directory)
     if not (directory / WEIGHTS).is_file():
@@ -128,7 +129,8 @@ def _compare(
 
 def _check_same(reloaded: Any, model: Any, saved_type: torch.dtype) -> None:
     found, wanted = all_weights(reloaded), all_weights(model)
-    same = (torch.equal(found[name], tensor.to(saved_type).to(found[name].dtype)) for name, tensor in wanted.items())
+    rounded = ((name, round_by_chance(tensor, saved_type, name=name)) for name, tensor in wanted.items())
+    same = (torch.equal(found[name], tensor.to(found[name].dtype)) for name, tensor in rounded)
     if found.keys() != wanted.keys() or not all(same):
         raise TrainerError("The trained model was not saved as it is. Ask the operator to look at the disk.")
 

@@ -1,6 +1,7 @@
 """`python -m trainer merge`: an adapter's weights added to its base model's, checked, and saved as a model of its own.
 
-The sum is formed in 32-bit floats over the base as it is stored, and rounded to the base's own format once, at the end.
+The sum is formed in 32-bit floats over the base as it is stored, and rounded to the base's own format once, at the end,
+by chance, so that small changes are not lost.
 """
 
 import shutil
@@ -17,6 +18,7 @@ from trainer.contract.merge import MergeReport, MergeSpec
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import BaseModelSource
 from trainer.failures import TrainerError
+from trainer.rounding import round_by_chance
 from trainer.saved_model import (
     build_probes,
     largest_difference,
@@ -48,6 +50,8 @@ def merge(directory: RunDirectory, spec: MergeSpec) -> MergeReport:
             "This adapter cannot be merged; serve it beside its base."
         )
     n_parameters = sum(parameter.numel() for parameter in merged.parameters())
+    for name, parameter in merged.named_parameters():
+        parameter.data = round_by_chance(parameter.data, saved_type, name=name)
     staged = directory.root / "merged.staged"
     shutil.rmtree(staged, ignore_errors=True)
     try:

@@ -13,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from trainer.base_model import computes_in_bfloat16
 from trainer.contract.checkpoint import is_complete, publish_directory, seal
 from trainer.contract.run_directory import RunDirectory, write_atomically
 from trainer.contract.spec import TrainingSpec
 from trainer.dataset import TokenizedExample
+from trainer.fused_head import give_fused_head
 from trainer.layout import lay_out
 from trainer.scoring import log_probabilities, pad
+from trainer.weights import is_adapter
 
 _KEY = "key"
 _AT_ONCE = 256  # sequences
@@ -46,6 +49,7 @@ def compute_reference(
 ) -> Reference:
     """Score everything that is wanted by the model as it is now, and keep it. `check` raises if the run is to stop."""
     model.eval()
+    give_fused_head(model)
     budget_tokens = spec.memory.micro_batch_tokens
     found = {
         name: _score(model, sequences, budget_tokens=budget_tokens, check=check) for name, sequences in wanted.items()
@@ -72,11 +76,18 @@ def _score(
         for group in lay_out([len(sequence.input_ids_L) for sequence in portion], budget_tokens=budget_tokens):
             check()
             micro_batch = pad([portion[index] for index in group])
-            with torch.no_grad():
+            with torch.no_grad(), _arithmetic_of_steps(model):
                 moved = {name: tensor.to(model.device) for name, tensor in micro_batch.items()}
                 logps_B = log_probabilities(model, moved).float().sum(1)
             values_N[[start + index for index in group]] = logps_B.cpu().numpy()
     return values_N
+
+
+def _arithmetic_of_steps(model: Any) -> torch.autocast:
+    """Weights that are all trained are float32, and a GPU computes with them in bfloat16, in the steps as here."""
+    device = model.device.type
+    is_mixed = not is_adapter(model) and computes_in_bfloat16(device)
+    return torch.autocast(device, torch.bfloat16, enabled=is_mixed)
 
 
 def _key(spec: TrainingSpec) -> str:

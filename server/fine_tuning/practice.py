@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.fine_tuning.hyperparameters import ResolvedHyperparameters
+from trainer.contract.spec import BY_TOKENS, MethodName
 
 _MOST_EPOCHS = 10
 _RANKS = (4, 64)
@@ -28,10 +29,18 @@ _RANGES: Mapping[str, _Range] = {
 }
 
 
-def warn(requested: Mapping[str, Any], resolved: ResolvedHyperparameters, n_steps: int) -> list[str]:
+def warn(
+    requested: Mapping[str, Any], resolved: ResolvedHyperparameters, n_steps: int, *, method: MethodName = "supervised"
+) -> list[str]:
     """A sentence for each number that was asked for and is unusual; of what "auto" came to, none."""
     asked = {name: value for name, value in requested.items() if value != "auto"}
-    return [*_outside_ranges(asked), *_too_much(asked, resolved), *_of_the_adapter(asked), *_in_vain(asked, n_steps)]
+    return [
+        *_outside_ranges(asked),
+        *_too_much(asked, resolved),
+        *_of_the_adapter(asked),
+        *_noisy(resolved, method),
+        *_in_vain(asked, n_steps),
+    ]
 
 
 def _outside_ranges(asked: Mapping[str, Any]) -> Iterator[str]:
@@ -52,6 +61,14 @@ def _of_the_adapter(asked: Mapping[str, Any]) -> Iterator[str]:
     if rank != "auto" and not _RANKS[0] <= rank <= _RANKS[1]:
         outcome = "too little can be learnt" if rank < _RANKS[0] else "small files are learnt by heart"
         yield _sentence("adapter.rank", rank, f"{_RANKS[0]} to {_RANKS[1]}", outcome)
+
+
+def _noisy(resolved: ResolvedHyperparameters, method: MethodName) -> Iterator[str]:
+    if resolved.lora_dropout > 0 and method not in BY_TOKENS:
+        yield (
+            f"adapter.dropout is {resolved.lora_dropout:g}, and preferences are usually trained without: it is noise "
+            "in the log-probabilities that answers are judged by. The job goes on as you asked."
+        )
 
 
 def _in_vain(asked: Mapping[str, Any], n_steps: int) -> Iterator[str]:

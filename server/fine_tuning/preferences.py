@@ -65,6 +65,16 @@ def sequences_per_example(method: MethodName) -> int:
     return 2 if formats_of(method) == PREFERENCE_PAIRS else 1
 
 
+def has_fused_head(method: MethodName) -> bool:
+    """Whether TRL's output head scores all tokens on a CPU, too; elsewhere only those that are learnt have logits."""
+    return method in ("dpo", "kto")
+
+
+def labelled_share(method: MethodName, of_answers: float) -> float:
+    """Of the tokens, those that are scored: the answers; ORPO learns its preferred one with its prompt."""
+    return (1 + of_answers) / 2 if method == "orpo" else of_answers
+
+
 def passes_before_training(method: MethodName, n_epochs: int) -> int:
     """Forward passes over the examples for the reference; for KTO also of each step's mismatched answers, twice."""
     return {"dpo": 1, "kto": 1 + 2 * n_epochs}.get(method, 0)

@@ -36,6 +36,7 @@ from server.pagination import Page, build_page, unknown_cursor
 from server.placement.machine import count_parameters
 from server.settings import Settings
 from server.vocabulary import JobStatus
+from trainer.contract.spec import BY_TOKENS
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,7 @@ def _refuse_what_is_not_offered(asked: CreateFineTuningJobRequest, base: BaseMod
         context_length=base.context_length,
         on_gpu=offer.on_gpu,
         validates=asked.validation_file is not None or holdout is not None,
-        packs=asked.method is None or asked.method.type == "supervised",
+        packs=method_name(asked.method_type()) in BY_TOKENS,
     )
     refuse_contradictions(asked.asked_hyperparameters(), circumstances)
 
@@ -278,7 +279,6 @@ def _get_requested(
     hyperparameters = asked.asked_hyperparameters()
     ground = Ground(
         place=asked.place_of_hyperparameters(),
-        method=asked.method_type(),
         base_model=base.name,
         is_further=model.row is not None,
         is_of_full=model.row is not None and model.row.is_full,

@@ -12,7 +12,6 @@ import pytest
 from openai.types.fine_tuning import FineTuningJob
 
 from tests.acceptance.jobs import BASE, TASK, ask, create_job, small_file, upload, wait_until_ended
-from tests.method_rows import KeepRow
 from tests.service import Service
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(480)]  # two trainings and two engines
@@ -22,7 +21,7 @@ N_QUESTIONS = 30
 
 
 def test_a_full_model_is_made_asked_beside_an_adapter_kept_from_others_and_deleted(
-    service: Service, client: openai.OpenAI, stranger: openai.OpenAI, keep_row: KeepRow
+    service: Service, client: openai.OpenAI, stranger: openai.OpenAI
 ) -> None:
     full = wait_until_ended(service, client, create_full_job(client, 200))
     assert (full.status, full.error) == ("succeeded", None)
@@ -44,13 +43,6 @@ def test_a_full_model_is_made_asked_beside_an_adapter_kept_from_others_and_delet
 
     proof = proof_of(service, name)
     assert (proof["proof"], proof["sha256"]) == ("reproduced", sha256)
-    keep_row(
-        "supervised",
-        "full",
-        effect=f"{right} of {N_QUESTIONS} held-out answers right, none before",
-        served="by an engine of its own",
-        log_probability_error=f"{proof['adapter_gap']:.0e} nats a token; to the base alone {proof['base_gap']:.2f}",
-    )
     check_deletion(service, client, stranger, name, directory)
 
 

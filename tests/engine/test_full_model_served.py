@@ -2,7 +2,12 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
+
+import pytest
+from preference_runs import ALL_METHODS, make_preference_run, preference_spec
+from trainer_runs import train_here
 
 from inference.engine import CHAT_PATH, AdapterRef, EngineRequest
 from inference.examination import Proof
@@ -15,19 +20,24 @@ from tests.chunks import answer_of
 from tests.engine.conftest import BASE, BASE_NAME, running_engine
 from tests.full_models import refer_to_full
 from tests.method_rows import KeepRow
-from tests.trainer_runs import finish, make_run, make_spec
+from trainer.contract.spec import MethodName
 
 NAME = f"ft:{BASE_NAME}:acme:whole:abcd1234"
 LEARNING_RATE = 5e-4  # what "auto" comes to for a base of this size
+IN_EVERY_RUN = "supervised"  # what the others leave has the same form, and every engine takes its time to start
 
 
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(name, marks=[] if name == IN_EVERY_RUN else [pytest.mark.torture]) for name in ALL_METHODS],
+)
 def test_a_published_full_model_answers_from_its_own_engine_with_what_was_trained(
-    tmp_path: Path, keep_row: KeepRow
+    method: MethodName, tmp_path: Path, keep_row: KeepRow
 ) -> None:
-    method = {"n_epochs": 2, "learning_rate": LEARNING_RATE, "warmup_ratio": 0.0}
-    spec = make_spec(BASE, lora=None, method=method, context_length_tokens=512)
-    run = make_run(tmp_path / "run", spec)
-    assert finish(run) == 0, run.log.read_text()
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
+    steps = ALL_METHODS[method].model_copy(update={"learning_rate": LEARNING_RATE, "warmup_ratio": 0.0})
+    spec = preference_spec(BASE, method, lora=None, method=steps, context_length_tokens=512)
+    run = train_here(make_preference_run(tmp_path / "run", spec))
     model = refer_to_full(run.model, NAME, BASE_NAME)
     with running_engine(run.model, NAME, tmp_path / "engine.log", context_length=1024, max_loras=0) as process:
         report, answered = asyncio.run(prove_and_ask(process.command.socket, model))
@@ -39,7 +49,7 @@ def test_a_published_full_model_answers_from_its_own_engine_with_what_was_traine
     assert proof.adapter_gap < 0.001  # the same weights in the same type; its base is further away
     assert proof.base_gap > 10 * proof.adapter_gap
     error = f"{proof.adapter_gap:.0e} nats a token; to the base alone {proof.base_gap:.2f}"
-    keep_row("supervised", "full", served="by an engine of its own", log_probability_error=error)
+    keep_row(method, "full", served="by an engine of its own", log_probability_error=error)
 
 
 async def prove_and_ask(socket: Path, model: AdapterRef) -> tuple[EngineReport, str]:

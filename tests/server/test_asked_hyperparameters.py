@@ -14,6 +14,8 @@ from server.fine_tuning.asked.contradictions import Circumstances, refuse_contra
 from server.fine_tuning.asked.hyperparameters import TunedHyperparameters
 from tests.factories import make_file
 from tests.running_api import Api
+from trainer.contract.formats.names import OF_METHOD
+from trainer.contract.spec import BY_TOKENS, MethodName
 
 BASE = "gpt-4o-mini-2024-07-18"
 PLACE = "method.supervised.hyperparameters"
@@ -56,6 +58,20 @@ def test_openais_client_sends_ours_and_finds_them_in_the_job(
     assert client.fine_tuning.jobs.retrieve(job.id) == job
     with project_session(api.database, api.project_id) as session:
         assert session.get_one(JobRow, job.id).requested_hyperparameters == AUTO | EVERYTHING
+
+
+@pytest.mark.parametrize("name", OF_METHOD)
+def test_packing_is_for_what_is_learnt_token_by_token_and_refused_for_preferences(
+    http: httpx.Client, training_file: str, name: MethodName
+) -> None:
+    named = {"type": name, name: {"hyperparameters": {"packing": True}}}
+    answer = http.post("/v1/fine_tuning/jobs", json={"model": BASE, "training_file": training_file, "method": named})
+    if name in BY_TOKENS:
+        assert answer.status_code == 200, answer.text
+        return
+    error = answer.json()["error"]
+    assert (error["param"], error["code"]) == (f"method.{name}.hyperparameters.packing", "unsupported_value")
+    assert "use the method 'supervised' or 'continued_pretraining'" in error["message"]
 
 
 def test_every_one_of_ours_can_be_left_to_the_server(client: openai.OpenAI, training_file: str) -> None:

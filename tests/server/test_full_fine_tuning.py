@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from sqlmodel import select
@@ -19,6 +20,7 @@ from server.fine_tuning.hyperparameters import BaseModelInfo, DatasetStats, refe
 from tests.factories import make_file, make_model
 from tests.full_models import write_full_model
 from tests.running_api import Api
+from trainer.contract.formats.names import OF_METHOD
 from trainer.contract.shape import ModelShape
 
 GB = 10**9
@@ -27,7 +29,6 @@ LLAMA_1B = ModelShape(
 )
 GROUND = Ground(
     place="method.supervised.hyperparameters",
-    method="supervised",
     base_model="tiny",
     is_further=False,
     is_of_full=False,
@@ -74,7 +75,6 @@ def test_what_goes_together_is_taken(asked: dict[str, Any], ground: dict[str, An
             "adapter.type",
             "train an adapter on 'tiny'",
         ),
-        ({"adapter": FULL}, {"method": "dpo"}, "adapter.type", "Ask for adapter type 'lora'"),
         ({"adapter": FULL}, {"room": Room("cpu", 15 * GB)}, "adapter.type", "more than 16 GB of memory, and 15 GB"),
         ({"adapter": FULL}, {"room": Room("cuda", 17 * GB)}, "adapter.type", "more than 18 GB of memory"),
         ({"adapter": FULL}, {"free_disk_bytes": 27 * GB}, "adapter.type", "28 GB of disk"),
@@ -169,6 +169,43 @@ def test_a_client_asks_for_it_and_is_refused_in_openais_form(api: Api, client: o
         "unsupported_value",
         "method.supervised.hyperparameters.quantization",
     )
+
+
+def ask_of(api: Api, http: httpx.Client, model: str, method: str, **asked: Any) -> httpx.Response:
+    file = make_file(api.services, api.project_id).id
+    named = {"type": method, method: {"hyperparameters": asked}}
+    return http.post("/v1/fine_tuning/jobs", json={"model": model, "training_file": file, "method": named})
+
+
+@pytest.mark.parametrize("method", OF_METHOD)
+def test_every_method_trains_all_weights_of_a_base_and_of_a_full_model(
+    api: Api, http: httpx.Client, method: str
+) -> None:
+    parent = make_model(api.services, api.project_id, is_full=True)
+    write_full_model(api.services.settings.adapters / parent.directory)
+    for model, asked in (("tunesmith-demo", {"adapter": FULL}), (parent.name, {}), (parent.name, {"adapter": FULL})):
+        answer = ask_of(api, http, model, method, **asked)
+        assert answer.status_code == 200, answer.text
+        with system_session(api.database) as session:
+            row = session.exec(select(JobRow).where(JobRow.id == answer.json()["id"])).one()
+        assert (row.method, row.requested_hyperparameters["adapter"]["type"]) == (method, "full")
+
+
+@pytest.mark.parametrize("method", OF_METHOD)
+@pytest.mark.parametrize(
+    ("of_full", "asked", "words"),
+    [(True, {"type": "lora"}, "its engine serves no adapters"), (False, FULL, "can be trained of a whole model only")],
+)
+def test_what_would_be_trained_beside_another_reference_is_refused_by_name(
+    api: Api, http: httpx.Client, method: str, of_full: bool, asked: dict[str, str], words: str
+) -> None:
+    """A LoRA on a full model, and all weights of a base with an adapter: no model of ours is either."""
+    parent = make_model(api.services, api.project_id, is_full=of_full)
+    if of_full:
+        write_full_model(api.services.settings.adapters / parent.directory)
+    error = ask_of(api, http, parent.name, method, adapter=asked).json()["error"]
+    assert (error["param"], error["code"]) == (f"method.{method}.hyperparameters.adapter.type", "unsupported_value")
+    assert words in error["message"]
 
 
 def test_a_job_on_a_full_model_goes_on_with_all_of_it(api: Api, client: openai.OpenAI) -> None:

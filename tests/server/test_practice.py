@@ -6,6 +6,7 @@ import pytest
 
 from server.fine_tuning.hyperparameters import BaseModelInfo, DatasetStats, resolve
 from server.fine_tuning.practice import warn
+from trainer.contract.spec import MethodName
 
 N_EXAMPLES = 500
 
@@ -32,6 +33,20 @@ def test_each_number_has_a_range_that_practice_has_found(name: str, usual: Any, 
     assert warned(**{**of_run, name: usual}) == []
     (sentence,) = warned(**{**of_run, name: unusual})
     assert sentence.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("method", "dropout", "is_said"),
+    [("dpo", 0.05, True), ("kto", 0.05, True), ("dpo", 0, False), ("supervised", 0.05, False)],
+)
+def test_dropout_that_is_asked_for_preferences_is_trained_with_and_warned_of(
+    method: MethodName, dropout: float, is_said: bool
+) -> None:
+    requested = {"adapter": {"dropout": dropout}}
+    resolved = resolve(requested, DatasetStats(N_EXAMPLES), BaseModelInfo(1_000_000_000, 4096), method=method)
+    assert resolved.lora_dropout == dropout
+    said = warn(requested, resolved, resolved.total_steps(N_EXAMPLES), method=method)
+    assert [sentence.startswith("adapter.dropout is 0.05") for sentence in said] == [True] * is_said
 
 
 @pytest.mark.parametrize("n_examples", [1, 100, 10_000_000])

@@ -4,7 +4,13 @@ import pytest
 
 from server.fine_tuning.diagnoses.before_training import Plan, foresee
 from server.fine_tuning.hyperparameters import BaseModelInfo, DatasetStats, resolve
-from server.fine_tuning.preferences import own_numbers, passes_before_training, sequences_per_example
+from server.fine_tuning.preferences import (
+    has_fused_head,
+    labelled_share,
+    own_numbers,
+    passes_before_training,
+    sequences_per_example,
+)
 from trainer.contract.formats.names import OF_METHOD
 from trainer.contract.spec import MethodName
 
@@ -77,6 +83,13 @@ def test_pairs_are_never_packed_and_both_answers_share_a_micro_batch() -> None:
         "simpo": 2,
         "continued_pretraining": 1,
     }
+
+
+def test_methods_with_a_reference_are_scored_by_the_fused_head_and_orpo_learns_half_of_the_prompts() -> None:
+    assert {method for method in OF_METHOD if has_fused_head(method)} == {"dpo", "kto"}
+    shares = {method: labelled_share(method, 0.2) for method in OF_METHOD}
+    assert shares.pop("orpo") == pytest.approx(0.6)
+    assert set(shares.values()) == {0.2}
 
 
 def test_only_methods_with_a_reference_look_at_the_examples_before_training() -> None:

@@ -4,19 +4,24 @@ from pathlib import Path
 from typing import Any
 
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import DpoMethod, KtoMethod, OrpoMethod, SimpoMethod, SupervisedMethod
+from trainer.contract.spec import (
+    ContinuedPretrainingMethod,
+    DpoMethod,
+    KtoMethod,
+    OrpoMethod,
+    SimpoMethod,
+    SupervisedMethod,
+    TrainingSpec,
+)
 from trainer.dataset import TokenizedExample, TokenizedExamples
 
 Logs = list[dict[str, float]]  # one a step
 
 
 def train_plainly(run: RunDirectory, output: Path) -> Logs:
-    """The first epoch of a run: what TRL says of each step."""
+    """The first epoch of a run: what TRL says of each step. Of all weights, its reference is a second model."""
     from transformers import PrinterCallback, TrainerCallback
 
-    from trainer.adapter import attach_lora
-    from trainer.base_model import load_base_model
-    from trainer.checkpoints import start_from
     from trainer.dataset import tokenize_files
     from trainer.optimizer import build_optimizer
     from trainer.order import StepOrder
@@ -26,9 +31,7 @@ def train_plainly(run: RunDirectory, output: Path) -> Logs:
     chat = load_chat_tokenizer(spec.base_model)
     examples, _ = tokenize_files(run, chat, method=spec.method.type, context_length_tokens=spec.context_length_tokens)
     order = StepOrder(len(examples), spec.method.batch_size, spec.method.n_epochs, spec.seed)
-    model = attach_lora(load_base_model(spec.base_model, "cpu"), spec.lora, spec.seed)
-    if spec.start_from is not None:
-        start_from(spec.start_from, model)
+    model = _model(spec)
     numbers = [number for step in range(1, order.steps_per_epoch + 1) for number in order.examples_of(step)]
     arguments = {
         "output_dir": str(output),
@@ -70,6 +73,21 @@ def train_plainly(run: RunDirectory, output: Path) -> Logs:
     return logs
 
 
+def _model(spec: TrainingSpec) -> Any:
+    from trainer.adapter import attach_lora
+    from trainer.base_model import load_base_model
+    from trainer.checkpoints import start_from
+    from trainer.full_model import load_to_train
+
+    if spec.lora is None:
+        return load_to_train(spec, "cpu")
+    base = load_base_model(spec.base_model, "cpu", quantization=spec.memory.quantization)
+    model = attach_lora(base, spec.lora, spec.seed)
+    if spec.start_from is not None:
+        start_from(spec.start_from, model)
+    return model
+
+
 def _of_method(
     method: Any, arguments: dict[str, Any], examples: TokenizedExamples, numbers: list[int], tokenizer: Any
 ) -> tuple[Any, Any, list[dict[str, Any]]]:
@@ -82,7 +100,7 @@ def _of_method(
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    if isinstance(method, SupervisedMethod):
+    if isinstance(method, SupervisedMethod | ContinuedPretrainingMethod):
         rows = [_labelled(examples[number]) for number in numbers]
         return SFTTrainer, SFTConfig(**arguments), rows
     if isinstance(method, KtoMethod):

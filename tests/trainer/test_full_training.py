@@ -11,7 +11,6 @@ import pytest
 from pydantic import ValidationError
 from trainer_runs import checkpoints_saved, events, make_base, make_run, make_spec, progress, train_here
 
-from tests.method_rows import KeepRow
 from trainer.contract.checkpoint import find_newest_checkpoint, list_checkpoints
 from trainer.contract.events import Succeeded
 from trainer.contract.full_model import FullModelReport
@@ -81,14 +80,9 @@ def loss_of(model: Path, run: RunDirectory, step: int) -> float:
 
 
 @pytest.mark.trainer
-def test_the_first_loss_is_what_transformers_gives_for_the_batch(
-    stored_16: Path, whole: RunDirectory, keep_row: KeepRow
-) -> None:
+def test_the_first_loss_is_what_transformers_gives_for_the_batch(stored_16: Path, whole: RunDirectory) -> None:
     ours, theirs = progress(whole)[0].metrics.train_loss, loss_of(stored_16, whole, step=1)
     assert ours == pytest.approx(theirs, rel=1e-5)
-    keep_row(
-        "supervised", "full", trains=f"{len(progress(whole))} steps", first_step_loss=f"{abs(ours - theirs):.0e} apart"
-    )
 
 
 @pytest.mark.trainer

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from plain_trl import train_plainly
-from preference_runs import METHODS, N_EXAMPLES, make_preference_run, preference_spec
+from preference_runs import ALL_METHODS, METHODS, N_EXAMPLES, make_preference_run, preference_spec
 from trainer_runs import FAULTS, checkpoints_saved, damage, events, progress, start, train_here
 
 from tests.method_rows import KeepRow
 from trainer.contract.checkpoint import find_newest_checkpoint
 from trainer.contract.events import Metrics, Succeeded
+from trainer.contract.golden import GoldenSamples
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import MethodName
+from trainer.contract.spec import LoraSettings, MemoryPlan, MethodName, Quantization
 
 pytestmark = [pytest.mark.trainer, pytest.mark.timeout(300)]
 
@@ -148,6 +149,40 @@ def test_a_damaged_reference_is_computed_again_from_the_model_before_the_first_s
         (former.reference / "mismatched.float32").write_bytes(kept)
     assert (resumed.reference / "mismatched.float32").read_bytes() == kept
     assert metrics_of(resumed) == metrics_of(former)[4:]
+
+
+def test_dropout_that_is_asked_for_is_trained_with_and_the_reference_is_without(
+    base: Path, runs: dict[MethodName, RunDirectory], tmp_path: Path
+) -> None:
+    """TRL switches it off where nobody asks. The first step's loss is without: an adapter begins as nothing."""
+    lora = LoraSettings(rank=4, alpha=8, dropout=0.5, target_modules="all-linear")
+    run = train_here(make_preference_run(tmp_path / "run", preference_spec(base, "kto", lora=lora)))
+    found, plain = ([metrics.train_loss for metrics in metrics_of(each)] for each in (run, runs["kto"]))
+    assert found[0] == pytest.approx(plain[0], rel=1e-5)
+    assert all(abs(one - other) > 1e-3 for one, other in zip(found[2:], plain[2:], strict=True))
+    for name in ("training.float32", "mismatched.float32"):
+        assert (run.reference / name).read_bytes() == (runs["kto"].reference / name).read_bytes()
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+@pytest.mark.parametrize("method", [*PREFERENCES, "continued_pretraining"])
+def test_on_a_quantised_base_every_step_is_what_the_library_alone_computes_on_it(
+    base: Path, tmp_path: Path, method: MethodName, quantization: Quantization
+) -> None:
+    memory = MemoryPlan(micro_batch_tokens=4096, gradient_checkpointing=False, quantization=quantization)
+    steps = ALL_METHODS[method].model_copy(update={"n_epochs": 1})
+    run = train_here(make_preference_run(tmp_path / "run", preference_spec(base, method, memory=memory, method=steps)))
+    plain = train_plainly(run, tmp_path / "plain")
+    first, *_, last = (metrics.valid_loss for metrics in metrics_of(run))
+    assert first is not None
+    assert last is not None
+    assert last < first
+    assert [metrics.train_loss for metrics in metrics_of(run)] == pytest.approx(
+        [logs["loss"] for logs in plain], rel=1e-3
+    )
+    golden = GoldenSamples.model_validate_json((run.adapter / "golden_samples.json").read_bytes())
+    assert golden.drift is not None
+    assert golden.drift.of_base > 0
 
 
 def metrics_of(run: RunDirectory) -> list[Metrics]:

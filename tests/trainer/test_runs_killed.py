@@ -4,21 +4,19 @@ With dropout, validation, patience and a checkpoint every third step; each run i
 it need not import torch again.
 """
 
-import os
 import random
 import shutil
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from killed_runs import end_at, fork, wait
 from trainer_runs import FAULTS, assistant, damage, events, make_run, make_spec, progress, user, write_lines
 
 from server.fine_tuning.lifecycle import JobProgress, apply
 from server.fine_tuning.publishing.outcome import is_for_clients, result_events
-from trainer.__main__ import train
 from trainer.contract.checkpoint import find_newest_checkpoint
 from trainer.contract.events import CheckpointSaved, Progress, Succeeded
 from trainer.contract.run_directory import RunDirectory
@@ -38,24 +36,6 @@ def make(base: Path, root: Path, **overrides: Any) -> RunDirectory:
     return run
 
 
-def fork(run: RunDirectory) -> int:
-    """Start the trainer as `python -m trainer` does; its process id."""
-    import torch  # noqa: F401 - before the fork, which is what it is for
-
-    child = os.fork()
-    if child == 0:
-        status = 70
-        try:
-            status = train(run)
-        finally:
-            os._exit(status)
-    return child
-
-
-def wait(process: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
 @pytest.fixture(scope="module")
 def whole(base: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     run = make(base, tmp_path_factory.mktemp("whole") / "run")
@@ -64,17 +44,6 @@ def whole(base: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     assert isinstance(end, Succeeded)
     assert end.stopped_early
     return run
-
-
-def end_at(run: RunDirectory, step: int, how: signal.Signals) -> int:
-    """Train until a step is reported, and end the process there; its exit code."""
-    process = fork(run)
-    deadline = time.monotonic() + 60
-    while not run.events.exists() or f'"step":{step},' not in run.events.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    os.kill(process, how)
-    return wait(process)
 
 
 def go_on(base: Path, root: Path, attempts: Sequence[RunDirectory]) -> RunDirectory:

@@ -4,17 +4,16 @@ from functools import partial
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch import Tensor
 from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
 
 from trainer.contract.spec import KtoMethod
 from trainer.methods.answers import Answers
-from trainer.methods.dpo import drop_reference_adapter
 from trainer.methods.preference_tally import PreferenceTally
-from trainer.methods.preferring import Preferring, start, step_of
-from trainer.methods.stepwise import arguments, steps_left
+from trainer.methods.preferring import step_of
+from trainer.methods.referring import Referring, referring_arguments, start_referring
+from trainer.methods.stepwise import steps_left
 from trainer.ongoing import OngoingRun
 from trainer.scoring import log_probabilities
 
@@ -33,14 +32,12 @@ class _Listening:
         return self.outputs
 
 
-class StepwiseKTOTrainer(Preferring, KTOTrainer):
+class StepwiseKTOTrainer(Referring, KTOTrainer):
     _distance: Tensor  # of the model from its reference, in nats; below 0 where the estimate is
 
-    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
-        return dataset  # of steps, which are tokenised
-
     def before_step(self, item: dict[str, Any]) -> None:
-        """Estimate the distance. Of one example alone there is nothing to estimate it on."""
+        """Estimate the distance, without dropout. Of one example alone there is nothing to estimate it on."""
+        self._run.state.model.eval()
         device = self._run.state.model.device
         self._distance = torch.zeros((), device=device)
         if item["divisor"] < 2:
@@ -71,7 +68,7 @@ class StepwiseKTOTrainer(Preferring, KTOTrainer):
 
 def build(run: OngoingRun, tokenizer: Any, method: KtoMethod, answers: Answers) -> StepwiseKTOTrainer:
     config = KTOConfig(
-        **arguments(run),
+        **referring_arguments(run),
         beta=method.beta,
         desirable_weight=method.desirable_weight,
         undesirable_weight=method.undesirable_weight,
@@ -85,9 +82,8 @@ def build(run: OngoingRun, tokenizer: Any, method: KtoMethod, answers: Answers) 
         processing_class=tokenizer,
         optimizers=(run.state.optimizer, run.state.scheduler),
     )
-    trainer.loss_type, trainer.calculate_KL, trainer.precompute_ref_logps = "kto", True, True
-    drop_reference_adapter(run.state.model)
-    start(trainer, run)
+    trainer.loss_type, trainer.calculate_KL = "kto", True
+    start_referring(trainer, run)
     return trainer
 
 

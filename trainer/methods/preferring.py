@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PrinterCallback
 
 from trainer.methods.preference_tally import PreferenceTally
-from trainer.methods.stepwise import Stepwise
+from trainer.methods.stepwise import Stepwise, arguments
 from trainer.ongoing import OngoingRun
 
 
@@ -57,6 +57,12 @@ class Preferring(Stepwise):
         means = {name: values[-1] for name, values in kept.items()}
         kept.clear()
         return means
+
+
+def preference_arguments(run: OngoingRun) -> dict[str, Any]:
+    """TRL switches dropout off in these methods; where it was asked for, it is on."""
+    lora = run.spec.lora
+    return {**arguments(run), "disable_dropout": lora is None or lora.dropout == 0}
 
 
 def start(trainer: Preferring, run: OngoingRun) -> None:

@@ -9,13 +9,13 @@ from trl.experimental.cpo.cpo_config import CPOConfig
 from trl.experimental.cpo.cpo_trainer import CPOTrainer
 from trl.experimental.orpo.orpo_config import ORPOConfig
 from trl.experimental.orpo.orpo_trainer import ORPOTrainer
-from trl.trainer.utils import add_fused_lm_head
 
 from trainer.contract.spec import OrpoMethod, SimpoMethod
+from trainer.fused_head import give_fused_head
 from trainer.methods.pairs import Pairs
 from trainer.methods.preference_tally import PreferenceTally
-from trainer.methods.preferring import Preferring, start, step_of
-from trainer.methods.stepwise import arguments, steps_left
+from trainer.methods.preferring import Preferring, preference_arguments, start, step_of
+from trainer.methods.stepwise import steps_left
 from trainer.ongoing import OngoingRun
 from trainer.scoring import IGNORED, log_probabilities
 
@@ -75,12 +75,12 @@ def build_simpo(run: OngoingRun, tokenizer: Any, method: SimpoMethod, pairs: Pai
 
 
 def _arguments(run: OngoingRun) -> dict[str, Any]:
-    return {**arguments(run), "max_length": run.spec.context_length_tokens}
+    return {**preference_arguments(run), "max_length": run.spec.context_length_tokens}
 
 
 def _parts(run: OngoingRun, tokenizer: Any, pairs: Pairs) -> dict[str, Any]:
     model = run.state.model
-    add_fused_lm_head(model.get_base_model())  # unlike its other trainers, TRL's experimental ones do not
+    give_fused_head(model)  # unlike its other trainers, TRL's experimental ones do not
     return {
         "model": model,
         "train_dataset": steps_left(run),

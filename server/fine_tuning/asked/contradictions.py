@@ -53,8 +53,8 @@ def _among_themselves(asked: TunedHyperparameters, of: Circumstances) -> Iterato
 def _with_the_method(asked: TunedHyperparameters, of: Circumstances) -> Iterator[InvalidRequest]:
     if asked.packing is True and not of.packs:
         yield InvalidRequest(
-            "'packing' is for single answers: pairs and judged answers do not share rows. Leave 'packing' out, or use "
-            "the method 'supervised'.",
+            "'packing' is for texts and for answers to learn: pairs and judged answers do not share rows. Leave "
+            "'packing' out, or use the method 'supervised' or 'continued_pretraining'.",
             param=f"{of.place}.packing",
             code="unsupported_value",
         )

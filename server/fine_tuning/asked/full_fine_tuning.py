@@ -10,7 +10,6 @@ from server.fine_tuning.estimates.disk import find_lack_of_disk
 from server.fine_tuning.estimates.memory import resting_bytes_of_full
 from server.fine_tuning.estimates.planner import Room
 
-_METHODS = ("supervised",)  # the others are trained beside the base as it was
 _OF_ADAPTERS = {"rank", "alpha", "dropout", "target_modules", "use_rslora"}
 
 
@@ -19,7 +18,6 @@ class Ground:
     """What the training would stand on."""
 
     place: str  # of the hyperparameters in the request, for errors
-    method: str
     base_model: str
     is_further: bool  # from a fine-tuned model on
     is_of_full: bool  # that one is a full model
@@ -56,12 +54,6 @@ def _of_full(asked: TunedHyperparameters, ground: Ground) -> Iterator[InvalidReq
             f"{ground.place}.adapter.type",
             "The model is an adapter, and all weights can be trained of a whole model only. Ask for "
             f"'{ground.base_model}' as the 'model', or leave 'adapter' out to train the adapter further.",
-        )
-    if ground.method not in _METHODS:
-        yield _refuse(
-            f"{ground.place}.adapter.type",
-            f"The method '{ground.method}' trains adapters only. Ask for adapter type 'lora', or for the method "
-            "'supervised'.",
         )
     yield from _beyond_the_machine(asked, ground)
 

@@ -22,10 +22,15 @@ from server.fine_tuning.estimates.schemas import (
     PlanOfRun,
 )
 from server.fine_tuning.hyperparameters import ResolvedHyperparameters, WantedQuantization
-from server.fine_tuning.preferences import passes_before_training, sequences_per_example
+from server.fine_tuning.preferences import (
+    has_fused_head,
+    labelled_share,
+    passes_before_training,
+    sequences_per_example,
+)
 from trainer.contract.report import CheckReport, FileReport
 from trainer.contract.shape import ModelShape
-from trainer.contract.spec import BY_TOKENS, MemoryPlan, MethodName
+from trainer.contract.spec import MemoryPlan, MethodName
 
 _UNKNOWN_SIZE = 1_000_000_000  # parameters assumed of a base that does not say
 
@@ -101,9 +106,9 @@ def judge(
     work = Work(
         shape=report.base_shape,
         longest_tokens=longest_after_cutting(report, resolved, method),
-        is_fused=method not in BY_TOKENS,
+        is_fused=has_fused_head(method),
         batch_size=resolved.batch_size,
-        labelled_share=training.n_trained_tokens / max(1, training.n_tokens),
+        labelled_share=labelled_share(method, training.n_trained_tokens / max(1, training.n_tokens)),
         rank=resolved.lora_rank,
         has_dropout=resolved.lora_dropout > 0,
         targets=targets_of(resolved.lora_target_modules),

@@ -35,6 +35,7 @@ _MOMENTS_BYTES: dict[Optimizer, float] = {
 _MIXED = 1.19  # of bfloat16 activations: the norms keep float32 copies
 _CUDA_CONTEXT_BYTES = 1_000_000_000
 _FUSED_TOKENS, _FUSED_VOCABULARY = 4096, 32768  # of logits that the fused head holds at once
+_FUSED_COPIES = 6  # of them where there is no Triton: what torch makes on the way to their gradient
 _PROCESS_BYTES = 700_000_000  # of main memory: the interpreter with torch, transformers and TRL
 _CPU_MARGIN = 2.0  # over live tensors: glibc keeps freed memory in pieces
 
@@ -176,11 +177,18 @@ def _kept_of_a_trained_layer(shape: ModelShape) -> int:
 
 
 def _head(load: Load, width: int) -> int:
-    """Logits of the labelled tokens, their log-probabilities and a gradient; on a GPU the fused head's portion."""
+    """Where the head is trained, a micro-batch's gradient of it is beside that of those before."""
+    of_weights = load.shape.vocabulary * load.shape.hidden * 4 if load.trains == "full" else 0
+    return _logits(load, width) + of_weights
+
+
+def _logits(load: Load, width: int) -> int:
+    """Logits of the labelled tokens, their log-probabilities and a gradient; of the fused head its portion."""
+    tokens, columns = min(load.micro_batch_tokens, _FUSED_TOKENS), min(load.shape.vocabulary, _FUSED_VOCABULARY)
     if load.device == "cuda":
-        return min(load.micro_batch_tokens, _FUSED_TOKENS) * min(load.shape.vocabulary, _FUSED_VOCABULARY) * width
-    if load.is_fused:
-        return min(load.micro_batch_tokens, _FUSED_TOKENS) * _FUSED_VOCABULARY * width  # whatever the vocabulary is
+        return tokens * columns * width
+    if load.is_fused:  # a portion is as wide whatever the vocabulary is, what is made of it is not
+        return tokens * (_FUSED_VOCABULARY + _FUSED_COPIES * columns) * width
     return load.labelled_tokens * load.shape.vocabulary * 3 * 4
 
 

@@ -295,7 +295,9 @@ def _find_unservable(services: WorkerServices, job: JobRow, report: CheckReport)
 
 def _on_how_it_runs(job: JobRow, outlook: _Outlook) -> Iterator[NewEvent]:
     requested = job.requested_hyperparameters
-    for sentence in practice.warn(requested, outlook.resolved, outlook.estimate.total_steps):
+    for sentence in practice.warn(
+        requested, outlook.resolved, outlook.estimate.total_steps, method=method_name(job.method)
+    ):
         yield NewEvent(sentence, EventLevel.WARN)
     if outlook.planned.memory.quantization is not None and wanted_quantization(requested) == "auto":
         yield NewEvent(_IN_4_BITS)
