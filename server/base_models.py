@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -26,8 +26,16 @@ class BaseModelEntry(BaseModel):
     context_length: Annotated[int, Field(ge=16)]  # tokens, in training and serving
     tool_call_parser: str | None = None  # vLLM's name of it; None: no tool calls
     chat_template: Path | None = None  # for a base that has none of its own
+    serve_quantized: Literal["nf4"] | None = None  # what its engine makes of it; None: it serves it as its files are
     created: int = 0  # unix seconds, as /v1/models shows it
     shutdown_date: date | None = None  # likewise; announced to clients, and nothing more
+
+    @field_validator("serve_quantized", mode="before")
+    @classmethod
+    def _is_what_an_engine_makes(cls, value: object) -> object:
+        if value in (None, "nf4"):
+            return value
+        raise ValueError("vLLM quantises a model to 'nf4' while it loads it, and to nothing else that is trained on")
 
     @field_validator("shutdown_date", mode="before")
     @classmethod

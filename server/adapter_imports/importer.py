@@ -101,6 +101,7 @@ class AdapterImporter:
             run.write_examine_spec(
                 ExamineSpec(
                     base_model=source_of(base),
+                    quantization=base.serve_quantized,
                     adapter=directory.adapter,
                     context_length_tokens=base.context_length,
                     threads=self.services.settings.trainer_threads,

@@ -183,10 +183,10 @@ def test_nothing_is_limited_that_is_as_it_should_be() -> None:
 
 def test_the_card_says_how_far_the_base_that_serves_is_from_a_quantised_one() -> None:
     card = render_model_card(make_manifest(drift=DRIFT))
-    assert "## Trained on a quantised base" in card
-    assert "| from int8 to the base that serves | nats a token |" in card
+    assert "## Trained on another form of its base" in card
+    assert "| from int8 to none, which serves | nats a token |" in card
     assert "| with the adapter, largest of a token | 0.26233 |" in card
-    assert "quantised base" not in render_model_card(make_manifest())
+    assert "another form" not in render_model_card(make_manifest())
 
 
 def test_the_card_is_one_of_the_hubs() -> None:

@@ -102,7 +102,7 @@ def test_how_far_the_quantised_base_is_from_the_one_that_serves_is_kept_and_said
         assert golden.drift is not None
         drifts[name] = golden.drift
         (note,) = [event for event in events(run) if isinstance(event, Note)]
-        assert (note.level, note.message) == ("info", golden.drift.describe())
+        assert (note.level, note.message) == ("info", golden.drift.describe(None))
     assert 0 < drifts["int8"].mean < drifts["nf4"].mean < drifts["nf4"].largest
     assert 0 < drifts["int8"].of_base < drifts["nf4"].of_base
 

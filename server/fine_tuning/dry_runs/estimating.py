@@ -110,7 +110,9 @@ class EstimateDesk:
         resolved = resolve_report(
             whole, requested, base, question.lora, method=method, on_gpu=on_gpu, max_rank=planning.max_rank
         )
-        judgement = judge(whole, resolved, wanted_quantization(requested), planning, method=method)
+        judgement = judge(
+            whole, resolved, wanted_quantization(requested, base.serve_quantized), planning, method=method
+        )
         estimate = build_estimate(whole, resolved, judgement, planning, sampling, method=method)
         return DryRun(**dict(estimate), data_gate=DataReport.from_report(report, question.pii))
 

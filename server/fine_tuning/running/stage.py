@@ -164,7 +164,11 @@ def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | N
         job,
         base,
         threads=services.settings.trainer_threads,
-        serving=ServingLimits(max_rank=services.settings.max_lora_rank, max_error=services.settings.max_adapter_error),
+        serving=ServingLimits(
+            quantization=base.serve_quantized,
+            max_rank=services.settings.max_lora_rank,
+            max_error=services.settings.max_adapter_error,
+        ),
         start_from=run.parent if job.parent_model is not None else None,
         resume_from=resume_from,
     )
