@@ -11,6 +11,7 @@ from server.vocabulary import (
     EventLevel,
     EventType,
     FilePurpose,
+    ImportStage,
     ImportStatus,
     JobStatus,
     UploadStatus,
@@ -256,6 +257,8 @@ class ModelImportRow(ProjectOwned, table=True):
     created_at: int
     finished_at: int | None = None
     status: ImportStatus = Field(default=ImportStatus.IN_PROGRESS, sa_type=_words(ImportStatus), index=True)
+    stage: ImportStage = Field(default=ImportStage.WAITING, sa_type=_words(ImportStage))
+    needed_bytes: int = 0  # of main memory, by the trainer that looks at it; 0: not known
     base_model: str  # the base model's own name in the settings
     model_name: str  # that it will have
     rank: int

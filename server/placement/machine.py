@@ -49,7 +49,7 @@ def find_placement(settings: Settings, *, has_gpu: bool, base_models: Sequence[S
         resources, sizes = place_on_cpu(machine, wishes, engines, whole)
     give_way_s = min(Patience.give_way_s, settings.engine_wait_s / 2)
     patience = Patience(idle_s=settings.engine_idle_s, give_way_s=give_way_s)
-    return Placement(wishes.policy, resources, patience, sizes)
+    return Placement(wishes.policy, resources, patience, sizes, on_gpu=has_gpu)
 
 
 def main_memory_bytes(meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:

@@ -38,21 +38,23 @@ def jobs_to_start(
 
     The project with the fewest running jobs goes first, then the job that has waited longest: no
     project can keep the others out by queueing many. While the next one waits for memory, nobody overtakes it.
+    What needs no slot goes before: it takes seconds, and is one at a time.
     """
-    running = Counter(job.project_id for job in jobs if job.has_slot)
+    running = Counter(job.project_id for job in jobs if job.has_slot and job.needs_slot)
     free = slots - sum(running.values())
     rooms = [_room(jobs, index, available) for index, available in trainer_bytes.items()]
     waiting = [job for job in jobs if job.waits and job.not_before <= now]
     chosen: list[Start] = []
-    while waiting and len(chosen) < free:
-        job = min(waiting, key=lambda job: (running[job.project_id], job.seq))
+    while allowed := [job for job in waiting if free > 0 or not job.needs_slot]:
+        job = min(allowed, key=lambda job: (job.needs_slot, running[job.project_id], job.seq))
         fitting = [room for room in rooms if room.has_room_for(job.needed_bytes)]
         if not fitting:
             break
         room = min(fitting, key=lambda room: (len(room.admitted_bytes), room.index))
         rooms[rooms.index(room)] = room.admit(job.needed_bytes)
         waiting.remove(job)
-        running[job.project_id] += 1
+        running[job.project_id] += job.needs_slot
+        free -= job.needs_slot
         chosen.append(Start(job.id, room.index))
     return tuple(chosen)
 

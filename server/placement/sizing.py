@@ -62,6 +62,7 @@ class Placement:
     resources: Resources = field(default_factory=Resources)
     patience: Patience = field(default_factory=Patience)
     sizes: tuple[EngineSize, ...] = ()
+    on_gpu: bool = False  # what is placed is their memory, not the machine's
 
 
 def place_on_cpu(
