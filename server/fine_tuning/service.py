@@ -24,7 +24,7 @@ from server.fine_tuning.estimates.planner import Room
 from server.fine_tuning.job_changes import add_event, end, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
 from server.fine_tuning.preferences import method_name
-from server.fine_tuning.publishing.lora_shape import read_lora
+from server.fine_tuning.publishing.lora_shape import find_untrainable, read_lora
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.fine_tuning.serving_contract import look_at, refuse_unservable, wanted_of
 from server.fine_tuning.stages import Stage
@@ -299,7 +299,10 @@ def _refuse_what_cannot_be_served(
 ) -> None:
     parent = None
     if model.row is not None and offer.adapters is not None:
-        parent = Parent(model.row.name, _lora_of(offer.adapters / model.row.directory, asked.model))
+        adapter = offer.adapters / model.row.directory
+        parent = Parent(model.row.name, _lora_of(adapter, asked.model))
+        if model.row.job_id is None:
+            _refuse_untrainable(adapter, asked.model, base)
     requested = asked.asked_hyperparameters().asked()
     wanted = wanted_of(requested, look_at(base), max_rank=offer.max_rank, parent=parent)
     refuse_unservable(wanted, asked.place_of_hyperparameters())
@@ -309,14 +312,19 @@ def _get_trainable(base_models: BaseModels, model: UsableModel | None, name: str
     base = None if model is None else base_models.find(model.base_model)
     if model is None or base is None:
         raise _not_available(name)
-    if model.row is not None and model.row.job_id is None:
+    return model, base
+
+
+def _refuse_untrainable(adapter: Path, model: str, base: BaseModelEntry) -> None:
+    """Of one that was made elsewhere. Raises: InvalidRequest."""
+    reason = find_untrainable(adapter)
+    if reason is not None:
         raise InvalidRequest(
-            f"The model {name[:256]} was imported, and training goes on from adapters that were trained here only: "
-            f"those have the layers and the scaling that training expects. Use its base model, {base.name}.",
+            f"Training does not go on from the imported model {model[:256]}: {reason}, which adapters that are trained "
+            f"here never have. Use its base model, {base.name}.",
             param="model",
             code="model_not_available",
         )
-    return model, base
 
 
 def _not_available(model: str) -> InvalidRequest:

@@ -117,3 +117,20 @@ def test_in_200_admissions_memory_is_never_promised_twice() -> None:
         if admitted >= 200:
             break
     assert together > 1
+
+
+def test_what_needs_no_slot_starts_without_one_and_before_the_jobs() -> None:
+    looked_at = JobFacts("i", "a", 99, 6, needs_slot=False, waits=True)
+    queued = [JobFacts(f"a{i}", "a", i, 6, waits=True) for i in range(2)]
+    assert chosen([looked_at, *queued], slots=0) == ["i"]
+    assert chosen([*queued, looked_at], slots=1, available=12) == ["i", "a0"]
+    assert chosen([*queued, looked_at], slots=2, available=12) == ["i", "a0"], "the memory is taken"
+
+
+def test_what_needs_no_slot_takes_none_and_waits_for_memory_like_a_job() -> None:
+    looked_at = JobFacts("i", "a", 99, 6, needs_slot=False, has_slot=True, holds_memory=True)
+    queued = [JobFacts("a1", "a", 1, 6, waits=True)]
+    assert chosen([looked_at, *queued], slots=1, available=12) == ["a1"]
+    assert chosen([looked_at, *queued], slots=1, available=11) == []
+    waiting = replace(looked_at, has_slot=False, holds_memory=False, waits=True)
+    assert chosen([waiting, *running(b=1), *queued], slots=2, available=1) == []
