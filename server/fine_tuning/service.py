@@ -16,6 +16,7 @@ from server.fine_tuning import repository
 from server.fine_tuning.adapter_options import FULL
 from server.fine_tuning.asked.contradictions import Circumstances, refuse_contradictions
 from server.fine_tuning.asked.full_fine_tuning import Ground, is_full, refuse_what_full_cannot
+from server.fine_tuning.asked.quantised_files import refuse_on_quantised_files
 from server.fine_tuning.asked.servable_adapters import Parent
 from server.fine_tuning.asked_files import find_mixed_in_files, find_usable_file
 from server.fine_tuning.data_options import build_selection
@@ -26,7 +27,7 @@ from server.fine_tuning.lifecycle import NewEvent, is_terminal
 from server.fine_tuning.preferences import method_name
 from server.fine_tuning.publishing.lora_shape import find_untrainable, read_lora
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
-from server.fine_tuning.serving_contract import look_at, refuse_unservable, wanted_of
+from server.fine_tuning.serving_contract import form_of_files, look_at, refuse_unservable, wanted_of
 from server.fine_tuning.stages import Stage
 from server.ids import new_job_id
 from server.integrations import service as integrations
@@ -287,8 +288,10 @@ def _get_requested(
         free_disk_bytes=shutil.disk_usage(offer.home).free,
     )
     refuse_what_full_cannot(hyperparameters, ground)
+    trains_all = is_full(hyperparameters, ground)
+    refuse_on_quantised_files(hyperparameters, place=ground.place, stored_in=form_of_files(base), trains_all=trains_all)
     requested = hyperparameters.asked()
-    if is_full(hyperparameters, ground):
+    if trains_all:
         return requested | {"adapter": {"type": FULL}}
     _refuse_what_cannot_be_served(asked, model, base, offer)
     return requested

@@ -30,6 +30,12 @@ def wanted_of(requested: Mapping[str, Any], base: Base, *, max_rank: int, parent
     )
 
 
+def form_of_files(entry: BaseModelEntry) -> str | None:
+    """How the base's own files are quantised; None: they are not, or are not here yet."""
+    directory = find_directory(entry)
+    return None if directory is None else stored_in(directory)
+
+
 def look_at(entry: BaseModelEntry) -> Base:
     """Nothing is known of a base that is not here yet: the check of a job's files tells its layers."""
     directory = find_directory(entry)

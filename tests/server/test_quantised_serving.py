@@ -3,12 +3,16 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inference.base_shapes import stored_in
 from server.base_models import BaseModels, BaseModelsInvalid, load_base_models
 from server.bootstrap import build_engine_commands, build_full_engine_command, build_services
+from server.errors import InvalidRequest
+from server.fine_tuning.asked.hyperparameters import TunedHyperparameters
+from server.fine_tuning.asked.quantised_files import refuse_on_quantised_files
 from server.fine_tuning.asked.servable_adapters import Base, Refusal, route_of
 from server.fine_tuning.hyperparameters import wanted_quantization
 from server.fine_tuning.serving_contract import look_at
@@ -139,3 +143,29 @@ def test_kinds_that_need_unquantised_weights_are_refused(variant: str, tmp_path:
     assert found.option == "type"
     assert "served in nf4" in found.message
     assert route_of(wanted({}, base=on_quantised)) == "as it is"
+
+
+@pytest.mark.parametrize(
+    ("stored_in", "asked", "trains_all", "param"),
+    [
+        ("gptq", {}, False, "model"),
+        ("bitsandbytes", {}, True, "here.adapter.type"),
+        ("bitsandbytes", {"quantization": "nf4"}, False, "here.quantization"),
+        ("bitsandbytes", {"quantization": "int8"}, False, "here.quantization"),
+    ],
+)
+def test_what_cannot_be_trained_on_quantised_files_is_refused_by_name(
+    stored_in: str, asked: dict[str, Any], trains_all: bool, param: str
+) -> None:
+    hyperparameters = TunedHyperparameters(**asked)
+    with pytest.raises(InvalidRequest) as refusal:
+        refuse_on_quantised_files(hyperparameters, place="here", stored_in=stored_in, trains_all=trains_all)
+    assert refusal.value.param == param
+    refuse_on_quantised_files(hyperparameters, place="here", stored_in=None, trains_all=trains_all)
+
+
+def test_an_adapter_is_trained_on_bitsandbytes_files_as_they_are() -> None:
+    for asked in ({}, {"quantization": "none"}, {"quantization": "auto"}):
+        hyperparameters = TunedHyperparameters(**asked)
+        refuse_on_quantised_files(hyperparameters, place="here", stored_in="bitsandbytes", trains_all=False)
+        assert wanted_quantization(asked, stored_in="bitsandbytes") is None

@@ -34,7 +34,7 @@ from server.fine_tuning.publishing.lora_shape import read_lora
 from server.fine_tuning.publishing.parent import stage_parent
 from server.fine_tuning.running.training_spec import source_of
 from server.fine_tuning.running.watching import foretell
-from server.fine_tuning.serving_contract import wanted_of
+from server.fine_tuning.serving_contract import form_of_files, wanted_of
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.validating.findings import failure_of, named, warnings
 from server.fine_tuning.validating.selection_events import selection_events
@@ -267,7 +267,7 @@ def _look_ahead(services: WorkerServices, job: JobRow, report: CheckReport) -> _
     method, max_rank = method_name(job.method), services.planning.max_rank
     resolved = resolve_report(report, requested, base, lora, method=method, on_gpu=on_gpu, max_rank=max_rank)
     planning = replace(services.planning, measured=measured_runs(services.database, base.name))
-    wanted = wanted_quantization(requested, base.serve_quantized)
+    wanted = wanted_quantization(requested, base.serve_quantized, form_of_files(base))
     judgement = judge(report, resolved, wanted, planning, method=method)
     planned = Planned(
         memory=judgement.plan,
