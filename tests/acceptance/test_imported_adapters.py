@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +187,9 @@ def test_an_imported_model_is_shared_aliased_taken_in_again_trained_on_and_delet
     stream = client.chat.completions.create(model=name, messages=LONG, max_tokens=400, stream=True)
     next(iter(stream))
     assert client.models.delete(name).deleted
-    for _ in stream:
-        pass
+    with suppress(openai.APIError):  # it ends whole within its time, or is cut, which it says
+        for _ in stream:
+            pass
     for caller, gone in ((client, name), (client, "my-old-name"), (stranger, name)):
         with pytest.raises(openai.NotFoundError):
             answer(caller, gone)

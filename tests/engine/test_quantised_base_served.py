@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from trainer_runs import make_run, make_spec, train_here
 
 from inference.base_shapes import read_base_shapes
@@ -56,6 +57,21 @@ def train(root: Path, trained_in: Quantization | None, served_in: Quantization |
 
 @pytest.mark.parametrize("trained_in", [NF4, None])
 def test_an_adapter_is_proven_on_the_quantised_base_whichever_it_was_trained_on(
+    trained_in: Quantization | None, quantised_service: RelayServer, quantised_process: EngineProcess, tmp_path: Path
+) -> None:
+    prove(trained_in, quantised_service, quantised_process, tmp_path)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("trained_in", [NF4, "int8", None])
+def test_on_a_gpu_it_is_proven_with_bfloat16_training_and_graphs_in_the_engine(
+    trained_in: Quantization | None, quantised_service: RelayServer, quantised_process: EngineProcess, tmp_path: Path
+) -> None:
+    assert torch.cuda.is_available()
+    prove(trained_in, quantised_service, quantised_process, tmp_path)
+
+
+def prove(
     trained_in: Quantization | None, quantised_service: RelayServer, quantised_process: EngineProcess, tmp_path: Path
 ) -> None:
     run = train(tmp_path / "run", trained_in, NF4)

@@ -20,7 +20,11 @@ from server.placement.facts import Policy
 from server.placement.machine import engine_bytes, nf4_bytes, weights_bytes
 from server.placement.sizing import GIB, EngineSize, Machine, Wishes, place_on_cpu, place_on_gpus, size_of_full
 from server.quantised_serving import is_quantised, refuse_what_cannot_be_quantised
+from server.record.manifest import read_manifest
+from server.vocabulary import JobStatus
 from tests.adapter_files import write_tensors
+from tests.foreign_adapters import DEMO
+from tests.job_rig import TWO_STEPS, MakeRig
 from tests.running_api import make_settings
 from tests.server.test_servable_adapters import wanted
 
@@ -169,3 +173,20 @@ def test_an_adapter_is_trained_on_bitsandbytes_files_as_they_are() -> None:
         hyperparameters = TunedHyperparameters(**asked)
         refuse_on_quantised_files(hyperparameters, place="here", stored_in="bitsandbytes", trains_all=False)
         assert wanted_quantization(asked, stored_in="bitsandbytes") is None
+
+
+@pytest.mark.parametrize(("asked", "trained_in"), [({}, "nf4"), ({"quantization": "none"}, None)])
+def test_a_run_is_told_what_its_adapter_is_served_on(
+    make_rig: MakeRig, tmp_path: Path, asked: dict[str, Any], trained_in: str | None
+) -> None:
+    file = tmp_path / "base_models.toml"
+    file.write_text(f'[[base_model]]\nname = "tunesmith-demo"\nsource = "{DEMO}"\ncontext_length = 1024\n{NF4}\n')
+    rig = make_rig(base_models_file=file)
+    job = rig.finish(rig.make_job(requested_hyperparameters=TWO_STEPS | asked))
+    told = rig.messages(job)
+    manifest = read_manifest(next(rig.services.settings.adapters.iterdir()))
+    assert job.status == JobStatus.SUCCEEDED, told
+    assert manifest is not None
+    assert (manifest.served_in, manifest.settings["serving"]["quantization"]) == ("nf4", "nf4")  # type: ignore[index, call-overload]
+    assert manifest.settings["memory"]["quantization"] == trained_in  # type: ignore[index, call-overload]
+    assert any("is served in 4 bits" in message for message in told) == (trained_in == "nf4")
