@@ -27,9 +27,13 @@ class AdapterRef:
         return self.name if self.is_full else self.base_model
 
 
-class EngineRequest(NamedTuple):
-    """A chat request as the engine is to see it."""
+CHAT_PATH = b"/v1/chat/completions"
 
+
+class EngineRequest(NamedTuple):
+    """A request as the engine is to see it."""
+
+    path: bytes  # of the engine's route
     body: bytes  # a JSON object whose `model` is the base's name or a resident adapter's
     stream: bool
 
@@ -87,7 +91,7 @@ class Examiner(Protocol):
 
 
 class InferenceEngine(Protocol):
-    """Answers chat requests for one base model and any of its adapters; or for one full model, as its only adapter."""
+    """Answers requests for one base model and any of its adapters; or for one full model, as its only adapter."""
 
     async def ensure_adapter(self, adapter: AdapterRef) -> None:
         """Make the adapter resident: load, examine, then admit; unload the least recently used first. Idempotent.
@@ -102,7 +106,7 @@ class InferenceEngine(Protocol):
         """Close the door to an adapter and unload it; afterwards its files may be deleted. Idempotent."""
         ...
 
-    async def chat(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
+    async def answer(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
         """Answer a request, and return at the answer's end. `take` is given the whole body, once, or a stream's bytes
         as they come; what it raises ends the answer and is raised.
 

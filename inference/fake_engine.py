@@ -28,7 +28,7 @@ class Faults:
     """What goes wrong; change it between calls."""
 
     unavailable: bool = False  # nothing answers
-    refusal: EngineRefusal | None = None  # answers to chat with this
+    refusal: EngineRefusal | None = None  # requests are answered with this
     break_after_chunks: int | None = None  # a stream breaks off after so many of its chunks
     hold: asyncio.Event | None = None  # an answer waits for it: a whole one at once, a stream after its first chunk
 
@@ -42,7 +42,7 @@ class FakeEngine:
     reads_files: bool = True  # False: adapters need no files
     faults: Faults = field(default_factory=Faults)
     resident: dict[str, AdapterRef] = field(default_factory=dict)
-    bodies: list[dict[str, Any]] = field(default_factory=list)  # of the chat requests, as received
+    bodies: list[dict[str, Any]] = field(default_factory=list)  # of the requests, as received
     running: int = 0  # answers under way
     cancelled: int = 0  # answers that were cancelled, or broke off, before their end
 
@@ -60,7 +60,7 @@ class FakeEngine:
     async def forget_adapter(self, name: str) -> None:
         self.resident.pop(name, None)
 
-    async def chat(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
+    async def answer(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
         self._check_available()
         if adapter is not None:
             await self.ensure_adapter(adapter)

@@ -17,7 +17,7 @@ from inference.lending.borrower import Borrower
 from inference.lending.lender import Lender
 from server.app import Api, create_app
 from server.bootstrap import build_api_services
-from server.chat.control import ControlApp
+from server.control import ControlApp
 from server.one_write import OneWriteProtocol
 from server.settings import Settings
 

@@ -1,4 +1,4 @@
-"""The API: chat's relay, routers, layers, error handlers — wiring only."""
+"""The API: the relay, routers, layers, error handlers — wiring only."""
 
 import asyncio
 import re
@@ -16,11 +16,7 @@ from server.adapter_imports import routes as model_imports
 from server.adapter_imports.desk import ImportDesk
 from server.auth.authenticator import Authenticator
 from server.bootstrap import Services, build_front_desk, build_webhook_sender, tidy_up
-from server.chat.cache_salt import CacheSalts, load_salt_key
-from server.chat.front_desk import FrontDesk
-from server.chat.protocol import chat_protocol
-from server.chat.relay import ChatRelay
-from server.chat.targets import Targets
+from server.chat.operation import CHAT
 from server.checkpoint_permissions import routes as checkpoint_permissions
 from server.db.access_version import AccessVersion
 from server.db.remembered import Remembered
@@ -39,6 +35,11 @@ from server.models import alias_routes as model_aliases
 from server.models import archive_routes as model_archives
 from server.models import routes as models
 from server.models.resolving import find_servable
+from server.relay.cache_salt import CacheSalts, load_salt_key
+from server.relay.front_desk import FrontDesk
+from server.relay.protocol import relaying_protocol
+from server.relay.relay import Relay
+from server.relay.targets import Targets
 from server.request_ids import RequestIds
 from server.uploads import routes as uploads
 from server.uploads.joining import Completions
@@ -46,6 +47,7 @@ from server.webhooks import delivery_routes as webhook_deliveries
 from server.webhooks import routes as webhooks
 from server.webhooks.desk import WebhookDesk
 
+OPERATIONS = (CHAT,)  # which the relay answers
 ROUTERS = (
     files,
     uploads,
@@ -71,18 +73,18 @@ _STREAMED_UPLOADS = re.compile(r"POST /v1/(files|uploads/[^/]+/parts|tunesmith/m
 class Api:
     """The public API, in two parts, as uvicorn's `Config` has it."""
 
-    app: ASGIApp  # all but chat
-    http: type[asyncio.Protocol]  # which answers chat itself
+    app: ASGIApp  # all but what is relayed
+    http: type[asyncio.Protocol]  # which answers the rest itself
 
 
 def create_app(services: Services, *, tidies_up: bool = True) -> Api:
-    """Build the public API: chat on the connection itself, everything else behind FastAPI's router.
+    """Build the public API: relayed routes on the connection itself, everything else behind FastAPI's router.
 
     `tidies_up`: whether it deletes at its start what was left over, which one process of several does.
     """
     desk = build_front_desk(services)
     organization = services.authenticator.default.slug
-    chat = ChatRelay(
+    relay = Relay(
         authenticate=services.authenticator.authenticate,
         version=AccessVersion(services.settings.database).read,
         callers=Remembered(most=_MOST_CALLERS),
@@ -100,12 +102,12 @@ def create_app(services: Services, *, tidies_up: bool = True) -> Api:
     rest = JsonBodies(create_rest_app(services, desk, tidies_up=tidies_up), streaming=_STREAMED_UPLOADS)
     return Api(
         app=RequestIds(rest, organization=organization),
-        http=chat_protocol(chat, services.settings.max_chat_body_bytes),
+        http=relaying_protocol(relay, OPERATIONS, services.settings.max_chat_body_bytes),
     )
 
 
 def create_rest_app(services: Services, desk: FrontDesk | None = None, *, tidies_up: bool = True) -> FastAPI:
-    """Build everything but chat, whose desk is kept going meanwhile."""
+    """Build everything but what is relayed, whose desk is kept going meanwhile."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

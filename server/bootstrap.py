@@ -23,8 +23,6 @@ from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_de
 from server.auth.api_keys import ensure_default_project
 from server.auth.authenticator import Authenticator
 from server.base_models import BaseModelEntry, BaseModels, load_base_models
-from server.chat.front_desk import FrontDesk, Tracing
-from server.chat.golden_examiner import GoldenExaminer
 from server.db.engine import open_database
 from server.db.migrate import migrate
 from server.db.system_session import system_session
@@ -54,7 +52,9 @@ from server.quantised_serving import is_quantised
 from server.rate_limits.limiter import RateLimiter
 from server.rate_limits.shared_buckets import SharedBuckets
 from server.record.base_identity import find_directory
+from server.record.golden_examiner import GoldenExaminer
 from server.record.manifest import find_hash
+from server.relay.front_desk import FrontDesk, Tracing
 from server.settings import Settings
 from server.storage.blob_store import BlobStore
 from server.storage.local_directory import LocalDirectory

@@ -12,7 +12,7 @@ async def chunks_of(
 ) -> AsyncGenerator[bytes]:
     """Ask; closing it cancels the request. Raises what `chat` raises, after what came before it."""
     given: asyncio.Queue[bytes | None] = asyncio.Queue()
-    asking = asyncio.create_task(engine.chat(request, adapter, given.put_nowait))
+    asking = asyncio.create_task(engine.answer(request, adapter, given.put_nowait))
     asking.add_done_callback(lambda _: given.put_nowait(None))
     try:
         while (chunk := await given.get()) is not None:
@@ -27,5 +27,5 @@ async def chunks_of(
 async def answer_of(engine: InferenceEngine, request: EngineRequest, adapter: AdapterRef | None) -> bytes:
     """Ask, and gather all that comes."""
     given: list[bytes] = []
-    await engine.chat(request, adapter, given.append)
+    await engine.answer(request, adapter, given.append)
     return b"".join(given)

@@ -14,14 +14,15 @@ from starlette.types import Receive, Scope, Send
 from inference.engine import AdapterRef, InferenceEngine
 from server.auth.caller import ProjectLimits
 from server.base_models import BaseModelEntry, BaseModels
-from server.chat.accounts import Admission, OpenDoor
-from server.chat.cache_salt import CacheSalts
-from server.chat.protocol import chat_protocol
-from server.chat.relay import ChatRelay
-from server.chat.targets import Targets
+from server.chat.operation import CHAT
 from server.db.remembered import Remembered
 from server.errors import Unauthenticated
 from server.models.resolving import Servable
+from server.relay.accounts import Admission, OpenDoor
+from server.relay.cache_salt import CacheSalts
+from server.relay.protocol import relaying_protocol
+from server.relay.relay import Relay
+from server.relay.targets import Targets
 
 T = TypeVar("T")
 KEYS = {"Bearer key-of-mine": "mine", "Bearer key-of-theirs": "theirs"}
@@ -81,7 +82,7 @@ class RelayServer:
             salts=CacheSalts(b"salt key"),
             remembered=Remembered(most=10),
         )
-        relay = ChatRelay(
+        relay = Relay(
             authenticate=_authenticate,
             version=self._version,
             callers=Remembered(most=10),
@@ -89,7 +90,7 @@ class RelayServer:
             admission=self.admission,
             organization=b"acme",
         )
-        http = chat_protocol(relay, self.max_body_bytes)
+        http = relaying_protocol(relay, [CHAT], self.max_body_bytes)
         config = uvicorn.Config(_nothing_else, http=http, log_config=None, lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve)

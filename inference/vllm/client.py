@@ -79,14 +79,14 @@ class VllmClient:
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise EngineRefusal(500, answer[:_MAX_ERROR_BYTES]) from error
 
-    async def chat(self, request: EngineRequest, take: Take, lease: Lease | None) -> None:
-        """Send a chat request, and give its answer to `take`, as the port has it.
+    async def answer(self, request: EngineRequest, take: Take, lease: Lease | None) -> None:
+        """Send a request, and give its answer to `take`, as the port has it.
 
         Raises: EngineRefusal, EngineUnavailable.
         """
         stream = _Stream(take, lease) if request.stream else None
         try:
-            answer = await self._http.ask(b"POST", b"/v1/chat/completions", request.body, take=stream, lease=lease)
+            answer = await self._http.ask(b"POST", request.path, request.body, take=stream, lease=lease)
         except OSError as error:  # a TimeoutError is one
             raise unavailable(error) from error
         if answer.status != 200:

@@ -91,15 +91,15 @@ class VllmEngine:
         finally:
             self._restoring.forget(name)
 
-    async def chat(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
+    async def answer(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
         process = self._process()
         if adapter is None:
-            await process.client.chat(request, take, None)
+            await process.client.answer(request, take, None)
             return
         for may_be_lost in (True, False):
             async with process.adapters.use(adapter) as lease:
                 try:
-                    await process.client.chat(request, take, lease)
+                    await process.client.answer(request, take, lease)
                     return
                 except EngineRefusal as refusal:
                     if refusal.status != 404 or not may_be_lost:

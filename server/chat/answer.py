@@ -4,36 +4,15 @@ OpenAI: CreateChatCompletionResponse, CreateChatCompletionStreamResponse.
 The classes hold what passes; whatever else the engine wrote is not even read.
 """
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from server.chat.accounts import Usage
+from server.relay.accounts import Usage
+from server.relay.answers import AnswerRefused, AnswerUnusable, Naming
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
-
-
-class AnswerUnusable(Exception):
-    """The engine's answer is not one to pass on: an error, another model's, or not an answer at all."""
-
-
-class AnswerRefused(AnswerUnusable):
-    """The engine says in its stream, where its status is already 200, that it refuses the request."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__("the engine refused the request")
-        self.status = status
-        self.body = body
-
-
-@dataclass(frozen=True)
-class Naming:
-    """One model, two names."""
-
-    asked: str  # as the client knows it
-    engine: str  # as the engine does
 
 
 class _Scored(Struct):

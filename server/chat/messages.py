@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from server.chat.fields import (
+from server.errors import InvalidRequest
+from server.relay.fields import (
     JsonObject,
     an_array,
     an_object,
@@ -20,7 +21,6 @@ from server.chat.fields import (
     string,
     wrong_type,
 )
-from server.errors import InvalidRequest
 
 _MAX_MESSAGES = 10_000
 _MAX_CALLS = 128

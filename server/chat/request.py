@@ -10,11 +10,11 @@ from typing import Any
 
 import orjson
 
-from server.chat.fields import JsonObject, missing, unrecognized, wrong_type
 from server.chat.messages import read_messages
 from server.chat.request_fields import KNOWN, PASSED_ON, WITHOUT_EFFECT
 from server.chat.tools import check_tool_use
 from server.errors import InvalidRequest
+from server.relay.fields import JsonObject, missing, unrecognized, wrong_type
 from server.request_validation import NOT_JSON
 
 MAX_MODEL_NAME = 512  # characters
@@ -47,6 +47,7 @@ class ChatRequest:
     changed: Mapping[str, Any] | None = field(
         repr=False
     )  # fields that differ from `raw`; None: more does than can be put behind it
+    is_kept: bool = False
 
     def body_for(self, model: str, cache_salt: str) -> bytes:
         """Give the engine's request: its own name of the model, and a salt that keeps projects' caches apart.

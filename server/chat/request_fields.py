@@ -1,6 +1,8 @@
 """OpenAI's fields of a chat request, one by one: passed on, without effect, or refused with a reason (pure)."""
 
-from server.chat.fields import (
+from server.chat.tools import read_response_format, read_tool_choice, read_tools
+from server.errors import InvalidRequest
+from server.relay.fields import (
     Check,
     JsonObject,
     an_array,
@@ -15,8 +17,6 @@ from server.chat.fields import (
     refused,
     string,
 )
-from server.chat.tools import read_response_format, read_tool_choice, read_tools
-from server.errors import InvalidRequest
 
 MAX_CHOICES = 128  # OpenAI's bound of `n`
 _MAX_BIASES = 1024

@@ -12,8 +12,9 @@ import msgspec
 import orjson
 
 from inference.sse import EventSplitter
-from server.chat.accounts import Usage
-from server.chat.answer import AnswerUnusable, Chunk, Naming, count_tokens, read_chunk, read_usage, write_chunk
+from server.chat.answer import Chunk, count_tokens, read_chunk, read_usage, write_chunk
+from server.relay.accounts import Usage
+from server.relay.answers import AnswerUnusable, Naming
 
 _DONE = b"[DONE]"
 _PLAIN = re.compile(

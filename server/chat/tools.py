@@ -5,7 +5,8 @@ from typing import Any
 
 import orjson
 
-from server.chat.fields import (
+from server.errors import InvalidRequest
+from server.relay.fields import (
     JsonObject,
     an_array,
     an_object,
@@ -16,7 +17,6 @@ from server.chat.fields import (
     required,
     string,
 )
-from server.errors import InvalidRequest
 
 _MAX_TOOLS = 128
 _MAX_SCHEMA_BYTES = 256 * 1024

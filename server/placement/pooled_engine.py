@@ -41,12 +41,12 @@ class PooledEngine:
     async def forget_adapter(self, name: str) -> None:
         await self._engine.forget_adapter(name)  # one that is away holds nothing
 
-    async def chat(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
+    async def answer(self, request: EngineRequest, adapter: AdapterRef | None, take: Take) -> None:
         if not self._board.says_ready(self._base_model):
             await self._until_ready()
         with self._board.answering(self._base_model):
             try:
-                await self._engine.chat(request, adapter, take)
+                await self._engine.answer(request, adapter, take)
             except EngineUnavailable as error:
                 if error.retry_after_s is None:
                     error.retry_after_s = await self._restart_s()

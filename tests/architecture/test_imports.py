@@ -31,7 +31,7 @@ PLANTS = [
     ("ports", "server/models/service.py", "import inference.vllm.client"),
     ("system-session", "server/files/service.py", "import server.db.system_session"),
     ("server-layers", "server/errors.py", "import server.auth.caller"),
-    ("server-layers", "server/db/tables.py", "import server.files.service"),
+    ("server-layers", "server/db/tables/__init__.py", "import server.files.service"),
     ("server-layers", "server/unplaced.py", ""),
     ("life-of-a-job", "server/fine_tuning/publishing/stage.py", "import server.fine_tuning.running.stage"),
     ("diagnoses", "server/fine_tuning/diagnoses/memorised.py", "import server.fine_tuning.diagnoses.overfitting"),

@@ -11,6 +11,7 @@ from typing import Protocol
 import pytest
 
 from inference.engine import (
+    CHAT_PATH,
     AdapterRef,
     AdapterRejected,
     EngineRefusal,
@@ -115,7 +116,7 @@ def adapter(tmp_path: Path) -> AdapterRef:
 
 def request_for(model: str, *, stream: bool = False) -> EngineRequest:
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
-    return EngineRequest(json.dumps(body).encode(), stream)
+    return EngineRequest(CHAT_PATH, json.dumps(body).encode(), stream)
 
 
 async def ask(engine: InferenceEngine, adapter: AdapterRef | None, *, stream: bool = False) -> bytes:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from inference.adapter_files import WEIGHTS
-from inference.engine import AdapterRef, AdapterRejected, EngineRequest, EngineUnavailable
+from inference.engine import CHAT_PATH, AdapterRef, AdapterRejected, EngineRequest, EngineUnavailable
 from inference.examination import Proof
 from inference.report import AdapterReport
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
 from inference.vllm.loading import AdapterChecks
-from server.chat.golden_examiner import GoldenExaminer
+from server.record.golden_examiner import GoldenExaminer
 from server.record.manifest import list_files
 from tests.adapter_files import refer_to, write_adapter
 from tests.chunks import answer_of
@@ -58,7 +58,7 @@ def make_adapter(root: Path, number: int = 1) -> AdapterRef:
 
 async def ask(engine: VllmEngine, adapter: AdapterRef) -> str:
     body = {"model": adapter.name, "messages": [{"role": "user", "content": "Hello"}]}
-    raw = await answer_of(engine, EngineRequest(json.dumps(body).encode(), stream=False), adapter)
+    raw = await answer_of(engine, EngineRequest(CHAT_PATH, json.dumps(body).encode(), stream=False), adapter)
     return str(json.loads(raw)["model"])
 
 

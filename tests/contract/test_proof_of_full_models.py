@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from inference.engine import AdapterRef, AdapterRejected, EngineRequest, EngineUnavailable
+from inference.engine import CHAT_PATH, AdapterRef, AdapterRejected, EngineRequest, EngineUnavailable
 from inference.examination import Proof
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
 from inference.vllm.loading import AdapterChecks
 from inference.vllm.own_weights import WEIGHTS
-from server.chat.golden_examiner import GoldenExaminer
+from server.record.golden_examiner import GoldenExaminer
 from tests.chunks import answer_of
 from tests.fake_vllm import FakeVllm, voice_of
 from tests.full_models import refer_to_full, write_full_model
@@ -59,7 +59,7 @@ async def engine(vllm: FakeVllm) -> AsyncIterator[VllmEngine]:
 
 async def ask(engine: VllmEngine, model: AdapterRef) -> str:
     body = {"model": NAME, "messages": [{"role": "user", "content": "Hello"}]}
-    raw = await answer_of(engine, EngineRequest(json.dumps(body).encode(), stream=False), model)
+    raw = await answer_of(engine, EngineRequest(CHAT_PATH, json.dumps(body).encode(), stream=False), model)
     return str(json.loads(raw)["model"])
 
 

@@ -24,7 +24,7 @@ from inference.vllm.engine import VllmEngine
 from inference.vllm.loading import AdapterChecks
 from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_device, free_socket, wait_until_ready
 from server.base_models import BaseModelEntry
-from server.chat.golden_examiner import GoldenExaminer
+from server.record.golden_examiner import GoldenExaminer
 from tests.adapter_files import refer_to
 from tests.engine.adapters import RANK, make_adapter
 from tests.relay_server import RelayServer

@@ -4,13 +4,13 @@ import asyncio
 import json
 from pathlib import Path
 
-from inference.engine import AdapterRef, EngineRequest
+from inference.engine import CHAT_PATH, AdapterRef, EngineRequest
 from inference.examination import Proof
 from inference.report import EngineReport
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
 from inference.vllm.loading import AdapterChecks
-from server.chat.golden_examiner import GoldenExaminer
+from server.record.golden_examiner import GoldenExaminer
 from tests.chunks import answer_of
 from tests.engine.conftest import BASE, BASE_NAME, running_engine
 from tests.full_models import refer_to_full
@@ -48,7 +48,7 @@ async def prove_and_ask(socket: Path, model: AdapterRef) -> tuple[EngineReport, 
     body = json.dumps({"model": NAME, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5})
     try:
         await engine.ensure_adapter(model)
-        answer = json.loads(await answer_of(engine, EngineRequest(body.encode(), stream=False), model))
+        answer = json.loads(await answer_of(engine, EngineRequest(CHAT_PATH, body.encode(), stream=False), model))
         return await engine.report(), str(answer["model"])
     finally:
         await engine.close()

@@ -194,7 +194,7 @@ async def test_when_the_keeper_dies_its_borrowers_answers_end_with_an_error_and_
         await ask(pair.borrowing, adapter)
     pair.vllm.hold.set()
     request = request_for(adapter)
-    base = type(request)(request.body.replace(adapter.name.encode(), b"base"), stream=False)
+    base = request._replace(body=request.body.replace(adapter.name.encode(), b"base"))
     async with aclosing(chunks_of(pair.borrowing, base, None)) as whole:
         assert [chunk async for chunk in whole]
 

@@ -11,7 +11,7 @@ import pytest
 
 from inference.adapter_files import WEIGHTS
 from inference.base_shapes import read_base_shapes
-from inference.engine import AdapterRef, AdapterRejected, EngineRequest, EngineUnavailable
+from inference.engine import CHAT_PATH, AdapterRef, AdapterRejected, EngineRequest, EngineUnavailable
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
 from inference.vllm.loading import AdapterChecks
@@ -58,7 +58,7 @@ def make_adapter(root: Path, number: int, second_factor: bytes = b"\x01") -> Ada
 
 def request_for(adapter: AdapterRef, *, stream: bool = False) -> EngineRequest:
     body = {"model": adapter.name, "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
-    return EngineRequest(json.dumps(body).encode(), stream)
+    return EngineRequest(CHAT_PATH, json.dumps(body).encode(), stream)
 
 
 async def ask(engine: VllmEngine, adapter: AdapterRef) -> str:

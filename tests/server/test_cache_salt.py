@@ -4,7 +4,7 @@ import stat
 import threading
 from pathlib import Path
 
-from server.chat.cache_salt import CacheSalts, load_salt_key
+from server.relay.cache_salt import CacheSalts, load_salt_key
 
 
 def test_a_project_keeps_its_salt_and_no_two_share_one() -> None:

@@ -10,7 +10,7 @@ from inference.engine import EngineRefusal
 from inference.fake_engine import whole_answer
 from server.base_models import BaseModelEntry
 from server.chat.answer import AnswerUnusable, Naming, rewrite_answer
-from server.chat.engine_errors import describe_refusal
+from server.relay.engine_errors import describe_refusal
 
 NAMING = Naming(asked="gpt-4o-mini", engine="base")
 BODY = {"model": "base", "messages": [{"role": "user", "content": "Hello"}]}
@@ -97,7 +97,7 @@ def test_another_models_answer_is_not_passed_on() -> None:
 
 def refused(status: int, message: str, param: str | None) -> dict[str, Any]:
     body = json.dumps({"error": {"message": message, "type": "BadRequestError", "param": param, "code": status}})
-    error = describe_refusal(EngineRefusal(status, body.encode()), BASE)
+    error = describe_refusal(EngineRefusal(status, body.encode()), BASE, "messages")
     return {"status": error.status, **error.body()["error"]}
 
 
@@ -127,4 +127,4 @@ def test_an_engine_that_fails_is_not_ready(status: int) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"error": 1}', b"\xff"])
 def test_a_refusal_in_no_known_form_is_still_an_error(body: bytes) -> None:
-    assert describe_refusal(EngineRefusal(400, body), BASE).status == 400
+    assert describe_refusal(EngineRefusal(400, body), BASE, "messages").status == 400

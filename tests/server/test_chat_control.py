@@ -14,7 +14,7 @@ from inference.engine import AdapterRef, AdapterRejected, EngineRefusal, EngineU
 from inference.fake_engine import FakeEngine
 from inference.report import AdapterReport
 from inference.vllm.process import UnixConnection, is_ready
-from server.chat.control import ControlApp
+from server.control import ControlApp
 from server.fine_tuning.publishing.adapter_check import AdapterCheck
 from tests.adapter_files import refer_to, write_adapter
 

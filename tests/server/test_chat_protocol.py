@@ -11,7 +11,7 @@ import pytest
 from inference.engine import AdapterRef, EngineRequest, Take
 from inference.fake_engine import FakeEngine, Faults, stream_chunks
 from server.base_models import BaseModelEntry
-from server.chat.accounts import OpenDoor
+from server.relay.accounts import OpenDoor
 from tests.raw_client import RawAnswer, RawClient
 from tests.relay_server import KEYS, RelayServer
 
@@ -205,7 +205,7 @@ class Talker(FakeEngine):
     n_words = 60_000
     n_given = 0
 
-    async def chat(self, request: EngineRequest, _adapter: AdapterRef | None, take: Take) -> None:
+    async def answer(self, request: EngineRequest, _adapter: AdapterRef | None, take: Take) -> None:
         first, word, *others = stream_chunks(json.loads(request.body))
         for chunk in (first, *[word] * self.n_words, *others):
             self.n_given += 1

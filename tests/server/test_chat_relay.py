@@ -15,9 +15,9 @@ import pytest
 from inference.engine import AdapterRef, EngineRefusal
 from inference.fake_engine import FakeEngine, Faults
 from server.base_models import BaseModelEntry
-from server.chat.accounts import Caller, Usage
 from server.chat.request import ChatRequest
 from server.errors import ApiError
+from server.relay.accounts import Caller, Usage
 from tests.adapter_files import refer_to, write_adapter
 from tests.relay_server import RelayServer
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionChunk
 
 from inference.fake_engine import stream_chunks
-from server.chat.accounts import Usage
 from server.chat.answer import AnswerRefused, AnswerUnusable, Naming
 from server.chat.stream import StreamRewriter
+from server.relay.accounts import Usage
 
 NAMING = Naming(asked="gpt-4o-mini", engine="base")
 COUNTED = {"include_usage": True, "continuous_usage_stats": True}

@@ -20,7 +20,6 @@ from inference.engine import EngineRefusal
 from inference.fake_engine import FakeEngine
 from server.auth.caller import ProjectLimits
 from server.base_models import BaseModelEntry
-from server.chat.front_desk import FrontDesk
 from server.fair_queue.gate import Gate
 from server.metering.account import Account, Amount
 from server.metering.journal import Journal
@@ -30,6 +29,7 @@ from server.observing.chat_metrics import ChatMetrics
 from server.observing.tracing import OtlpTracing
 from server.rate_limits.limiter import RateLimiter
 from server.rate_limits.shared_buckets import SharedBuckets
+from server.relay.front_desk import FrontDesk
 from tests.relay_server import RelayServer
 
 CANARY = "canary-5f1d"

@@ -245,7 +245,7 @@ import os, signal
 from pathlib import Path
 from server.metering.journal import Journal
 from server.metering.meter import Meter
-from server.chat.accounts import Usage
+from server.relay.accounts import Usage
 meter = Meter(Journal(Path({str(tmp_path / "usage")!r})))
 asked = dict(project_id={project_id!r}, key_id="k", model="m", base_model="b")
 whole, cut = meter.begin(**asked), meter.begin(**asked)

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from inference.engine import EngineRequest, EngineUnavailable
+from inference.engine import CHAT_PATH, EngineRequest, EngineUnavailable
 from inference.fake_engine import FakeEngine
-from server.chat.engine_errors import not_ready
 from server.placement.board import EngineBoard
 from server.placement.facts import EngineState, Why
 from server.placement.pooled_engine import PooledEngine
 from server.placement.repository import Demand
 from server.placement.standing import Refusal, Standing, over_limit, refusal_of
+from server.relay.engine_errors import not_ready
 from tests.chunks import answer_of
 
 BODY = b'{"model": "base", "messages": [{"role": "user", "content": "Hello"}]}'
@@ -42,7 +42,7 @@ def standing(state: EngineState, *, why: Why | None = None, deaths: int = 0, sta
 
 
 async def ask(engine: PooledEngine) -> bytes:
-    return await answer_of(engine, EngineRequest(BODY, stream=False), None)
+    return await answer_of(engine, EngineRequest(CHAT_PATH, BODY, stream=False), None)
 
 
 def pooled(book: Book, *, wait_s: float = 5.0, inner: FakeEngine | None = None) -> PooledEngine:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.chat.request_head import Header, RequestHead
+from server.relay.request_head import Header, RequestHead
 
 LINES = (
     b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer mine\r\n"

@@ -7,10 +7,10 @@ import pytest
 
 from server.__main__ import main
 from server.auth.api_keys import create_key
-from server.chat.accounts import Usage
 from server.commands.repository import set_limits
 from server.metering.journal import Journal
 from server.metering.meter import Meter
+from server.relay.accounts import Usage
 from server.starting import listen
 from tests.running_api import Api, make_settings
 

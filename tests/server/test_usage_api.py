@@ -6,11 +6,11 @@ import openai
 import pytest
 
 from server.auth.api_keys import create_key
-from server.chat.accounts import Usage
 from server.errors import InvalidRequest
 from server.metering.asked import BucketWidth, choose_buckets, columns_of
 from server.metering.journal import Journal
 from server.metering.meter import Meter
+from server.relay.accounts import Usage
 from tests.running_api import ADMIN_KEY, Api
 
 HOUR = 3600

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from inference.engine import AdapterRef, InferenceEngine
 from server.base_models import BaseModelEntry, BaseModels
-from server.chat.answer import Naming
-from server.chat.cache_salt import CacheSalts
-from server.chat.engine_errors import not_ready, unknown_model
-from server.chat.exchange import write_fields
-from server.chat.served_by import SERVED_BY, served_by
 from server.db.remembered import Remembered
 from server.models.resolving import Servable
+from server.relay.answers import Naming
+from server.relay.cache_salt import CacheSalts
+from server.relay.engine_errors import not_ready, unknown_model
+from server.relay.exchange import write_fields
+from server.relay.served_by import SERVED_BY, served_by
 
 Asked = tuple[str, str]  # the project's id, and the model's name
 

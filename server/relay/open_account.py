@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from server.auth.caller import ProjectLimits
-from server.chat.accounts import Header, Usage
-from server.chat.request import ChatRequest
 from server.errors import ApiError
 from server.fair_queue.gate import Gate, TooManyAnswers
 from server.metering.meter import MeteredAnswer
@@ -14,6 +12,8 @@ from server.observing.chat_metrics import BaseMetrics
 from server.rate_limits.admission import RateLimitExceeded
 from server.rate_limits.limiter import RateLimiter
 from server.rate_limits.limits import Limits, estimate_tokens
+from server.relay.accounts import Header, Usage
+from server.relay.relayed_request import RelayedRequest
 
 
 class Span(Protocol):
@@ -47,7 +47,7 @@ class OpenAccount:
     )  # fmt: skip
     metered: MeteredAnswer
 
-    def __init__(self, terms: Terms, request: ChatRequest) -> None:
+    def __init__(self, terms: Terms, request: RelayedRequest) -> None:
         fields = request.fields
         self.terms = terms
         self._began = terms.clock()

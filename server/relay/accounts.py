@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from server.auth.caller import ProjectLimits
-from server.chat.request import ChatRequest
+from server.relay.relayed_request import RelayedRequest
 
 Header = tuple[bytes, bytes]
 
@@ -64,7 +64,9 @@ class Account(Protocol):
 class Admission(Protocol):
     """Decides whether a request is let in."""
 
-    async def admit(self, caller: Caller, request: ChatRequest, base_model: str, headers: Iterable[Header]) -> Account:
+    async def admit(
+        self, caller: Caller, request: RelayedRequest, base_model: str, headers: Iterable[Header]
+    ) -> Account:
         """Let a request in that is well formed and names a model there is, when it is its turn.
 
         Raises:

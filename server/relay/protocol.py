@@ -1,28 +1,27 @@
-"""uvicorn's protocol, but chat is answered on the connection itself, without ASGI (docs/decisions/0028).
+"""uvicorn's protocol, but relayed routes are answered on the connection itself, without ASGI (docs/decisions/0028).
 
 Reading HTTP, keeping connections, pipelining and ending are uvicorn's. Every other request is its own, too.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from server.chat.exchange import Exchange, write_fields
-from server.chat.request_head import Header, RequestHead
 from server.kept_connections import KeptConnection
+from server.relay.exchange import Exchange, write_fields
+from server.relay.operation import Operation
+from server.relay.request_head import Header, RequestHead
 
-PATH = "/v1/chat/completions"
-_PATH = PATH.encode()
 
-
-class ChatProtocol(KeptConnection):
-    """A client's connection. Its first chat request starts a task, in which this and the later ones are answered."""
+class RelayingProtocol(KeptConnection):
+    """A client's connection. Its first relayed request starts a task, in which this and the later ones are answered."""
 
     relay: ClassVar[Callable[[Exchange], Awaitable[None]]]
+    operations: ClassVar[Mapping[bytes, Operation[Any]]]  # by path
     max_body_bytes: ClassVar[int]
     _written: ClassVar[tuple[list[Header], bytes]] = ([], b"")  # uvicorn's own fields, which change every second
 
@@ -30,7 +29,8 @@ class ChatProtocol(KeptConnection):
         super().connection_made(transport)
         self.until_writable: asyncio.Future[None] | None = None
         self._is_within = False  # a message, by the parser's account
-        self._head: RequestHead | None = None  # of the last chat request, if it can be known again
+        self._operation: Operation[Any] | None = None  # of the last relayed request
+        self._head: RequestHead | None = None  # of the last relayed request, if it can be known again
         self._due: Exchange | None = None
         self._is_due: asyncio.Future[None] | None = None  # the task waits
         self._talking: asyncio.Task[None] | None = None
@@ -45,13 +45,15 @@ class ChatProtocol(KeptConnection):
     def default_fields(self) -> bytes:
         headers = self.server_state.default_headers
         if self._written[0] is not headers:
-            ChatProtocol._written = (headers, write_fields(headers))
+            RelayingProtocol._written = (headers, write_fields(headers))
         return self._written[1]
 
     def data_received(self, data: bytes) -> None:
         is_new = not self._is_within and (self.cycle is None or self.cycle.response_complete)
         if is_new and self._head is not None and (body := self._head.body_of(data)) is not None:
-            self.cycle = exchange = Exchange(self, self._head, self.max_body_bytes)  # type: ignore[assignment]
+            assert self._operation is not None
+            exchange = Exchange(self, self._operation, self._head, self.max_body_bytes)
+            self.cycle = exchange  # type: ignore[assignment]
             exchange.take(body)
             exchange.is_whole = True
             self._idle_since = None
@@ -69,15 +71,17 @@ class ChatProtocol(KeptConnection):
         self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
-        if not _is_chat(self.url):
+        method = self.parser.get_method()
+        operation = self._find_operation()
+        if operation is None or method in operation.in_app:
             self._leave_to_uvicorn()
             return
         before = self.cycle
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        head = RequestHead(
-            self.parser.get_method(), self.headers, keep_alive=keep_alive, expects_continue=self.expect_100_continue
-        )
-        self.cycle = exchange = Exchange(self, head, self.max_body_bytes)  # type: ignore[assignment]  # it acts as one
+        head = RequestHead(method, self.headers, keep_alive=keep_alive, expects_continue=self.expect_100_continue)
+        self._operation = operation
+        exchange = Exchange(self, operation, head, self.max_body_bytes)
+        self.cycle = exchange  # type: ignore[assignment]  # it acts as one
         if before is None or before.response_complete:
             self._begin(exchange)
         else:
@@ -133,8 +137,16 @@ class ChatProtocol(KeptConnection):
         finally:
             self.wire.close()
 
+    def _find_operation(self) -> Operation[Any] | None:
+        """As ASGI has it: the path alone counts, and however it is written."""
+        operation = self.operations.get(self.url)
+        if operation is None:
+            path = unquote(httptools.parse_url(self.url).path.decode("ascii"))
+            operation = self.operations.get(path.encode())
+        return operation
+
     def _leave_to_uvicorn(self) -> None:
-        """Let it begin the message after all, which has a dictionary made that chat has no use for."""
+        """Let it begin the message after all, which has a dictionary made that the relay has no use for."""
         url, headers, expects_continue = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects_continue
@@ -147,15 +159,13 @@ class ChatProtocol(KeptConnection):
             waiting.set_result(None)
 
 
-def chat_protocol(relay: Callable[[Exchange], Awaitable[None]], max_body_bytes: int) -> type[HttpToolsProtocol]:
-    """Give uvicorn's `http`: connections whose chat requests this relay answers."""
-    return type("RelayingProtocol", (ChatProtocol,), {"relay": staticmethod(relay), "max_body_bytes": max_body_bytes})
-
-
-def _is_chat(url: bytes) -> bool:
-    """As ASGI has it: the path alone counts, and however it is written."""
-    if url == _PATH:
-        return True
-    if len(url) <= len(_PATH):
-        return False
-    return unquote(httptools.parse_url(url).path.decode("ascii")) == PATH
+def relaying_protocol(
+    relay: Callable[[Exchange], Awaitable[None]], operations: Iterable[Operation[Any]], max_body_bytes: int
+) -> type[HttpToolsProtocol]:
+    """Give uvicorn's `http`: connections whose requests for these operations this relay answers."""
+    own = {
+        "relay": staticmethod(relay),
+        "operations": {operation.path: operation for operation in operations},
+        "max_body_bytes": max_body_bytes,
+    }
+    return type("OwnRelayingProtocol", (RelayingProtocol,), own)

@@ -46,13 +46,14 @@ def broken_off() -> ServerFault:
     return ServerFault("The answer broke off before its end: the model stopped. Send the request again.")
 
 
-def describe_refusal(refusal: EngineRefusal, base: BaseModelEntry) -> ApiError:
+def describe_refusal(refusal: EngineRefusal, base: BaseModelEntry, prompt_param: str) -> ApiError:
     """Put an engine's refusal in OpenAI's words."""
     if refusal.status >= 500 or refusal.status == 404:
         return not_ready()
     message, param = _read(refusal.body)
     if param in _OF_THE_PROMPT:
-        return _too_long(base, "your messages resulted in more. Please reduce the length of the messages.", "messages")
+        but = f"your {prompt_param} resulted in more. Please reduce the length of the {prompt_param}."
+        return _too_long(base, but, prompt_param)
     if param in _OF_THE_COMPLETION:
         return _too_long(base, f"'{param}' asks for more. Please ask for a shorter completion.", param)
     return InvalidRequest(message, param=param, code="invalid_value")

@@ -7,9 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from server.chat.accounts import Caller, Header
-from server.chat.open_account import OpenAccount, Span, Terms
-from server.chat.request import ChatRequest
 from server.errors import Busy
 from server.fair_queue.gate import Gate
 from server.metering.meter import TICK_S, Meter
@@ -18,6 +15,9 @@ from server.rate_limits.admission import Asked
 from server.rate_limits.limiter import RateLimiter
 from server.rate_limits.limits import Overrides, effective_limits
 from server.rate_limits.shared_buckets import BucketsFull
+from server.relay.accounts import Caller, Header
+from server.relay.open_account import OpenAccount, Span, Terms
+from server.relay.relayed_request import RelayedRequest
 
 
 class Tracing(Protocol):
@@ -42,7 +42,7 @@ class FrontDesk:
     _terms: dict[str, Terms] = field(default_factory=dict, init=False, repr=False)  # by bucket
 
     async def admit(
-        self, caller: Caller, request: ChatRequest, base_model: str, headers: Iterable[Header]
+        self, caller: Caller, request: RelayedRequest, base_model: str, headers: Iterable[Header]
     ) -> OpenAccount:
         """Raises: RateLimitExceeded, TooManyAnswers, Busy."""
         terms = self._terms_of(caller, base_model)
@@ -110,5 +110,5 @@ def _take(account: OpenAccount, asked: Asked) -> Sequence[Header]:
     return headers
 
 
-def _described(request: ChatRequest) -> dict[str, str | int | bool]:
+def _described(request: RelayedRequest) -> dict[str, str | int | bool]:
     return {"gen_ai.request.model": request.model, "gen_ai.request.stream": request.stream}

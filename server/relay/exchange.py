@@ -1,4 +1,4 @@
-"""One chat request on a client's connection, and the answer to it, written to the socket without a layer between.
+"""One relayed request on a client's connection, and the answer to it, written to the socket without a layer between.
 
 uvicorn's protocol takes it for one of its own cycles: the last four attributes are what it looks at.
 """
@@ -7,11 +7,12 @@ import asyncio
 import time
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 
-from server.chat.request_head import Header, RequestHead
 from server.errors import PayloadTooLarge
 from server.ids import new_request_id
+from server.relay.operation import Operation
+from server.relay.request_head import Header, RequestHead
 from server.request_ids import OPENAI_VERSION
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
@@ -39,11 +40,14 @@ class Exchange:
 
     __slots__ = (
         "_arrival", "_began_at", "_connection", "_most", "_parts", "_size", "disconnected", "head", "is_started",
-        "is_whole", "keep_alive", "organization", "request_id", "response_complete",
+        "is_whole", "keep_alive", "operation", "organization", "request_id", "response_complete",
     )  # fmt: skip
     message_event = asyncio.Event()  # nobody waits for it
 
-    def __init__(self, connection: ClientConnection, head: RequestHead, most_body_bytes: int) -> None:
+    def __init__(
+        self, connection: ClientConnection, operation: Operation[Any], head: RequestHead, most_body_bytes: int
+    ) -> None:
+        self.operation = operation
         self._connection = connection
         self._most = most_body_bytes
         self._parts: list[bytes] = []

@@ -8,6 +8,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from inference.engine import (
+    CHAT_PATH,
     AdapterRef,
     AdapterRejected,
     EngineRefusal,
@@ -15,8 +16,9 @@ from inference.engine import (
     EngineUnavailable,
     InferenceEngine,
 )
-from server.chat.answer import AnswerUnusable, Naming, rewrite_answer
+from server.chat.answer import rewrite_answer
 from server.models.names import is_full_model
+from server.relay.answers import AnswerUnusable, Naming
 
 _QUESTION = [{"role": "user", "content": "Hello"}]
 
@@ -75,7 +77,7 @@ class ControlApp:
         body = orjson.dumps({"model": adapter.name, "messages": _QUESTION, "max_tokens": 1})
         try:
             given: list[bytes] = []
-            await engine.chat(EngineRequest(body, stream=False), adapter, given.append)
+            await engine.answer(EngineRequest(CHAT_PATH, body, stream=False), adapter, given.append)
             rewrite_answer(b"".join(given), Naming(adapter.name, adapter.name))
         except EngineRefusal as refusal:
             if refusal.status >= 500:
