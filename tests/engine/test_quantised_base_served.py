@@ -16,7 +16,7 @@ from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
 from inference.vllm.loading import AdapterChecks
 from server.base_models import BaseModelEntry
-from server.chat.golden_examiner import GoldenExaminer
+from server.record.golden_examiner import GoldenExaminer
 from tests.adapter_files import refer_to
 from tests.engine.conftest import BASE, BASE_NAME, EngineProcess, ask, running_engine
 from tests.engine.scoring import compare_in_engine
