@@ -33,7 +33,7 @@ def prepare(base_model: BaseModelSource, *, uses_bitsandbytes: bool = False) -> 
 
 
 def _is_stored_quantised(base_model: BaseModelSource) -> bool:
-    """Whether the base model's own files are quantised; of a repository that is not here yet, they are taken not to be."""
+    """Whether the base model's own files are; those of a repository that is not here yet are taken not to be."""
     config = _find_config(base_model)
     try:
         return config is not None and bool(json.loads(config.read_bytes()).get("quantization_config"))

@@ -80,10 +80,8 @@ def test_an_adapter_that_fits_has_its_golden_samples_taken(
 def test_its_samples_are_taken_on_the_form_of_the_base_that_serves(
     base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing keeps bitsandbytes away from the process."""
-    monkeypatch.setitem(
-        sys.modules, "bitsandbytes", sys.modules.get("bitsandbytes", importlib.import_module("bitsandbytes"))
-    )
+    """And what looking on the plain base keeps away from its process is put back."""
+    monkeypatch.setitem(sys.modules, "bitsandbytes", importlib.import_module("bitsandbytes"))
     of_forms = []
     for form in ("nf4", None):
         run = RunDirectory(tmp_path)
