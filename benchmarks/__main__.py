@@ -5,7 +5,7 @@ A ratio says the same on a slow machine and on a busy one; the times beside it d
 
 import sys
 
-from benchmarks import decisions, engine, gate, isolation, layouts, lists, memory, relay, uploads, validation
+from benchmarks import decisions, engine, gate, isolation, layouts, lists, memory, ranks, relay, uploads, validation
 
 BENCHMARKS = {
     "decisions": decisions.main,
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "memory": memory.main,
     "relay": relay.main,
     "engine": engine.main,
+    "ranks": ranks.main,
     "isolation": isolation.main,
 }
 

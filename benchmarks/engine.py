@@ -7,10 +7,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.load import Target, load
-from benchmarks.served import KEY, serve
+from benchmarks.served import KEY, Served, serve
 from inference.vllm.process import free_socket, wait_until_ready
 from server.bootstrap import Services, build_engine_commands, build_services
 from server.settings import load_settings
@@ -25,8 +26,8 @@ def main(pairs: int = _PAIRS) -> None:
     with tempfile.TemporaryDirectory(prefix="ts-") as directory:
         home = Path(directory)
         settings = load_settings({"TUNESMITH_HOME": directory})
-        with _engine(build_services(settings)) as (engine, model), serve(home, "server", "api") as served:
-            through = Target(served.port, model, KEY)
+        with running_engine(build_services(settings)) as running, serve(home, "server", "api") as served:
+            engine, through = running.socket, Target(served.port, running.base_model, KEY)
             for stream in (False, True):
                 ratios = [_compare(engine, through, stream=stream, first=i % 2) for i in range(pairs + 1)][
                     1:
@@ -40,9 +41,36 @@ def main(pairs: int = _PAIRS) -> None:
                 )
 
 
+@dataclass(frozen=True)
+class RunningEngine:
+    """Of the first base model."""
+
+    pid: int  # of its process group
+    socket: Path
+    base_model: str
+
+    def cpu_s(self) -> float:
+        return sum(Served(pid, 0).cpu_s() for pid in self._pids())
+
+    def memory_bytes(self) -> int:
+        """Of all its processes; what they share counts for each."""
+        return sum(Served(pid, 0).memory_bytes("VmRSS") for pid in self._pids())
+
+    def _pids(self) -> list[int]:
+        everyone = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+        return [pid for pid in everyone if _group_of(pid) == self.pid]
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
 @contextmanager
-def _engine(services: Services) -> Iterator[tuple[Path, str]]:
-    """Start the engine as the service does. Gives its socket, and the base model's name."""
+def running_engine(services: Services) -> Iterator[RunningEngine]:
+    """Start the engine as the service does."""
     settings, base_models = services.settings, services.base_models
     command = build_engine_commands(settings, base_models, services.placement)[0]
     free_socket(command.socket)
@@ -52,7 +80,7 @@ def _engine(services: Services) -> Iterator[tuple[Path, str]]:
         )
         try:
             wait_until_ready(command.socket, _START_TIMEOUT_S, lambda: process.poll() is not None)
-            yield command.socket, base_models.entries[0].name
+            yield RunningEngine(process.pid, command.socket, base_models.entries[0].name)
         finally:
             os.killpg(process.pid, 9)
             process.wait(timeout=30)

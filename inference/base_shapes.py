@@ -1,4 +1,4 @@
-"""The sizes of a base model's linear layers, from the headers of its own files: what an adapter must fit."""
+"""What a base model's own files say of it: how they are quantised, and its layers' sizes, which adapters must fit."""
 
 import json
 from collections.abc import Mapping
@@ -18,6 +18,18 @@ def place_of(module: str) -> str | None:
     """
     start = f".{module}".find(".layers.")
     return module[start:] if start >= 0 else None
+
+
+def stored_in(directory: Path) -> str | None:
+    """How the files are quantised: "bitsandbytes", "gptq"; None: they are not."""
+    try:
+        config = json.loads((directory / "config.json").read_bytes())
+        quantised = config.get("quantization_config")
+    except (OSError, ValueError, AttributeError):
+        return None
+    if not quantised:
+        return None
+    return str(quantised.get("quant_method", "an unknown form")) if isinstance(quantised, dict) else "an unknown form"
 
 
 def read_base_shapes(directory: Path) -> BaseShapes | None:

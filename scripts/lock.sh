@@ -13,11 +13,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # vLLM asks for three packages that only serve pictures, sound and films, and that have no build for a CPU-only torch.
+# Its plugin asks for vLLM by the name of the CUDA build.
 cat >"$work/cpu-overrides.txt" <<EOF
 torch==$torch+cpu
 torchvision ; sys_platform == 'never'
 torchaudio ; sys_platform == 'never'
 torchcodec ; sys_platform == 'never'
+vllm ; sys_platform == 'never'
 EOF
 : >"$work/cuda-overrides.txt"
 echo "cuda-python>=13" >"$work/bounds.txt" # of the CUDA that torch is built for; older ones forgot to say what they need

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -35,8 +35,16 @@ class BaseModelEntry(BaseModel):
     context_length: Annotated[int, Field(ge=16)]  # tokens, in training and serving
     tool_call_parser: str | None = None  # vLLM's name of it; None: no tool calls
     chat_template: Path | None = None  # for a base that has none of its own
+    serve_quantized: Literal["nf4"] | None = None  # what its engine makes of it; None: it serves it as its files are
     created: int = 0  # unix seconds, as /v1/models shows it
     shutdown_date: date | None = None  # likewise; announced to clients, and nothing more
+
+    @field_validator("serve_quantized", mode="before")
+    @classmethod
+    def _is_what_an_engine_makes(cls, value: object) -> object:
+        if value in (None, "nf4"):
+            return value
+        raise ValueError("vLLM quantises a model to 'nf4' while it loads it, and to nothing else that is trained on")
 
     @field_validator("shutdown_date", mode="before")
     @classmethod
@@ -49,9 +57,9 @@ class BaseModelEntry(BaseModel):
         raise ValueError("expected a day, as 2027-01-31")
 
     @model_validator(mode="after")
-    def _speaks_only_in_chats(self) -> Self:
-        if self.kind is not Kind.CHAT and (self.tool_call_parser or self.chat_template):
-            raise ValueError("an embedding model takes no tool_call_parser and no chat_template")
+    def _has_what_its_kind_has(self) -> Self:
+        if self.kind is not Kind.CHAT and (self.tool_call_parser or self.chat_template or self.serve_quantized):
+            raise ValueError("an embedding model takes no tool_call_parser, chat_template or serve_quantized")
         return self
 
 

@@ -47,9 +47,10 @@ from server.observing.chat_metrics import shared_chat_metrics
 from server.placement.board import EngineBoard, database_exchange
 from server.placement.facts import Policy
 from server.placement.full_engines import FullEngines
-from server.placement.machine import find_placement, gpus_have_bfloat16
+from server.placement.machine import Served, find_placement, gpus_have_bfloat16
 from server.placement.pooled_engine import PooledEngine
 from server.placement.sizing import EngineSize, Placement
+from server.quantised_serving import is_quantised
 from server.rate_limits.limiter import RateLimiter
 from server.rate_limits.shared_buckets import SharedBuckets
 from server.record.base_identity import find_directory
@@ -130,8 +131,8 @@ def build_services(settings: Settings, engines: Mapping[str, InferenceEngine] | 
 
 def build_placement(settings: Settings, base_models: BaseModels) -> Placement:
     """Look at the machine, for what may run beside what."""
-    named = [(entry.name, entry.source) for entry in base_models.entries]
-    return find_placement(settings, has_gpu=find_device() == "cuda", base_models=named)
+    served = [Served(of.name, of.source, of.serve_quantized is not None) for of in base_models.entries]
+    return find_placement(settings, has_gpu=find_device() == "cuda", base_models=served)
 
 
 def build_planning(settings: Settings, placement: Placement) -> Planning:
@@ -209,6 +210,7 @@ def build_full_engine_command(
         cpu_threads=engine_cpu_threads(model),
         cpu_dtype=choose_cpu_dtype(model),
         chat_template=None,  # the model's own is its base's
+        quantization=None,
     )
     return build_command(engine, python=sys.executable, inherited=os.environ)
 
@@ -232,7 +234,8 @@ def _engine_settings(
         gpu=_gpu_of(size, policy, device),
         kv_cache_gib=settings.engine_kv_cache_gib,
         cpu_threads=engine_cpu_threads(entry.source),
-        cpu_dtype=choose_cpu_dtype(entry.source),
+        cpu_dtype=choose_cpu_dtype(entry.source, is_quantised=is_quantised(entry)),
+        quantization=entry.serve_quantized,
         tool_call_parser=entry.tool_call_parser,
         chat_template=entry.chat_template,
         embeds=entry.kind is Kind.EMBEDDING,
@@ -262,7 +265,7 @@ def build_engines(
             base_model=entry.name,
             socket=settings.engine_socket(index),
             limits=limits,
-            checks=AdapterChecks(partial(_read_shapes, entry), GoldenExaminer()),
+            checks=AdapterChecks(partial(_read_shapes, entry), GoldenExaminer(entry.serve_quantized)),
             borrower=borrower,
         )
         for index, entry in enumerate(base_models.entries)

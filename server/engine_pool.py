@@ -23,7 +23,7 @@ from server.placement.repository import (
     write_engine,
     write_turn,
 )
-from server.placement.sizing import EngineSize, Placement
+from server.placement.sizing import EngineSize, Placement, size_of_full
 from server.placement.standing import Standing
 from server.starting import ServeFailed, say
 
@@ -191,7 +191,7 @@ class EnginePool:
         sizes = {size.base_model: size for size in self._placement.sizes}
         for name, base in full_models.items():
             if name not in self._members and base in sizes and self._member_of is not None:
-                member = self._member_of(replace(sizes[base], base_model=name, on_demand=True), base)
+                member = self._member_of(size_of_full(sizes[base], name), base)
                 member.stand(EngineState.STOPPED, now, why=Why.ON_DEMAND)
                 self._members[name] = member
         for member in [member for member in self._members.values() if member.is_full]:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from inference.vllm.command import EngineCommand
-from inference.vllm.process import free_socket
+from inference.vllm.process import free_socket, has_quantisation
 from server.bootstrap import Services, build_engine_commands, build_full_engine_command, build_services
 from server.child import Child, ChildCommand
 from server.db.engine import open_database
@@ -23,6 +23,7 @@ from server.guard import LIFELINE_VARIABLE
 from server.models.names import directory_of
 from server.observing.shared_counts import SHARED_VARIABLE, empty_directory
 from server.placement.sizing import EngineSize
+from server.quantised_serving import refuse_what_cannot_be_quantised
 from server.settings import Settings
 from server.starting import (
     ServeFailed,
@@ -55,6 +56,7 @@ def serve(settings: Settings) -> int:
         held.enter_context(home_lock(settings.home))
         listeners = held.enter_context(listen(settings))
         services = build_services(settings)
+        refuse_what_cannot_be_quantised(services.base_models, has_quantisation=has_quantisation())
         show_first_keys(settings, services.database)
         warn_if_exposed(settings)
         lifeline, kept_open = os.pipe()

@@ -68,6 +68,14 @@ class ImportStatus(StrEnum):
     FAILED = "failed"
 
 
+class ImportStage(StrEnum):
+    """How far an import that is in progress is."""
+
+    WAITING = "waiting"  # for memory, and for its turn
+    LOOKING = "looking"  # a trainer has the adapter's base model loaded, or is about to
+    PUBLISHING = "publishing"  # the engine is to answer with it
+
+
 class EventLevel(StrEnum):
     """OpenAI: FineTuningJobEvent.level."""
 

@@ -4,12 +4,20 @@ from pathlib import Path
 
 from tests.fake_vllm import score, voice_of
 from trainer.contract.golden import GOLDEN_SAMPLES, GoldenSample, build_golden_samples
+from trainer.contract.spec import Quantization
 
 _PROMPTS = ([1, 2, 3], [4, 5, 6])
 _SAMPLED = ([7, 8, 9, 10], [11, 12, 13, 14])
 
 
-def write_golden_samples(directory: Path, *, of: Path | None = None, off: float = 0.0, faint: bool = False) -> Path:
+def write_golden_samples(
+    directory: Path,
+    *,
+    of: Path | None = None,
+    off: float = 0.0,
+    faint: bool = False,
+    quantization: Quantization | None = None,
+) -> Path:
     """Write those of the adapter in `of` (None: its own), each number `off` by so many nats."""
     voice = voice_of(of or directory)
     samples = []
@@ -24,5 +32,5 @@ def write_golden_samples(directory: Path, *, of: Path | None = None, off: float 
             )
         )
     path = directory / GOLDEN_SAMPLES
-    path.write_text(build_golden_samples(samples, dtype="float32").model_dump_json())
+    path.write_text(build_golden_samples(samples, dtype="float32", quantization=quantization).model_dump_json())
     return path

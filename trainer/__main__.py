@@ -91,7 +91,7 @@ def examine(directory: RunDirectory) -> int:
         spec = directory.read_examine_spec()
     except (OSError, ValidationError) as error:
         return _refuse(error)
-    environment.prepare(spec.base_model)
+    environment.prepare(spec.base_model, uses_bitsandbytes=spec.quantization is not None)
     try:
         from trainer.examine import examine as look
 
@@ -144,8 +144,8 @@ def _check_failure(error: Exception) -> CheckFailure:
 
 def _run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interruption: Interruption) -> None:
     interruption.check()
-    uses_bitsandbytes = spec.memory.quantization is not None or spec.method.optimizer != "adamw"
-    environment.prepare(spec.base_model, uses_bitsandbytes=uses_bitsandbytes)
+    is_quantised = {spec.memory.quantization, spec.serving.quantization} != {None}
+    environment.prepare(spec.base_model, uses_bitsandbytes=is_quantised or spec.method.optimizer != "adamw")
     from trainer.run import run
 
     run(directory, spec, reporter, interruption)

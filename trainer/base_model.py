@@ -18,7 +18,8 @@ def load_base_model(
     """Load the weights, in the type that the device computes in.
 
     Weights that are trained themselves are float32 everywhere: in 16 bits most steps would be rounded away.
-    With `quantization` the linear layers but the output head are kept in 4 or 8 bits, and compute in that type.
+    With `quantization` the linear layers but the output head are kept in 4 or 8 bits, and compute in that type. A base
+    whose own files are quantised is kept as they are.
 
     Raises:
         BaseModelUnavailable: there are no safetensors weights of a causal language model there.
@@ -43,7 +44,7 @@ def load_base_model(
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise BaseModelUnavailable("The weights of the base model could not be loaded.") from error
-    return model.to(device) if quantization is None else _keep_unpacked(model)
+    return _keep_unpacked(model) if getattr(model, "is_quantized", False) else model.to(device)
 
 
 def computes_in_bfloat16(device: str) -> bool:

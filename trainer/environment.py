@@ -1,5 +1,6 @@
 """What the libraries must be told before they are imported."""
 
+import json
 import os
 import sys
 import time
@@ -26,9 +27,27 @@ def prepare(base_model: BaseModelSource, *, uses_bitsandbytes: bool = False) -> 
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # TRL trains on one GPU to a process, and refuses to see more
     if is_local(base_model):
         os.environ.update(_OFFLINE)
-    if not uses_bitsandbytes:
+    if not uses_bitsandbytes and not _is_stored_quantised(base_model):
         # Without this, PEFT imports bitsandbytes for nothing, which takes a second and prints a warning.
         sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
+
+
+def _is_stored_quantised(base_model: BaseModelSource) -> bool:
+    """Whether the base model's own files are; those of a repository that is not here yet are taken not to be."""
+    config = _find_config(base_model)
+    try:
+        return config is not None and bool(json.loads(config.read_bytes()).get("quantization_config"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _find_config(base_model: BaseModelSource) -> Path | None:
+    if is_local(base_model):
+        return Path(base_model.source) / "config.json"
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(base_model.source, "config.json", revision=base_model.revision)
+    return Path(found) if isinstance(found, str) else None
 
 
 def is_local(base_model: BaseModelSource) -> bool:

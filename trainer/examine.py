@@ -29,8 +29,8 @@ def examine(directory: RunDirectory, spec: ExamineSpec) -> ExamineReport:
     AdapterUnfit: it does not fit the base, or does nothing to it.
     """
     torch.set_num_threads(spec.threads)
-    base = load_base_model(spec.base_model, "cpu")
-    n_base = sum(parameter.numel() for parameter in base.parameters())
+    base = load_base_model(spec.base_model, "cpu", quantization=spec.quantization)
+    n_base = base.num_parameters()  # of packed ones, too
     model = _attach(base, spec.adapter)
     golden = _take_samples(model, spec)
     if golden.base_gap == 0:
@@ -52,7 +52,7 @@ def _take_samples(model: Any, spec: ExamineSpec) -> GoldenSamples:
     if not all(math.isfinite(value) for row in (*of_adapter, *of_base) for value in row):
         raise AdapterUnfit("With the adapter, the base model's output holds numbers that are not finite.")
     samples = golden_samples_of(tokens_SL, prompts.n_sampled, of_adapter, of_base)
-    return build_golden_samples(samples, dtype="float32")
+    return build_golden_samples(samples, dtype="float32", quantization=spec.quantization)
 
 
 def _attach(base: Any, adapter: Path) -> Any:

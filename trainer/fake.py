@@ -75,7 +75,7 @@ def _train(run: RunDirectory, spec: TrainingSpec) -> int:
             result = run.model if spec.lora is None else run.adapter
             staged = run.root / "staged-result"
             (_write_model if spec.lora is None else _write_adapter)(staged)
-            (staged / GOLDEN_SAMPLES).write_text(_golden_samples().model_dump_json())
+            (staged / GOLDEN_SAMPLES).write_text(_golden_samples(spec).model_dump_json())
             publish_directory(staged, result)
             reporter.report(
                 Succeeded,
@@ -212,12 +212,13 @@ def _tokens(order: StepOrder, step: int) -> int:
     return sum(len(order.examples_of(done)) for done in range(1, step + 1)) * _TOKENS_PER_EXAMPLE
 
 
-def _golden_samples() -> GoldenSamples:
+def _golden_samples(spec: TrainingSpec) -> GoldenSamples:
     """Of an adapter that moves a base by two nats a token, whatever base that is."""
     sample = GoldenSample(
         prompt_token_ids=(1, 2), sampled_token_ids=(3, 4), adapter_logprobs=(-1.0, -1.0), base_logprobs=(-3.0, -3.0)
     )
-    return build_golden_samples([sample], dtype="float32")
+    quantization = None if spec.lora is None else spec.serving.quantization
+    return build_golden_samples([sample], dtype="float32", quantization=quantization)
 
 
 def _write_adapter(directory: Path) -> None:

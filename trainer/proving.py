@@ -64,6 +64,11 @@ class Prover:
     probes: Probes
 
     @property
+    def _serves_another(self) -> bool:
+        """Whether the base that serves is quantised otherwise than the one that is trained on."""
+        return self.spec.serving.quantization != self.spec.memory.quantization
+
+    @property
     def _lora(self) -> LoraSettings:
         if self.spec.lora is None:
             raise ValueError("a run that trains all weights has no adapter to prove")
@@ -80,12 +85,13 @@ class Prover:
         """
         model = state.model.eval()
         check_finite(copy_adapter(model), step=step)
-        is_quantised = getattr(model.get_base_model().config, "quantization_config", None) is not None
-        trained = None if is_quantised else self._ask(model)
+        trained = None if self._serves_another else self._ask(model)
         with torch.random.fork_rng(), set_aside(model):
-            base = load_base_model(self.spec.base_model, model.device.type).eval()
+            base = load_base_model(
+                self.spec.base_model, model.device.type, quantization=self.spec.serving.quantization
+            ).eval()
             served = self._publish(directory, state, base, trained, step=step)
-        return self._complete(directory, model if is_quantised else None, served)
+        return self._complete(directory, model if self._serves_another else None, served)
 
     def write_unproven(self, directory: Path, state: TrainingState, *, step: int) -> None:
         """Write the adapter of a plain LoRA, which is served as it was trained.
@@ -102,7 +108,7 @@ class Prover:
     def _publish(
         self, directory: Path, state: TrainingState, base: Any, trained: _Said | None, *, step: int
     ) -> _Served:
-        """Write the first plain LoRA that does it. `trained` is None where the model's own base was quantised."""
+        """Write the first plain LoRA that does it. `trained` is None where the model's own base is not what serves."""
         changes = None
         if trained is None or self._lora.variant == "dora":
             again = _attach_again(base, state.model)
@@ -156,8 +162,8 @@ class Prover:
             bound=bound_of(self._lora.variant, self.spec.serving.max_error),
         )
 
-    def _complete(self, directory: Path, quantised: Any | None, served: _Served) -> Proof:
-        """Add the samples; `quantised` is the model, if its base is another than the one that serves."""
+    def _complete(self, directory: Path, elsewhere: Any | None, served: _Served) -> Proof:
+        """Add the samples; `elsewhere` is the model, if its base is another than the one that serves."""
         n_sampled, tokens_SL = self.probes.prompts.n_sampled, served.of_adapter.tokens[0]
 
         def scores(logits_SLV: Tensor) -> Scores:
@@ -165,13 +171,14 @@ class Prover:
 
         of_adapter, of_base = (scores(said.logits[0]) for said in (served.of_adapter, served.of_base))
         drift = None
-        if quantised is not None:
-            trained = scores(logits_of(quantised, tokens_SL))
-            with quantised.disable_adapter():
-                drift = measure_drift((trained, scores(logits_of(quantised, tokens_SL))), (of_adapter, of_base))
+        if elsewhere is not None:
+            trained = scores(logits_of(elsewhere, tokens_SL))
+            with elsewhere.disable_adapter():
+                drift = measure_drift((trained, scores(logits_of(elsewhere, tokens_SL))), (of_adapter, of_base))
         samples = build_golden_samples(
             golden_samples_of(tokens_SL, n_sampled, of_adapter, of_base),
             dtype=served.reproduction.dtype,
+            quantization=self.spec.serving.quantization,
             drift=drift,
         )
         for name, record in ((GOLDEN_SAMPLES, samples), (REPRODUCTION, served.reproduction)):

@@ -37,7 +37,7 @@ class Publication:
             )
         drift = proof.samples.drift
         if drift is not None:
-            self._note("warn" if drift.is_large else "info", drift.describe())
+            self._note("warn" if drift.is_large else "info", drift.describe(proof.samples.quantization))
 
     def of_checkpoint(self, directory: Path) -> None:
         """Fill the directory with the adapter after the step that is done, where clients may see it.

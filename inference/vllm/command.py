@@ -41,6 +41,7 @@ class EngineSettings:
     chat_template: Path | None = None  # instead of the base's own
     gpu: int | None = None  # its index; None: the first
     embeds: bool = False  # it gives embeddings, and no text
+    quantization: Literal["nf4"] | None = None  # what it makes of the weights while it loads them
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,9 @@ def _model_arguments(settings: EngineSettings) -> list[str]:
     arguments += ["--tokenizer-mode", "hf", "--config-format", "hf"]
     # OpenAI's defaults (temperature 1), not those a base's generation_config.json may hold.
     arguments += ["--generation-config", "vllm", "--max-logprobs", str(MAX_TOP_LOGPROBS)]
+    if settings.quantization is not None:
+        # NF4 with double quantisation, of every linear layer but the output head: as the trainer has it.
+        arguments += ["--quantization", "bitsandbytes"]
     # A small model, left the choice, writes white space between the words of an object until it runs out of tokens.
     arguments += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
     if settings.embeds:

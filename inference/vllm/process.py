@@ -1,6 +1,7 @@
 """What the parent of an engine process needs besides its command: the machine's facts, a free socket, readiness."""
 
 import http.client
+import importlib.util
 import os
 import shutil
 import socket
@@ -24,13 +25,22 @@ def find_device() -> Literal["cpu", "cuda"]:
     return "cuda" if has_driver else "cpu"
 
 
-def choose_cpu_dtype(model: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> Literal["float32", "bfloat16"]:
-    """Choose what an engine on this CPU computes in.
+def has_quantisation() -> bool:
+    """Whether the plugin is there by which vLLM quantises a model's weights, and reads quantised ones."""
+    return importlib.util.find_spec("vllm_bnb_plugin") is not None
+
+
+def choose_cpu_dtype(
+    model: str, *, is_quantised: bool = False, cpuinfo: Path = Path("/proc/cpuinfo")
+) -> Literal["float32", "bfloat16"]:
+    """Choose what an engine on this CPU computes in. Quantised weights it computes with in bfloat16 alone.
 
     A small model in float32 is served exactly as it was trained (log-probabilities agree to 0.00001, in bfloat16 to
     0.006), and no slower. A large one, or one whose size is not known here, in bfloat16, half the memory to read for
     each token, where the CPU has instructions for it.
     """
+    if is_quantised:
+        return "bfloat16"
     if 0 < _weights_bytes(model) < _SMALL_MODEL_BYTES or not _has_bf16(cpuinfo):
         return "float32"
     return "bfloat16"

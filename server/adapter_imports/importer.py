@@ -26,7 +26,7 @@ from server.launchers.launcher import Exited, LaunchRefused, LaunchRequest, NoCa
 from server.models.names import parse_model_name
 from server.name_locks import NameLocks
 from server.record.hashes import FileHashes
-from server.vocabulary import JobErrorCode
+from server.vocabulary import ImportStage, JobErrorCode
 from trainer.contract.checkpoint import publish_directory
 from trainer.contract.examine import ExamineReport, ExamineSpec
 from trainer.contract.golden import GOLDEN_SAMPLES
@@ -96,11 +96,15 @@ class AdapterImporter:
     def _examine(self, row: ModelImportRow, base: BaseModelEntry, directory: ImportDirectory) -> None:
         """Start the trainer, or see how it does."""
         run = RunDirectory(directory.examination)
+        if row.stage == ImportStage.WAITING:
+            services = self.services
+            repository.begin_to_look(services.database, row, services.placement, now=services.clock())
         if not run.examine_spec.exists():
             run.root.mkdir(exist_ok=True)
             run.write_examine_spec(
                 ExamineSpec(
                     base_model=source_of(base),
+                    quantization=base.serve_quantized,
                     adapter=directory.adapter,
                     context_length_tokens=base.context_length,
                     threads=self.services.settings.trainer_threads,
@@ -122,11 +126,14 @@ class AdapterImporter:
             )
         else:
             shutil.rmtree(run.root)  # the service was stopped meanwhile: once more
+            repository.move_to(self.services.database, row, ImportStage.WAITING)
 
     def _publish(
         self, row: ModelImportRow, base: BaseModelEntry, directory: ImportDirectory, report: ExamineReport
     ) -> None:
         """The name exists once the engine has answered with it. Raises: EngineUnavailable."""
+        if row.stage != ImportStage.PUBLISHING:
+            repository.move_to(self.services.database, row, ImportStage.PUBLISHING)
         final = self._final(row)
         if not final.exists():
             staged = final.with_name(f"{final.name}.tmp")

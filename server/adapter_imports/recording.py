@@ -28,8 +28,9 @@ def add_imported_record(
         base_model=described,
         rank=row.rank,
         parameters=report.adapter_parameters,
+        served_in=base.serve_quantized,
         base_gap=report.base_gap,
-        known_limits=known_limits_of_imported(described),
+        known_limits=known_limits_of_imported(described, base.serve_quantized),
         files={},
     )
     card = render_imported_card(manifest, [path.name for path in identity.legal_files])

@@ -9,8 +9,10 @@ from inference.engine import AdapterRef
 from server.db.project_session import ProjectSession
 from server.db.system_session import system_session
 from server.db.tables import ModelImportRow, ProjectRow
+from server.fine_tuning.placing import admit_import
 from server.models.repository import add_imported_model
-from server.vocabulary import ImportStatus
+from server.placement.sizing import Placement
+from server.vocabulary import ImportStage, ImportStatus
 
 
 def slug_of_project(session: ProjectSession) -> str:
@@ -31,6 +33,21 @@ def list_unfinished(database: Engine) -> Sequence[ModelImportRow]:
     query = select(ModelImportRow).where(ModelImportRow.status == ImportStatus.IN_PROGRESS)
     with system_session(database) as session:
         return session.exec(query.order_by(col(ModelImportRow.seq))).all()
+
+
+def begin_to_look(database: Engine, found: ModelImportRow, placement: Placement, *, now: float) -> None:
+    """Raises: NoCapacity: it has to wait."""
+    with system_session(database, write=True) as session:
+        row = session.get_one(ModelImportRow, found.id)
+        admit_import(session, row, placement, now)
+        session.add(row)
+
+
+def move_to(database: Engine, found: ModelImportRow, stage: ImportStage) -> None:
+    with system_session(database, write=True) as session:
+        row = session.get_one(ModelImportRow, found.id)
+        row.stage = stage
+        session.add(row)
 
 
 def succeed(database: Engine, found: ModelImportRow, adapter: AdapterRef, *, now: float) -> None:

@@ -15,9 +15,11 @@ from server.db.project_session import ProjectSession
 from server.db.tables import ModelImportRow
 from server.errors import Busy, InvalidRequest, NotFound
 from server.models.names import new_model_name, normalise_suffix
+from server.placement.machine import count_parameters
 from server.record.base_identity import find_directory
 from server.settings import Settings
 
+_PROCESS_BYTES = 700_000_000  # the interpreter with torch, transformers and PEFT
 _MOST_UNFINISHED = 4  # of a project; each holds an adapter's room on the disk
 
 
@@ -77,6 +79,7 @@ def create_import(
         model_name=str(name),
         rank=rebuilt.rank,
         sha256=rebuilt.sha256,
+        needed_bytes=_look_bytes(asked.base),
     )
     session.add(row)
     return row
@@ -88,6 +91,13 @@ def retrieve_import(session: ProjectSession, import_id: str) -> ModelImportRow:
     if row is None:
         raise NotFound(f"No such import: {import_id}", param="import_id")
     return row
+
+
+def _look_bytes(base: BaseModelEntry) -> int:
+    """What the trainer takes of main memory that loads the base model, in 32-bit floats, and samples."""
+    directory = find_directory(base)
+    parameters = None if directory is None else count_parameters(str(directory))
+    return 0 if parameters is None else 4 * parameters + _PROCESS_BYTES
 
 
 def _read_shapes(base: BaseModelEntry) -> BaseShapes:

@@ -1,7 +1,6 @@
 """The full models that have engines: those that can be asked, and those that are to prove themselves before."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from sqlmodel import Session
 
@@ -10,7 +9,7 @@ from server.fine_tuning.leases import rows_that_need_a_worker
 from server.fine_tuning.stages import Stage
 from server.models import repository as models
 from server.placement.repository import read_engines
-from server.placement.sizing import EngineSize
+from server.placement.sizing import EngineSize, size_of_full
 
 
 def trains_all(job: JobRow) -> bool:
@@ -36,10 +35,10 @@ def read_engine_sizes(session: Session, of_bases: Sequence[EngineSize]) -> list[
 
 
 def _sizes(full: Mapping[str, str], by_base: Mapping[str, EngineSize]) -> Iterator[EngineSize]:
-    """As large as its base's; one whose base the settings no longer have cannot be started."""
+    """One whose base the settings no longer have cannot be started."""
     for name, base in full.items():
         if base in by_base:
-            yield replace(by_base[base], base_model=name, on_demand=True)
+            yield size_of_full(by_base[base], name)
 
 
 def _holding(session: Session) -> list[str]:

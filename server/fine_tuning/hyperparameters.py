@@ -154,8 +154,18 @@ def sequence_limit(requested: Requested, context_length: int) -> int:
     return min(context_length, asked)
 
 
-def wanted_quantization(requested: Requested) -> WantedQuantization:
+def wanted_quantization(
+    requested: Requested, served_in: Quantization | None = None, stored_in: str | None = None
+) -> WantedQuantization:
+    """`served_in`: what the base's engine makes of it. "auto" trains an adapter on what serves it.
+
+    `stored_in`: how its own files are quantised, which is left as it is.
+    """
+    if stored_in is not None:
+        return None
     asked: WantedQuantization | Literal["none"] = requested.get("quantization", "auto")
+    if asked == "auto" and served_in is not None and asked_adapter(requested).type != FULL:
+        return served_in
     return None if asked == "none" else asked
 
 

@@ -171,6 +171,11 @@ def names_being_imported(engine: Engine) -> set[str]:
         return set(session.exec(statement).all())
 
 
+def imports_in_progress(session: Session) -> Sequence[ModelImportRow]:
+    """Of adapters, over all projects."""
+    return session.exec(select(ModelImportRow).where(ModelImportRow.status == ImportStatus.IN_PROGRESS)).all()
+
+
 def live_model_directories(engine: Engine) -> set[str]:
     """The directories of the adapters that can be asked."""
     with system_session(engine) as session:

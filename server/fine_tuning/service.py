@@ -16,6 +16,7 @@ from server.fine_tuning import repository
 from server.fine_tuning.adapter_options import FULL
 from server.fine_tuning.asked.contradictions import Circumstances, refuse_contradictions
 from server.fine_tuning.asked.full_fine_tuning import Ground, is_full, refuse_what_full_cannot
+from server.fine_tuning.asked.quantised_files import refuse_on_quantised_files
 from server.fine_tuning.asked.servable_adapters import Parent
 from server.fine_tuning.asked_files import find_mixed_in_files, find_usable_file
 from server.fine_tuning.data_options import build_selection
@@ -24,9 +25,9 @@ from server.fine_tuning.estimates.planner import Room
 from server.fine_tuning.job_changes import add_event, end, move
 from server.fine_tuning.lifecycle import NewEvent, is_terminal
 from server.fine_tuning.preferences import method_name
-from server.fine_tuning.publishing.lora_shape import read_lora
+from server.fine_tuning.publishing.lora_shape import find_untrainable, read_lora
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
-from server.fine_tuning.serving_contract import look_at, refuse_unservable, wanted_of
+from server.fine_tuning.serving_contract import form_of_files, look_at, refuse_unservable, wanted_of
 from server.fine_tuning.stages import Stage
 from server.ids import new_job_id
 from server.integrations import service as integrations
@@ -287,8 +288,10 @@ def _get_requested(
         free_disk_bytes=shutil.disk_usage(offer.home).free,
     )
     refuse_what_full_cannot(hyperparameters, ground)
+    trains_all = is_full(hyperparameters, ground)
+    refuse_on_quantised_files(hyperparameters, place=ground.place, stored_in=form_of_files(base), trains_all=trains_all)
     requested = hyperparameters.asked()
-    if is_full(hyperparameters, ground):
+    if trains_all:
         return requested | {"adapter": {"type": FULL}}
     _refuse_what_cannot_be_served(asked, model, base, offer)
     return requested
@@ -299,7 +302,10 @@ def _refuse_what_cannot_be_served(
 ) -> None:
     parent = None
     if model.row is not None and offer.adapters is not None:
-        parent = Parent(model.row.name, _lora_of(offer.adapters / model.row.directory, asked.model))
+        adapter = offer.adapters / model.row.directory
+        parent = Parent(model.row.name, _lora_of(adapter, asked.model))
+        if model.row.job_id is None:
+            _refuse_untrainable(adapter, asked.model, base)
     requested = asked.asked_hyperparameters().asked()
     wanted = wanted_of(requested, look_at(base), max_rank=offer.max_rank, parent=parent)
     refuse_unservable(wanted, asked.place_of_hyperparameters())
@@ -315,14 +321,19 @@ def _get_trainable(base_models: BaseModels, model: UsableModel | None, name: str
             param="model",
             code="model_not_available",
         )
-    if model.row is not None and model.row.job_id is None:
+    return model, base
+
+
+def _refuse_untrainable(adapter: Path, model: str, base: BaseModelEntry) -> None:
+    """Of one that was made elsewhere. Raises: InvalidRequest."""
+    reason = find_untrainable(adapter)
+    if reason is not None:
         raise InvalidRequest(
-            f"The model {name[:256]} was imported, and training goes on from adapters that were trained here only: "
-            f"those have the layers and the scaling that training expects. Use its base model, {base.name}.",
+            f"Training does not go on from the imported model {model[:256]}: {reason}, which adapters that are trained "
+            f"here never have. Use its base model, {base.name}.",
             param="model",
             code="model_not_available",
         )
-    return model, base
 
 
 def _not_available(model: str) -> InvalidRequest:

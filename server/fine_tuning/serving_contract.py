@@ -1,11 +1,9 @@
 """The contract between training and serving: what is asked of an adapter is held against what an engine will take."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from inference.base_shapes import read_base_shapes
+from inference.base_shapes import read_base_shapes, stored_in
 from server.base_models import BaseModelEntry
 from server.errors import InvalidRequest
 from server.fine_tuning.adapter_options import asked_adapter
@@ -32,24 +30,19 @@ def wanted_of(requested: Mapping[str, Any], base: Base, *, max_rank: int, parent
     )
 
 
+def form_of_files(entry: BaseModelEntry) -> str | None:
+    """How the base's own files are quantised; None: they are not, or are not here yet."""
+    directory = find_directory(entry)
+    return None if directory is None else stored_in(directory)
+
+
 def look_at(entry: BaseModelEntry) -> Base:
     """Nothing is known of a base that is not here yet: the check of a job's files tells its layers."""
     directory = find_directory(entry)
     if directory is None:
-        return Base()
+        return Base(served_in=entry.serve_quantized)
     layers: dict[str, int] = {}
     for place, shapes in (read_base_shapes(directory) or {}).items():
         name = place.rpartition(".")[2]
         layers[name] = min(layers.get(name, 2**31), *(side for shape in shapes for side in shape))
-    return Base(layers or None, _stored_in(directory))
-
-
-def _stored_in(directory: Path) -> str | None:
-    try:
-        config: Any = json.loads((directory / "config.json").read_bytes())
-        quantised = config.get("quantization_config")
-    except (OSError, ValueError, AttributeError):
-        return None
-    if not quantised:
-        return None
-    return str(quantised.get("quant_method", "an unknown form")) if isinstance(quantised, dict) else "an unknown form"
+    return Base(layers or None, stored_in(directory), entry.serve_quantized)

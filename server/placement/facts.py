@@ -68,12 +68,14 @@ class EngineFacts:
 
 @dataclass(frozen=True)
 class JobFacts:
-    """A job that waits to train, trains, or is being published."""
+    """A job that waits to train, trains, or is being published; or an import of an adapter."""
 
     id: str
     project_id: str
-    seq: int  # order of creation
+    seq: int  # order of creation, among jobs or among imports
     needed_bytes: int = 0  # 0: not known
+    needs_slot: bool = True  # False: it is an adapter that is imported, which a trainer looks at for a moment
+    created_at: float = 0.0  # unix seconds; the order among both
     not_before: float = 0.0  # unix seconds
     waits: bool = False  # for its turn
     has_slot: bool = False  # from its start to the end of its publication

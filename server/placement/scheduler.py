@@ -38,23 +38,33 @@ def jobs_to_start(
 
     The project with the fewest running jobs goes first, then the job that has waited longest: no
     project can keep the others out by queueing many. While the next one waits for memory, nobody overtakes it.
+    An import needs no slot, and has its turn by its age: neither a stream of these nor one of jobs keeps the other out.
     """
-    running = Counter(job.project_id for job in jobs if job.has_slot)
+    running = Counter(job.project_id for job in jobs if job.has_slot and job.needs_slot)
     free = slots - sum(running.values())
     rooms = [_room(jobs, index, available) for index, available in trainer_bytes.items()]
     waiting = [job for job in jobs if job.waits and job.not_before <= now]
     chosen: list[Start] = []
-    while waiting and len(chosen) < free:
-        job = min(waiting, key=lambda job: (running[job.project_id], job.seq))
+    while allowed := [job for job in waiting if free > 0 or not job.needs_slot]:
+        job = _next(allowed, running)
         fitting = [room for room in rooms if room.has_room_for(job.needed_bytes)]
         if not fitting:
             break
         room = min(fitting, key=lambda room: (len(room.admitted_bytes), room.index))
         rooms[rooms.index(room)] = room.admit(job.needed_bytes)
         waiting.remove(job)
-        running[job.project_id] += 1
+        running[job.project_id] += job.needs_slot
+        free -= job.needs_slot
         chosen.append(Start(job.id, room.index))
     return tuple(chosen)
+
+
+def _next(allowed: Sequence[JobFacts], running: Mapping[str, int]) -> JobFacts:
+    """The job whose turn it is, or the oldest import, if that is older."""
+    jobs, imports = ([job for job in allowed if job.needs_slot is needs_slot] for needs_slot in (True, False))
+    heads = [min(jobs, key=lambda job: (running[job.project_id], job.seq))] if jobs else []
+    heads += [min(imports, key=lambda found: found.seq)] if imports else []
+    return min(heads, key=lambda head: head.created_at)
 
 
 def _room(jobs: Sequence[JobFacts], index: int, available_bytes: int | None) -> DeviceRoom:

@@ -1,7 +1,7 @@
 """What engines take and what there is for them and for trainers, by policy and machine (pure)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from server.placement.facts import Patience, Policy, Resources
 
@@ -21,6 +21,15 @@ class EngineSize:
     device: int = 0
     gpu_share: float = 0.0  # of the GPU's memory, as the engine is told
     on_demand: bool = False  # it runs only when it is asked
+    whole_bytes: int | None = None  # what a full model's on this base needs, where its own weights are quantised
+
+
+def size_of_full(of_base: EngineSize, name: str) -> EngineSize:
+    """Of a full model's engine: as its base's, with weights that are not quantised."""
+    if of_base.whole_bytes is None or not of_base.needed_bytes:
+        return replace(of_base, base_model=name, on_demand=True)
+    share = min(_GPU_ALONE, of_base.gpu_share * of_base.whole_bytes / of_base.needed_bytes)
+    return EngineSize(name, of_base.whole_bytes, of_base.device, round(share, 4), on_demand=True)
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,16 @@ class Placement:
     resources: Resources = field(default_factory=Resources)
     patience: Patience = field(default_factory=Patience)
     sizes: tuple[EngineSize, ...] = ()
+    on_gpu: bool = False  # what is placed is their memory, not the machine's
 
 
 def place_on_cpu(
-    machine: Machine, wishes: Wishes, engines: Mapping[str, int]
+    machine: Machine, wishes: Wishes, engines: Mapping[str, int], whole: Mapping[str, int] = {}
 ) -> tuple[Resources, tuple[EngineSize, ...]]:
-    """`engines`: what each takes of main memory; 0: not known. Without a GPU, `separate` is `share`."""
+    """`engines`: what each takes of main memory; 0: not known. Without a GPU, `separate` is `share`.
+
+    `whole`: of those that quantise their weights, what one takes that does not.
+    """
     is_alone = wishes.policy is Policy.YIELD
     budget = wishes.engine_memory_bytes
     if budget is None:
@@ -68,14 +81,17 @@ def place_on_cpu(
     if trainers is None:
         beside = max(0, machine.main_bytes - min(sum(engines.values()), budget))
         trainers = round(machine.main_bytes * _MAIN_ALONE) if is_alone else beside
-    sizes = tuple(EngineSize(name, needed) for name, needed in engines.items())
+    sizes = tuple(EngineSize(name, needed, whole_bytes=whole.get(name)) for name, needed in engines.items())
     return Resources(wishes.slots, {0: budget}, {0: trainers}), sizes
 
 
 def place_on_gpus(
-    machine: Machine, wishes: Wishes, weights: Mapping[str, int]
+    machine: Machine, wishes: Wishes, weights: Mapping[str, int], whole: Mapping[str, int] = {}
 ) -> tuple[Resources, tuple[EngineSize, ...]]:
-    """`weights`: bytes of each base model's weights; 0: not known."""
+    """`weights`: bytes of each base model's weights as its engine holds them; 0: not known.
+
+    `whole`: of those that are quantised there, the bytes that they are otherwise.
+    """
     is_shared = wishes.policy is Policy.SHARE
     are_apart = wishes.policy is Policy.SEPARATE
     engine_gpus = wishes.engine_gpus if are_apart else (0,)
@@ -88,7 +104,8 @@ def place_on_gpus(
         here = {name: weights[name] for name in names[position :: len(engine_gpus)]}
         total = machine.gpu_bytes.get(gpu)
         budgets[gpu] = _budget(total, share, wishes.engine_memory_bytes)
-        sizes |= {size.base_model: size for size in _sizes_on(gpu, total, share, budgets[gpu], here)}
+        placed = _sizes_on(gpu, total, share, budgets[gpu], here)
+        sizes |= {size.base_model: _with_whole(size, whole.get(size.base_model), budgets[gpu]) for size in placed}
     trainer_share = 1 - wishes.engine_gpu_share if is_shared else _TRAINERS_ALONE
     trainers = {gpu: _trainer_room(machine.gpu_bytes.get(gpu), trainer_share, wishes) for gpu in trainer_gpus}
     return Resources(wishes.slots, budgets, trainers), tuple(sizes[name] for name in names)
@@ -120,6 +137,12 @@ def _sizes_on(
     together = max(1, _how_many_fit(sorted(least.values(), reverse=True), budget))
     needs = {name: min(budget, max(need, budget // together)) for name, need in least.items()}
     return [EngineSize(name, need, gpu, round(need / total, 4)) for name, need in needs.items()]
+
+
+def _with_whole(size: EngineSize, whole: int | None, budget: int | None) -> EngineSize:
+    if whole is None or budget is None:
+        return size
+    return replace(size, whole_bytes=min(budget, max(size.needed_bytes, _least_bytes(whole))))
 
 
 def _least_bytes(weights: int) -> int:

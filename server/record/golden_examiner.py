@@ -5,13 +5,14 @@ docs/decisions/0023-proof-at-every-load.md has the reasons.
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from inference.engine import AdapterRef, AdapterRejected, Score
 from inference.examination import Examination, Proof
-from server.record.imported import read_adapter_manifest
+from server.record.imported import AdapterManifest, read_adapter_manifest
 from server.record.manifest import MANIFEST
 from trainer.contract.golden import GOLDEN_SAMPLES, Comparison, GoldenSamples, Verdict, compare
 
@@ -19,11 +20,17 @@ _LOG = logging.getLogger(__name__)
 _MOST_BYTES = 1024 * 1024  # ours have a hundredth of it
 
 
+@dataclass(frozen=True)
 class GoldenExaminer:
     """An `Examiner`."""
 
+    served_in: str | None = None  # how the engine quantises the base; None: it does not
+
     async def examine(self, adapter: AdapterRef, score: Score) -> Examination:
         golden = await asyncio.to_thread(_read, adapter.directory)
+        proven_on = await asyncio.to_thread(_form_of, adapter.directory, golden)
+        if proven_on != self.served_in:
+            raise AdapterRejected(_describe_forms(proven_on, self.served_in))
         if golden is None:
             return Examination(Proof.NONE)
         texts = [[*sample.prompt_token_ids, *sample.sampled_token_ids] for sample in golden.samples]
@@ -77,8 +84,29 @@ def _read(directory: Path) -> GoldenSamples | None:
 
 
 def _once_had(directory: Path) -> bool:
+    manifest = _read_manifest(directory)
+    return manifest is not None and GOLDEN_SAMPLES in manifest.files
+
+
+def _form_of(directory: Path, golden: GoldenSamples | None) -> str | None:
+    """How the base was quantised on which it was proven; of one without samples, on which it was to be served."""
+    if golden is not None:
+        return golden.quantization
+    manifest = _read_manifest(directory)
+    return None if manifest is None else manifest.served_in
+
+
+def _describe_forms(proven_on: str | None, served_in: str | None) -> str:
+    """What it does on another form of its base is near, but is not what was proven."""
+    before, now = (form or "as its files are" for form in (proven_on, served_in))
+    return (
+        f"the base model was served in another form when the model was made (then: {before}; now: {now}); a base "
+        "model's serve_quantized goes with its models"
+    )
+
+
+def _read_manifest(directory: Path) -> AdapterManifest | None:
     try:
-        manifest = read_adapter_manifest(directory)
+        return read_adapter_manifest(directory)
     except (OSError, ValueError) as error:
         raise AdapterRejected(f"the adapter's {MANIFEST} is damaged") from error
-    return manifest is not None and GOLDEN_SAMPLES in manifest.files

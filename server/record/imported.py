@@ -21,6 +21,7 @@ class ImportedManifest(Record):
     base_model: BaseModelRecord  # that it was imported for; what it was trained on is not known
     rank: int  # the largest of a module
     parameters: int
+    served_in: str | None = None  # how the base is quantised that it was proven on and is served on; None: it is not
     base_gap: float  # of its golden samples: between adapter and base alone, in nats a token
     known_limits: tuple[str, ...]
     files: dict[str, FileRecord]  # every file of the directory but this one
@@ -46,11 +47,13 @@ def read_adapter_manifest(directory: Path) -> AdapterManifest | None:
     return _EITHER.validate_json(data)
 
 
-def known_limits_of_imported(base: BaseModelRecord) -> tuple[str, ...]:
+def known_limits_of_imported(base: BaseModelRecord, served_in: str | None = None) -> tuple[str, ...]:
     found = [
         "It was made elsewhere: on which data, how, and on which revision of the base model is not known here.",
         "That it was trained on this base model follows from the sizes of its layers alone.",
     ]
+    if served_in is not None:
+        found.append(f"It is served on the base model in the form {served_in}; what it was trained on is not known.")
     if base.parameters is not None and base.parameters < _TOY_PARAMETERS:
         found.append(f"The base model has {base.parameters / 1e6:.1f} million parameters: too few for real work.")
     if base.license == "unknown":

@@ -26,6 +26,7 @@ class Circumstances:
     is_checkpoint: bool
     data_gate: Mapping[str, Any] | None = None  # what was found in the data
     drift: DriftRecord | None = None
+    served_in: str | None = None  # how the base is quantised that serves it
 
 
 def known_limits(of: Circumstances) -> tuple[str, ...]:
@@ -58,14 +59,7 @@ def of_the_reproduction(found: Reproduction | None) -> tuple[str, ...]:
 
 
 def _of_the_base(of: Circumstances) -> list[str]:
-    base, found = of.base_model, []
-    memory = of.settings.get("memory")
-    if isinstance(memory, Mapping) and memory.get("quantization") is not None:
-        measured = "" if of.drift is None else f": by {of.drift.mean:.3f} nats a token, at most {of.drift.largest:.3f}"
-        found.append(
-            f"It was trained on the base model in the form {memory['quantization']}: on the unquantised base, which "
-            f"serves it, it behaves a little differently{measured}."
-        )
+    base, found = of.base_model, _of_its_form(of)
     if base.parameters is not None and base.parameters < _TOY_PARAMETERS:
         found.append(
             f"The base model has {base.parameters / 1e6:.1f} million parameters: enough to try fine-tuning, "
@@ -76,6 +70,24 @@ def _of_the_base(of: Circumstances) -> list[str]:
     if base.license == "unknown":
         found.append("The base model's licence is not known: find it out before you pass the adapter on.")
     return found
+
+
+def _of_its_form(of: Circumstances) -> list[str]:
+    """Of what it was trained on, and of what serves it."""
+    memory = of.settings.get("memory")
+    trained = memory.get("quantization") if isinstance(memory, Mapping) else None
+    if trained == of.served_in:
+        alone = f"It was trained on the base model in the form {trained}, and is proven for that alone: use it there."
+        return [] if trained is None else [alone]
+    measured = "" if of.drift is None else f": by {of.drift.mean:.3f} nats a token, at most {of.drift.largest:.3f}"
+    return [
+        f"It was trained on {_form(trained)}: on {_form(of.served_in)}, which serves it, it behaves a little "
+        f"differently{measured}."
+    ]
+
+
+def _form(quantization: str | None) -> str:
+    return "the unquantised base model" if quantization is None else f"the base model in the form {quantization}"
 
 
 def _of_the_data(of: Circumstances) -> list[str]:

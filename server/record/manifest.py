@@ -76,9 +76,9 @@ class MetricsRecord(Record):
 
 
 class DriftRecord(Record):
-    """How far the base that serves is from the quantised one that was trained on, in nats a token of the samples."""
+    """How far the base that serves is from the one that was trained on, in nats a token of the samples."""
 
-    quantization: str
+    quantization: str  # of the base that was trained on; "none": it was as its files are
     mean: float  # with the adapter on both
     largest: float  # of one token
     of_base: float  # the mean without the adapter
@@ -121,7 +121,8 @@ class Manifest(Record):
     trained_tokens: int | None  # processed up to the step, padding excluded
     packages: dict[str, str | None]  # None: not installed beside the server
     metrics: MetricsRecord
-    drift: DriftRecord | None = None  # None: nothing was quantised, or it was not measured, as of a checkpoint
+    served_in: str | None = None  # how the base is quantised that it was proven on and is served on; None: it is not
+    drift: DriftRecord | None = None  # None: it is served on what it was trained on, or it was not measured
     data_gate: dict[str, JsonValue] | None  # what was found in the data, in numbers
     estimate: dict[str, JsonValue] | None
     measured: dict[str, JsonValue] | None

@@ -94,4 +94,8 @@ def _known_limits(base: BaseModelRecord, adapter: AdapterManifest | None, report
     if adapter is None:
         found.append("The adapter has no manifest: what it was trained on is not known.")
         return tuple(found)
+    if adapter.served_in is not None:
+        found.append(
+            f"It was merged into the base model as it is stored; the adapter was proven on {adapter.served_in}."
+        )
     return (*found, *adapter.known_limits)

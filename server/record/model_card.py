@@ -111,6 +111,8 @@ def _what_it_is(manifest: Manifest) -> str:
         f"A {'model all of whose weights were trained' if is_full else 'LoRA adapter'}, {kind}, made by Tunesmith.",
         f"Its base model is {describe_base(manifest.base_model)}.",
     ]
+    if manifest.served_in is not None:
+        sentences.append(f"It is served on that, quantised by bitsandbytes ({manifest.served_in}).")
     if manifest.parent_model is not None:
         what = "weights" if is_full else "adapter"
         sentences.append(f"Training went on from the {what} of `{manifest.parent_model}`.")
@@ -186,7 +188,7 @@ def _reproduction(manifest: Manifest) -> list[str]:
 
 
 def _drift(manifest: Manifest) -> list[str]:
-    """How the base that serves differs from the one that was trained on, where that was quantised."""
+    """How the base that serves differs from the one that was trained on, where they are quantised differently."""
     if manifest.drift is None:
         return []
     rows = [
@@ -194,8 +196,8 @@ def _drift(manifest: Manifest) -> list[str]:
         ("with the adapter, largest of a token", round(manifest.drift.largest, 5)),
         ("without the adapter, mean", round(manifest.drift.of_base, 5)),
     ]
-    head = (f"from {manifest.drift.quantization} to the base that serves", "nats a token")
-    return ["## Trained on a quantised base", table(head, rows)]
+    head = (f"from {manifest.drift.quantization} to {manifest.served_in or 'none'}, which serves", "nats a token")
+    return ["## Trained on another form of its base", table(head, rows)]
 
 
 def _estimated_and_measured(manifest: Manifest) -> list[str]:

@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from server.settings import Settings
 from tests.acceptance.conftest import running_service
-from tests.acceptance.jobs import BASE
+from tests.acceptance.jobs import BASE, create_job, small_file, wait_until_ended
 from tests.service import KEY, Service
 
 DIRECTORY = Path(__file__).parents[2] / "examples/demo_model"
 QUESTION = [{"role": "user", "content": "Hello! Who are you?"}]
+LONG: Any = [{"role": "user", "content": "Tell me a long story."}]
 # What PEFT's users set and our own trainer never does.
 PATTERNED = LoraConfig(
     r=8,
@@ -160,3 +162,55 @@ def test_an_import_outlives_a_kill_of_everything_and_leaves_nothing_beside_its_m
         settings = Settings(home=service.home)
         assert [path.name for path in settings.adapters.iterdir()] == [found["fine_tuned_model"].split(":")[4]]
         service.wait_for(lambda: not list(settings.model_imports.iterdir()), "its directory to be gone")
+
+
+def test_an_imported_model_is_shared_aliased_taken_in_again_trained_on_and_deleted_while_it_answers(
+    service: Service, client: openai.OpenAI, stranger: openai.OpenAI, tmp_path: Path
+) -> None:
+    name = wait_for_import(service, archive_of(make_adapter(PLAIN, tmp_path / "adapter", strength=0.3)))
+    said = answer(client, name)
+    with http(service) as browser:
+        put_alias(service, "my-old-name", name)
+        taken_away = browser.get(f"/tunesmith/models/{name}/archive").raise_for_status().content
+    assert answer(client, "my-old-name") == said
+    let_the_stranger_use(client, service, name)
+    assert answer(stranger, name) == said
+
+    again = wait_for_import(service, taken_away)
+    assert (again != name, answer(client, again)) == (True, said)
+
+    job = create_job(client, small_file(12), model=name, n_epochs=1, batch_size=4, suffix="further")
+    job = wait_until_ended(service, client, job)
+    assert (job.status, job.error and job.error.message) == ("succeeded", None)
+    assert answer(client, str(job.fine_tuned_model))
+
+    stream = client.chat.completions.create(model=name, messages=LONG, max_tokens=400, stream=True)
+    next(iter(stream))
+    assert client.models.delete(name).deleted
+    with suppress(openai.APIError):  # it ends whole within its time, or is cut, which it says
+        for _ in stream:
+            pass
+    for caller, gone in ((client, name), (client, "my-old-name"), (stranger, name)):
+        with pytest.raises(openai.NotFoundError):
+            answer(caller, gone)
+    assert answer(client, again) == said, "its files are its own"
+
+
+def archive_of(adapter: Path) -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(adapter, arcname="mine")
+    return archive.getvalue()
+
+
+def put_alias(service: Service, alias: str, target: str) -> None:
+    """As the administrator, for the default project."""
+    headers = {"authorization": f"Bearer {service.tunesmith('keys', 'create', '--admin').split()[-1]}"}
+    with httpx.Client(base_url=service.base_url, headers=headers, timeout=60) as administrator:
+        administrator.put(f"/tunesmith/model_aliases/{alias}", json={"target": target}).raise_for_status()
+
+
+def let_the_stranger_use(client: openai.OpenAI, service: Service, name: str) -> None:
+    lines = service.tunesmith("projects", "list").splitlines()
+    (project_id,) = (word for line in lines if "theirs" in line for word in line.split() if word.startswith("proj"))
+    client.fine_tuning.checkpoints.permissions.create(name, project_ids=[project_id])

@@ -24,6 +24,7 @@ from tests.fake_vllm import FakeVllm
 from tests.golden_files import write_golden_samples
 from tests.records import make_manifest
 from trainer.contract.golden import TOLERANCE
+from trainer.contract.spec import Quantization
 
 pytestmark = pytest.mark.anyio
 
@@ -310,3 +311,38 @@ async def test_a_name_never_answers_with_weights_of_another_hash(engine: VllmEng
     with pytest.raises(AdapterRejected, match="another adapter"):
         await ask(engine, replace(adapter, sha256="0" * 64))
     assert await ask(engine, adapter) == adapter.name
+
+
+@pytest.mark.parametrize(("proven_on", "served_in"), [(None, "nf4"), ("nf4", None), ("int8", "nf4")])
+async def test_what_was_proven_on_another_form_of_the_base_is_rejected_without_asking(
+    vllm: FakeVllm, tmp_path: Path, proven_on: Quantization | None, served_in: str | None
+) -> None:
+    adapter = make_adapter(tmp_path)
+    write_golden_samples(adapter.directory, quantization=proven_on)
+    with pytest.raises(AdapterRejected, match=f"then: {proven_on or 'as its files are'}; now: {served_in or 'as its'}"):
+        await _ensure_where_it_is_served(vllm, adapter, served_in)
+    assert (vllm.scored, vllm.loaded) == ([], {})
+
+
+async def test_what_was_proven_on_the_quantised_base_is_admitted_there(vllm: FakeVllm, tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path)
+    write_golden_samples(adapter.directory, quantization="nf4")
+    await _ensure_where_it_is_served(vllm, adapter, "nf4")
+
+
+async def test_one_without_samples_is_held_to_the_form_in_its_manifest(vllm: FakeVllm, tmp_path: Path) -> None:
+    without, with_one = make_adapter(tmp_path, 1), make_adapter(tmp_path, 2)
+    (with_one.directory / "manifest.json").write_bytes(make_manifest(served_in="nf4").dump())
+    await _ensure_where_it_is_served(vllm, with_one, "nf4")
+    with pytest.raises(AdapterRejected, match="then: as its files are; now: nf4"):
+        await _ensure_where_it_is_served(vllm, without, "nf4")
+
+
+async def _ensure_where_it_is_served(vllm: FakeVllm, adapter: AdapterRef, served_in: str | None) -> None:
+    limits = AdapterLimits(max_resident=3, max_rank=16)
+    checks = AdapterChecks(examiner=GoldenExaminer(served_in))
+    engine = VllmEngine(base_model="base", socket=vllm.socket, limits=limits, checks=checks)
+    try:
+        await engine.ensure_adapter(adapter)
+    finally:
+        await engine.close()

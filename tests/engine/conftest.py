@@ -91,8 +91,7 @@ def running_engine(
         gpu_memory_share=0.45,
         kv_cache_gib=1,
         cpu_threads=engine_cpu_threads(str(base)),
-        cpu_dtype=choose_cpu_dtype(str(base)),
-        **options,
+        **{"cpu_dtype": choose_cpu_dtype(str(base)), **options},
     )
     inherited = os.environ | {"PATH": str(_path_without_compilers(directory / "bin"))}
     process = EngineProcess(build_command(settings, python=sys.executable, inherited=inherited), log)

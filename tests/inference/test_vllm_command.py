@@ -155,4 +155,4 @@ def test_a_small_model_is_served_as_exactly_as_it_was_trained(
     if weights:
         with (tmp_path / "model.safetensors").open("wb") as file:
             file.truncate(weights)
-    assert choose_cpu_dtype(str(tmp_path), cpuinfo) == dtype
+    assert choose_cpu_dtype(str(tmp_path), cpuinfo=cpuinfo) == dtype

@@ -1,5 +1,6 @@
 """The life of an import: what is handed in is looked at at once, sampled, proven, named — or gone without a trace."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -22,17 +23,24 @@ from server.auth.api_keys import create_key
 from server.base_models import BaseModels
 from server.bootstrap import build_services
 from server.db.project_session import project_session
+from server.db.system_session import system_session
 from server.db.tables import FineTunedModelRow, ModelImportRow
 from server.errors import Busy, InvalidRequest
+from server.fine_tuning.placing import decide, read_facts
 from server.fine_tuning.schemas import CreateFineTuningJobRequest
 from server.fine_tuning.service import Offer, create_job
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import Exited, LaunchRequest, Lost
 from server.models.resolving import find_model
 from server.models.service import list_models
+from server.placement.facts import EngineState, Holder, JobFacts, Policy, Resources, Turn
+from server.placement.machine import count_parameters
+from server.placement.repository import write_engine, write_turn
+from server.placement.sizing import EngineSize, Placement
+from server.placement.standing import Standing
 from server.record.imported import ImportedManifest, read_adapter_manifest
 from server.record.manifest import find_damaged
-from server.vocabulary import ImportStatus
+from server.vocabulary import ImportStage, ImportStatus
 from tests.adapter_files import write_adapter
 from tests.foreign_adapters import DEMO, demo_files, tar_of
 from tests.golden_files import write_golden_samples
@@ -297,18 +305,98 @@ def test_what_a_process_was_killed_over_is_swept_and_what_one_still_receives_is_
     assert not receiving.root.exists()
 
 
-def test_training_does_not_go_on_from_an_imported_adapter(rig: Rig) -> None:
+ODD: dict[str, tuple[dict[str, Any], str]] = {
+    "ranks": ({"rank_pattern": {"q_proj": 2}}, "different ranks"),
+    "scalings": ({"alpha_pattern": {"q_proj": 2}}, "different ranks or scalings"),
+    "an alpha": ({"lora_alpha": 1.5}, "its alpha is 1.5"),
+    "layers": ({"target_modules": ["model.layers.0.self_attn.q_proj"]}, "in some blocks"),
+}
+
+
+@pytest.mark.parametrize(("config", "reason"), ODD.values(), ids=ODD)
+def test_training_does_not_go_on_from_an_imported_adapter_of_a_shape_that_is_not_trained_here(
+    rig: Rig, config: dict[str, Any], reason: str
+) -> None:
     importing = Importing(rig)
     importing.tick(2)
-    name = importing.row().model_name
-    model = find_model(rig.services.database, rig.services.base_models, rig.project_id, name)
-    asked = CreateFineTuningJobRequest(model=name, training_file="file-x")
+    _change_config(rig, importing, config)
 
-    with (
-        pytest.raises(InvalidRequest, match="was imported"),
-        project_session(rig.services.database, rig.project_id, write=True) as session,
-    ):
-        create_job(session, Offer(rig.services.base_models, on_gpu=False), model, asked)
+    with pytest.raises(InvalidRequest, match=reason) as refusal:
+        _go_on(rig, importing)
+    assert refusal.value.param == "model"
+
+
+def test_training_goes_on_from_an_imported_adapter_as_from_any_other(rig: Rig) -> None:
+    importing = Importing(rig)
+    importing.tick(2)
+    _change_config(rig, importing, {"lora_alpha": 16.0, "target_modules": ["q_proj"]})
+
+    with pytest.raises(InvalidRequest, match="file-x"):
+        _go_on(rig, importing)  # nothing but the file is missed
+
+
+def _change_config(rig: Rig, importing: Importing, config: dict[str, Any]) -> None:
+    model = importing.model()
+    assert model is not None
+    path = rig.services.settings.adapters / model.directory / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+
+
+def _go_on(rig: Rig, importing: Importing) -> None:
+    services, name = rig.services, importing.row().model_name
+    model = find_model(services.database, services.base_models, rig.project_id, name)
+    asked = CreateFineTuningJobRequest(model=name, training_file="file-x")
+    offer = Offer(services.base_models, on_gpu=False, adapters=services.settings.adapters)
+    with project_session(services.database, rig.project_id, write=True) as session:
+        create_job(session, offer, model, asked)
+
+
+def test_an_import_waits_for_memory_that_trainers_have_and_gives_back_what_it_took(rig: Rig) -> None:
+    importing = Importing(rig)
+    needs = importing.row().needed_bytes
+    assert needs == 4 * (count_parameters(str(DEMO)) or 0) + 700_000_000
+    other = JobFacts("j", "p", 1, needed_bytes=1, has_slot=True, holds_memory=True)
+    for room, may_start in ((needs, False), (needs + 1, True)):
+        placement = Placement(resources=Resources(slots=1, trainer_bytes={0: room}))
+        with system_session(rig.services.database) as session:
+            facts = read_facts(session, placement, rig.clock.now, [other])
+        assert [start.job_id for start in decide(placement, facts, rig.clock.now).start_jobs] == [
+            importing.id
+        ] * may_start
+        with system_session(rig.services.database) as session:
+            facts = read_facts(session, replace(placement, on_gpu=True), rig.clock.now, [other])
+        assert facts.jobs == [other], "there it is the memory of GPUs that is placed"
+
+    importing.tick()
+    assert importing.row().stage == ImportStage.LOOKING
+    with system_session(rig.services.database) as session:
+        (facts_of_import,) = read_facts(session, Placement(), rig.clock.now).jobs
+    assert (facts_of_import.holds_memory, facts_of_import.needed_bytes) == (True, needs)
+    rig.gate.refusals.append(EngineUnavailable("away"))
+    importing.tick()
+    with system_session(rig.services.database) as session:
+        (facts_of_import,) = read_facts(session, Placement(), rig.clock.now).jobs
+    assert (facts_of_import.holds_memory, facts_of_import.is_being_published) == (False, True)
+
+
+def test_under_yield_an_import_waits_until_the_engines_have_left(rig: Rig) -> None:
+    launcher = examined(GOOD)
+    sizes = (EngineSize(BASE, 0),)
+    placement = Placement(Policy.YIELD, Resources(trainer_bytes={0: None}), sizes=sizes)
+    importing = Importing(rig)
+    importing.importer = AdapterImporter(replace(rig.worker, placement=placement, launcher=launcher))
+    _stand(rig, EngineState.READY)
+    importing.tick()
+    assert (importing.row().stage, launcher.launched) == (ImportStage.WAITING, [])
+    _stand(rig, EngineState.STOPPED)
+    importing.tick(2)
+    assert (importing.row().stage, len(launcher.launched)) == (ImportStage.LOOKING, 1)
+
+
+def _stand(rig: Rig, state: EngineState) -> None:
+    with system_session(rig.services.database, write=True) as session:
+        write_engine(session, BASE, Standing(state, rig.clock.now))
+        write_turn(session, Turn(Holder.JOBS, rig.clock.now))
 
 
 @pytest.fixture

@@ -134,6 +134,14 @@ def test_a_report_is_kept_in_numbers() -> None:
         ({"validation": None}, ["no validation file"]),
         ({"settings": {"memory": {"quantization": "nf4"}}}, ["in the form nf4", "a little differently."]),
         (
+            {"settings": {"memory": {"quantization": "nf4"}}, "served_in": "nf4"},
+            ["It was trained on the base model in the form nf4, and is proven for that alone"],
+        ),
+        (
+            {"settings": {"memory": {"quantization": None}}, "served_in": "nf4"},
+            ["trained on the unquantised base model: on the base model in the form nf4, which serves it"],
+        ),
+        (
             {"settings": {"memory": {"quantization": "int8"}}, "drift": DRIFT},
             ["in the form int8", "a little differently: by 0.019 nats a token, at most 0.262."],
         ),
@@ -183,10 +191,15 @@ def test_nothing_is_limited_that_is_as_it_should_be() -> None:
 
 def test_the_card_says_how_far_the_base_that_serves_is_from_a_quantised_one() -> None:
     card = render_model_card(make_manifest(drift=DRIFT))
-    assert "## Trained on a quantised base" in card
-    assert "| from int8 to the base that serves | nats a token |" in card
+    assert "## Trained on another form of its base" in card
+    assert "| from int8 to none, which serves | nats a token |" in card
     assert "| with the adapter, largest of a token | 0.26233 |" in card
-    assert "quantised base" not in render_model_card(make_manifest())
+    assert "another form" not in render_model_card(make_manifest())
+
+
+def test_the_card_says_on_which_form_of_its_base_it_is_served() -> None:
+    assert "It is served on that, quantised by bitsandbytes (nf4)." in render_model_card(make_manifest(served_in="nf4"))
+    assert "bitsandbytes" not in render_model_card(make_manifest())
 
 
 def test_the_card_is_one_of_the_hubs() -> None:

@@ -7,15 +7,15 @@ import pytest
 from server.fine_tuning.estimates.planner import Room
 from server.fine_tuning.estimates.room import room_for_a_job
 from server.guard import count_oom_kills
-from server.placement.machine import engine_bytes, find_placement, gpus_have_bfloat16, main_memory_bytes
+from server.placement.machine import Served, engine_bytes, find_placement, gpus_have_bfloat16, main_memory_bytes
 from server.settings import Settings, SettingsInvalid, load_settings
 
 GIB = 1024**3
 
 
 def room(settings: Settings, *sources: str, has_gpu: bool = False) -> Room | None:
-    named = [(f"m{i}", source) for i, source in enumerate(sources)]
-    placement = find_placement(settings, has_gpu=has_gpu, base_models=named)
+    served = [Served(f"m{i}", source) for i, source in enumerate(sources)]
+    placement = find_placement(settings, has_gpu=has_gpu, base_models=served)
     return room_for_a_job(placement.resources, "cuda" if has_gpu else "cpu", allow_4bit=settings.allow_4bit)
 
 

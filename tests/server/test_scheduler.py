@@ -117,3 +117,32 @@ def test_in_200_admissions_memory_is_never_promised_twice() -> None:
         if admitted >= 200:
             break
     assert together > 1
+
+
+def imported(created_at: float, **facts: bool) -> JobFacts:
+    return JobFacts("i", "a", 99, 6, needs_slot=False, created_at=created_at, **facts)
+
+
+def waiting_jobs(*created_at: float) -> list[JobFacts]:
+    return [JobFacts(f"a{i}", "a", i, 6, waits=True, created_at=at) for i, at in enumerate(created_at)]
+
+
+def test_an_import_starts_without_a_slot() -> None:
+    assert chosen([imported(9.0, waits=True), *waiting_jobs(1.0, 2.0)], slots=0) == ["i"]
+    assert chosen([imported(9.0, waits=True), *waiting_jobs(1.0, 2.0)], slots=1) == ["a0", "i"]
+
+
+@pytest.mark.parametrize(("created_at", "starts"), [(0.5, ["i"]), (1.5, ["a0"]), (9.0, ["a0"])])
+def test_where_memory_is_for_one_the_older_of_an_import_and_a_job_that_could_start_goes_first(
+    created_at: float, starts: list[str]
+) -> None:
+    jobs = waiting_jobs(1.0, 2.0)
+    assert chosen([*jobs, imported(created_at, waits=True)], slots=2, available=6) == starts
+    assert chosen([*jobs, imported(created_at, waits=True)], slots=0, available=6) == ["i"], "none of them could"
+
+
+def test_what_an_import_takes_is_memory_and_no_slot() -> None:
+    looked_at = imported(0.5, has_slot=True, holds_memory=True)
+    assert chosen([looked_at, *waiting_jobs(1.0)], slots=1, available=12) == ["a0"]
+    assert chosen([looked_at, *waiting_jobs(1.0)], slots=1, available=11) == []
+    assert chosen([imported(0.5, waits=True), *running(b=1), *waiting_jobs(1.0)], slots=2, available=1) == []

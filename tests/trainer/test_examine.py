@@ -1,5 +1,6 @@
 """An adapter made by PEFT alone, loaded onto a base model: sampled, or known not to be the base's."""
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -74,6 +75,28 @@ def test_an_adapter_that_fits_has_its_golden_samples_taken(
     assert report is not None
     assert report.base_gap == golden.base_gap > 0
     assert report.adapter_parameters < report.base_parameters
+
+
+def test_its_samples_are_taken_on_the_form_of_the_base_that_serves(
+    base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what looking on the plain base keeps away from its process is put back."""
+    monkeypatch.setitem(sys.modules, "bitsandbytes", importlib.import_module("bitsandbytes"))
+    of_forms = []
+    for form in ("nf4", None):
+        run = RunDirectory(tmp_path)
+        source = BaseModelSource(source=str(base))
+        run.write_examine_spec(
+            ExamineSpec(base_model=source, quantization=form, adapter=adapter, context_length_tokens=64, threads=1)  # type: ignore[arg-type]  # one of its words
+        )
+        assert main(["examine", str(tmp_path)]) == 0
+        outcome = run.read_examine_outcome()
+        assert outcome is not None
+        assert outcome.report is not None
+        of_forms.append(GoldenSamples.model_validate_json((tmp_path / GOLDEN_SAMPLES).read_bytes()))
+        assert outcome.report.base_parameters == 28_896
+    assert [golden.quantization for golden in of_forms] == ["nf4", None]
+    assert of_forms[0].samples != of_forms[1].samples
 
 
 UNFIT: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {

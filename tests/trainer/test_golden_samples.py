@@ -168,7 +168,6 @@ def test_an_adapter_trained_on_a_quantised_base_is_sampled_on_the_one_that_serve
     spec = make_spec(base)
     nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
     prompts = build_prompts(AutoTokenizer.from_pretrained(base), context_length_tokens=256)
-    prover = Prover(spec, Probes(prompts, [torch.arange(9)[None]], []))
     found = []
     for quantisation in (nf4, None):
         model: Any = (
@@ -183,7 +182,9 @@ def test_an_adapter_trained_on_a_quantised_base_is_sampled_on_the_one_that_serve
                 torch.nn.init.normal_(parameter, std=0.1)
         optimizer = torch.optim.SGD(model.parameters())
         state = TrainingState(model, optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer))
-        found.append(prover.publish(tmp_path, state, step=1))
+        memory = spec.memory.model_copy(update={"quantization": None if quantisation is None else "nf4"})
+        told = spec.model_copy(update={"memory": memory})
+        found.append(Prover(told, Probes(prompts, [torch.arange(9)[None]], [])).publish(tmp_path, state, step=1))
     (on_quantised, on_plain), reproductions = ([proof.samples for proof in found], [p.reproduction for p in found])
     assert on_quantised.samples == on_plain.samples
     assert on_quantised.training_gap is not None

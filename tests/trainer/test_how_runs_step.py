@@ -1,6 +1,7 @@
 """Quantised bases, optimizers, schedulers, packing, validation: what is asked of a run is what the trainer does."""
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -8,11 +9,12 @@ from typing import Any, get_args
 import pytest
 import torch
 from trainer_runs import events, make_run, make_spec, progress, train_here
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from trainer.contract.events import Note
 from trainer.contract.golden import DRIFT_TO_WARN_OF, Drift, GoldenSamples
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import LoraSettings, MemoryPlan, Optimizer, Scheduler
+from trainer.contract.spec import LoraSettings, MemoryPlan, Optimizer, Scheduler, ServingLimits
 from trainer.learning_rate import factor, warmup_steps
 
 pytestmark = [pytest.mark.trainer, pytest.mark.timeout(300)]
@@ -62,6 +64,33 @@ def test_a_quantised_base_learns_what_the_plain_one_learns(train: Train, plan: M
     assert quantised[-1] < 0.99 * quantised[0]
 
 
+@pytest.mark.parametrize("plan", [NF4, PLAN], ids=["trained in nf4", "trained as it is"])
+def test_samples_are_taken_on_the_form_that_serves_and_the_drift_is_measured_to_there(
+    train: Train, plan: MemoryPlan
+) -> None:
+    run = train(lora=PLAIN, memory=plan, serving=ServingLimits(quantization="nf4"))
+    golden = GoldenSamples.model_validate_json((run.adapter / "golden_samples.json").read_bytes())
+    other = train(lora=PLAIN, memory=plan)
+    of_other = GoldenSamples.model_validate_json((other.adapter / "golden_samples.json").read_bytes())
+    assert (golden.quantization, of_other.quantization) == ("nf4", None)
+    assert (golden.drift is None, of_other.drift is None) == (plan is NF4, plan is PLAN)
+    assert golden.samples != of_other.samples, "they are of another base"
+
+
+@pytest.mark.parametrize("form", [{"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, {"load_in_8bit": True}])
+def test_a_base_whose_own_files_are_quantised_is_trained_on_as_it_is(
+    base: Path, form: dict[str, Any], tmp_path: Path
+) -> None:
+    stored = shutil.copytree(base, tmp_path / "stored", ignore=shutil.ignore_patterns("*.safetensors"))
+    config = BitsAndBytesConfig(**form)
+    AutoModelForCausalLM.from_pretrained(base, quantization_config=config).save_pretrained(stored)
+    spec = make_spec(stored, lora=PLAIN, method=TWO_EPOCHS)
+    run = train_here(make_run(tmp_path / "run", spec, n_validation=3))
+    golden = GoldenSamples.model_validate_json((run.adapter / "golden_samples.json").read_bytes())
+    assert losses(run)[-1] < 0.99 * losses(run)[0]
+    assert (golden.drift, golden.base_gap > 0) == (None, True)
+
+
 STATES: dict[str, dict[str, Any]] = {
     "nf4": {"memory": NF4},
     "int8": {"memory": INT8},
@@ -102,7 +131,7 @@ def test_how_far_the_quantised_base_is_from_the_one_that_serves_is_kept_and_said
         assert golden.drift is not None
         drifts[name] = golden.drift
         (note,) = [event for event in events(run) if isinstance(event, Note)]
-        assert (note.level, note.message) == ("info", golden.drift.describe())
+        assert (note.level, note.message) == ("info", golden.drift.describe(None))
     assert 0 < drifts["int8"].mean < drifts["nf4"].mean < drifts["nf4"].largest
     assert 0 < drifts["int8"].of_base < drifts["nf4"].of_base
 
@@ -111,7 +140,7 @@ def test_a_drift_above_the_level_that_is_stated_is_warned_of() -> None:
     assert not Drift(DRIFT_TO_WARN_OF, 1.0, 0.1).is_large
     large = Drift(0.3, 1.0, 0.1)
     assert large.is_large
-    assert "More than 0.1 is much" in large.describe()
+    assert "More than 0.1 is much" in large.describe(None)
 
 
 def test_packed_examples_have_the_losses_that_they_have_alone(train: Train) -> None:

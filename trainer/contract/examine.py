@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from trainer.contract.report import CheckFailure
-from trainer.contract.spec import SPEC_VERSION, BaseModelSource, Frozen
+from trainer.contract.spec import SPEC_VERSION, BaseModelSource, Frozen, Quantization
 
 
 class ExamineSpec(Frozen):
@@ -14,6 +14,7 @@ class ExamineSpec(Frozen):
 
     version: Literal[1] = SPEC_VERSION
     base_model: BaseModelSource
+    quantization: Quantization | None = None  # of the base that the engine serves; None: as its files are
     adapter: Path  # a directory in PEFT's form
     context_length_tokens: int = Field(ge=1)
     threads: int = Field(ge=1)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from trainer.contract.spec import Frozen
+from trainer.contract.spec import Frozen, Quantization
 
 GOLDEN_SAMPLES = "golden_samples.json"
 TOLERANCE = 0.02  # nats a token: rounding to bfloat16 is 0.003 to 0.012, another base or adapter 0.3 and more
@@ -51,16 +51,17 @@ class Drift:
     def is_large(self) -> bool:
         return self.mean > DRIFT_TO_WARN_OF
 
-    def describe(self) -> str:
-        """Numbers alone, for an event."""
+    def describe(self, served: Quantization | None) -> str:
+        """Numbers alone, for an event. `served` is the form of the base that serves."""
         found = (
             f"On the base that serves, the model's log-probabilities are {self.mean:.3f} nats a token from those on "
-            f"the quantised base it was trained on (at most {self.largest:.3f}); without the adapter the two bases "
-            f"are {self.of_base:.3f} apart."
+            f"the base it was trained on, which is quantised otherwise (at most {self.largest:.3f}); without the "
+            f"adapter the two bases are {self.of_base:.3f} apart."
         )
         if not self.is_large:
             return found
-        return f"{found} More than {DRIFT_TO_WARN_OF} is much: try the model, or train it with quantization 'none'."
+        advice = f"try the model, or train it with quantization '{served or 'none'}'"
+        return f"{found} More than {DRIFT_TO_WARN_OF} is much: {advice}."
 
 
 class GoldenSamples(Frozen):
@@ -68,10 +69,11 @@ class GoldenSamples(Frozen):
 
     version: Literal[1] = 1
     dtype: str  # what base and adapter computed in: "float32", "bfloat16"
+    quantization: Quantization | None = None  # of the base that they were taken on; None: as its files are
     tolerance: float = Field(gt=0)  # the largest gap between these and what a right engine says
     base_gap: float = Field(ge=0)  # between the adapter and the base alone
     is_distinct: bool  # base_gap is ten tolerances or more; if not, the adapter barely moves the base
-    # between the adapter on the quantised base it was trained on and on the one that serves; None: they are the same
+    # between the adapter on the base it was trained on and on the one that serves; None: they are the same
     training_gap: float | None = Field(default=None, ge=0)
     largest_training_gap: float | None = Field(default=None, ge=0)  # of one token; None also where it was not taken
     base_training_gap: float | None = Field(default=None, ge=0)  # without the adapter: what quantising alone does
@@ -79,7 +81,7 @@ class GoldenSamples(Frozen):
 
     @property
     def drift(self) -> Drift | None:
-        """None where nothing was quantised, or an older version did not take all of it."""
+        """None where it serves on what it was trained on, or an older version did not take all of it."""
         mean, largest, of_base = self.training_gap, self.largest_training_gap, self.base_training_gap
         return None if mean is None or largest is None or of_base is None else Drift(mean, largest, of_base)
 
@@ -117,10 +119,13 @@ def measure_drift(trained: tuple[Scores, Scores], serving: tuple[Scores, Scores]
     )
 
 
-def build_golden_samples(samples: Sequence[GoldenSample], *, dtype: str, drift: Drift | None = None) -> GoldenSamples:
+def build_golden_samples(
+    samples: Sequence[GoldenSample], *, dtype: str, quantization: Quantization | None = None, drift: Drift | None = None
+) -> GoldenSamples:
     base_gap = _base_gap(samples)
     return GoldenSamples(
         dtype=dtype,
+        quantization=quantization,
         tolerance=TOLERANCE,
         base_gap=base_gap,
         is_distinct=base_gap >= _TIMES_FURTHER * TOLERANCE,

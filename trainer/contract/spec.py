@@ -57,9 +57,13 @@ class LoraSettings(Frozen):
     target_modules: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all-linear"]
 
 
+Quantization = Literal["nf4", "int8"]  # 4 bits with double quantisation; LLM.int8
+
+
 class ServingLimits(Frozen):
     """What a published adapter has to keep to."""
 
+    quantization: Quantization | None = None  # of the base that the engine serves; None: as its files are
     max_rank: int = Field(default=64, ge=1)  # the largest that the engine serves
     # of the logits after reload, as a share of what the adapter changes in the base's
     max_error: float = Field(default=0.1, gt=0)
@@ -67,7 +71,6 @@ class ServingLimits(Frozen):
 
 Scheduler = Literal["cosine", "cosine_with_min_lr", "linear", "constant", "constant_with_warmup", "inverse_sqrt"]
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"]
-Quantization = Literal["nf4", "int8"]  # 4 bits with double quantisation; LLM.int8
 
 
 class Steps(Frozen):

@@ -4,7 +4,7 @@ from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field
 
 from server.db.tables.columns import ProjectOwned, words
-from server.vocabulary import ImportStatus
+from server.vocabulary import ImportStage, ImportStatus
 
 
 class FineTunedModelRow(ProjectOwned, table=True):
@@ -41,6 +41,8 @@ class ModelImportRow(ProjectOwned, table=True):
     created_at: int
     finished_at: int | None = None
     status: ImportStatus = Field(default=ImportStatus.IN_PROGRESS, sa_type=words(ImportStatus), index=True)
+    stage: ImportStage = Field(default=ImportStage.WAITING, sa_type=words(ImportStage))
+    needed_bytes: int = 0  # of main memory, by the trainer that looks at it; 0: not known
     base_model: str  # the base model's own name in the settings
     model_name: str  # that it will have
     rank: int

@@ -28,6 +28,7 @@ class Base:
 
     layers: Mapping[str, int] | None = None  # its linear layers: the smaller side of the smallest of each name
     stored_in: str | None = None  # how its files are quantised; None: they are not
+    served_in: str | None = None  # how its engine quantises it; None: it does not
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,12 @@ def _of_quantization(wanted: Wanted) -> Iterator[Refusal]:
             "type",
             f"The base model's own weights are quantised ({wanted.base.stored_in}): a '{variant}' adapter cannot be "
             "converted to a plain LoRA on them. Use 'lora'.",
+        )
+    elif wanted.base.served_in is not None:
+        yield Refusal(
+            "type",
+            f"The base model is served in {wanted.base.served_in}: a '{variant}' adapter cannot be converted to a "
+            "plain LoRA on quantised weights. Use 'lora'.",
         )
     if not may_be_quantised(variant) and wanted.quantization not in (None, "auto", "none"):
         yield Refusal(

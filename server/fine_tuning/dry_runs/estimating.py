@@ -21,6 +21,7 @@ from server.fine_tuning.hyperparameters import Requested, sequence_limit, wanted
 from server.fine_tuning.leases import existing_files, measured_runs
 from server.fine_tuning.lifecycle import Fail, job_error_code
 from server.fine_tuning.running.training_spec import source_of
+from server.fine_tuning.serving_contract import form_of_files
 from server.fine_tuning.validating.findings import failure_of, named
 from server.fine_tuning.validating.stage import find_fault, resolve_report
 from server.ids import random_base62
@@ -110,7 +111,13 @@ class EstimateDesk:
         resolved = resolve_report(
             whole, requested, base, question.lora, method=method, on_gpu=on_gpu, max_rank=planning.max_rank
         )
-        judgement = judge(whole, resolved, wanted_quantization(requested), planning, method=method)
+        judgement = judge(
+            whole,
+            resolved,
+            wanted_quantization(requested, base.serve_quantized, form_of_files(base)),
+            planning,
+            method=method,
+        )
         estimate = build_estimate(whole, resolved, judgement, planning, sampling, method=method)
         return DryRun(**dict(estimate), data_gate=DataReport.from_report(report, question.pii))
 

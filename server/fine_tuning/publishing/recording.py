@@ -108,7 +108,7 @@ def _describe(
         license_name=base.licence.name,
         license_link=base.licence.link,
     )
-    settings = settings_of(spec)
+    settings, served_in = settings_of(spec), _served_in(spec)
     data_gate = None if found is None else condense(found.data_gate)
     circumstances = Circumstances(
         base_model=base_record,
@@ -120,6 +120,7 @@ def _describe(
         is_checkpoint=name.step is not None,
         data_gate=data_gate,
         drift=drift,
+        served_in=served_in,
     )
     return Manifest(
         name=str(name),
@@ -140,6 +141,7 @@ def _describe(
         trained_tokens=history.trained_tokens,
         packages={package: _version(package) for package in _PACKAGES},
         metrics=summarise_metrics(history.steps),
+        served_in=served_in,
         drift=drift,
         data_gate=data_gate,
         estimate=None if found is None else condense(found.estimate),
@@ -151,14 +153,20 @@ def _describe(
 
 def _find_drift(services: WorkerServices, job: JobRow, staged: Path) -> DriftRecord | None:
     """From the golden samples; a checkpoint has none."""
-    quantization = _read(services.run_directory(job).spec).get("memory", {}).get("quantization")
+    quantization = _read(services.run_directory(job).spec).get("memory", {}).get("quantization") or "none"
     try:
         drift = GoldenSamples.model_validate_json((staged / GOLDEN_SAMPLES).read_bytes()).drift
     except (FileNotFoundError, ValidationError):
         return None  # of damaged ones the engine says that they are
-    if drift is None or quantization is None:
+    if drift is None:
         return None
     return DriftRecord(quantization=quantization, mean=drift.mean, largest=drift.largest, of_base=drift.of_base)
+
+
+def _served_in(spec: Mapping[str, Any]) -> str | None:
+    """A full model, whose weights are its own, is served as they are."""
+    found = None if spec.get("lora") is None else (spec.get("serving") or {}).get("quantization")
+    return None if found is None else str(found)
 
 
 def _identify_base(services: WorkerServices, job: JobRow) -> BaseIdentity:

@@ -33,6 +33,7 @@ from server.fine_tuning.publishing.stage import add_checkpoint, name_model, publ
 from server.fine_tuning.running import training_spec
 from server.fine_tuning.running.out_of_memory import after_out_of_memory
 from server.fine_tuning.running.watching import JobWatch
+from server.fine_tuning.serving_contract import form_of_files
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.worker_services import WorkerServices
 from server.launchers.launcher import LaunchRefused, LaunchRequest, Lost, RunHandle, Running, RunState
@@ -164,7 +165,11 @@ def _stage(services: WorkerServices, job: JobRow, run: RunDirectory) -> Fail | N
         job,
         base,
         threads=services.settings.trainer_threads,
-        serving=ServingLimits(max_rank=services.settings.max_lora_rank, max_error=services.settings.max_adapter_error),
+        serving=ServingLimits(
+            quantization=base.serve_quantized,
+            max_rank=services.settings.max_lora_rank,
+            max_error=services.settings.max_adapter_error,
+        ),
         start_from=run.parent if job.parent_model is not None else None,
         resume_from=resume_from,
     )
@@ -286,7 +291,7 @@ def _go_on_leaner(services: WorkerServices, session: Session, job: JobRow) -> No
         batch_size=(job.hyperparameters or {})["batch_size"],
         rank=None if trains_all(job) else rank_of(job),
         allow_4bit=services.settings.allow_4bit
-        and wanted_quantization(job.requested_hyperparameters) == "auto"
+        and _may_choose_quantization(services, job)
         and may_be_quantised(asked_adapter(job.requested_hyperparameters).type),
     )
     if isinstance(step, Fail):
@@ -297,6 +302,12 @@ def _go_on_leaner(services: WorkerServices, session: Session, job: JobRow) -> No
     job.stage = Stage.RETRY
     job.not_before = 0.0
     add_event(session, job, step.event, now=services.clock())
+
+
+def _may_choose_quantization(services: WorkerServices, job: JobRow) -> bool:
+    base = services.base_of(job)
+    stored_in = None if base is None else form_of_files(base)
+    return wanted_quantization(job.requested_hyperparameters, stored_in=stored_in) == "auto"
 
 
 def _stop(services: WorkerServices, job: JobRow) -> None:

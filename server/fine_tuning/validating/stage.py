@@ -34,7 +34,7 @@ from server.fine_tuning.publishing.lora_shape import read_lora
 from server.fine_tuning.publishing.parent import stage_parent
 from server.fine_tuning.running.training_spec import source_of
 from server.fine_tuning.running.watching import foretell
-from server.fine_tuning.serving_contract import wanted_of
+from server.fine_tuning.serving_contract import form_of_files, wanted_of
 from server.fine_tuning.stages import Stage
 from server.fine_tuning.validating.findings import failure_of, named, warnings
 from server.fine_tuning.validating.selection_events import selection_events
@@ -46,7 +46,7 @@ from trainer.contract.examples import MIN_EXAMPLES, too_few_examples
 from trainer.contract.faults import find_faults
 from trainer.contract.report import MAX_LINES_NAMED, CheckReport, FileKind, param_of
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import CheckSpec, MethodName, PiiPolicy
+from trainer.contract.spec import CheckSpec, MethodName, PiiPolicy, Quantization
 
 _CODES: dict[FileKind, JobErrorCode] = {"validation": JobErrorCode.INVALID_VALIDATION_FILE}
 _OF_TRAINING = JobErrorCode.INVALID_TRAINING_FILE  # files that are mixed in are trained on, too
@@ -55,6 +55,7 @@ _IN_4_BITS = (
     "To fit into memory, the base model is held in 4 bits (NF4) while it is trained on. The model is served on the "
     "16-bit base, and the difference is measured at the end."
 )
+_AS_SERVED = "The base model is served in 4 bits (NF4), and is held in them while it is trained on."
 
 
 def begin(services: WorkerServices, job: JobRow) -> None:
@@ -253,6 +254,7 @@ class _Outlook:
     judgement: Judgement
     planned: Planned
     estimate: Estimate
+    served_in: Quantization | None  # what the base's engine makes of it
 
 
 def _look_ahead(services: WorkerServices, job: JobRow, report: CheckReport) -> _Outlook | None:
@@ -265,25 +267,28 @@ def _look_ahead(services: WorkerServices, job: JobRow, report: CheckReport) -> _
     method, max_rank = method_name(job.method), services.planning.max_rank
     resolved = resolve_report(report, requested, base, lora, method=method, on_gpu=on_gpu, max_rank=max_rank)
     planning = replace(services.planning, measured=measured_runs(services.database, base.name))
-    judgement = judge(report, resolved, wanted_quantization(requested), planning, method=method)
+    wanted = wanted_quantization(requested, base.serve_quantized, form_of_files(base))
+    judgement = judge(report, resolved, wanted, planning, method=method)
     planned = Planned(
         memory=judgement.plan,
         needed_bytes=0 if judgement.memory is None else judgement.memory.needed,
         longest_tokens=longest_after_cutting(report, resolved, method),
     )
-    return _Outlook(resolved, judgement, planned, build_estimate(report, resolved, judgement, planning, method=method))
+    estimate = build_estimate(report, resolved, judgement, planning, method=method)
+    return _Outlook(resolved, judgement, planned, estimate, base.serve_quantized)
 
 
 def _find_unservable(services: WorkerServices, job: JobRow, report: CheckReport) -> Fail | None:
     """Hold the adapter against the base's layers, which may not have been known when the job was created."""
     if asked_adapter(job.requested_hyperparameters).type == FULL:
         return None
+    base = services.base_of(job)
     shape = None if job.parent_model is None else read_lora(services.check_directory(job).parent)
     parent = None if shape is None else Parent(str(job.parent_model), shape)
     found = route_of(
         wanted_of(
             job.requested_hyperparameters,
-            Base(report.base_layers),
+            Base(report.base_layers, served_in=None if base is None else base.serve_quantized),
             max_rank=services.planning.max_rank,
             parent=parent,
         )
@@ -300,7 +305,7 @@ def _on_how_it_runs(job: JobRow, outlook: _Outlook) -> Iterator[NewEvent]:
     ):
         yield NewEvent(sentence, EventLevel.WARN)
     if outlook.planned.memory.quantization is not None and wanted_quantization(requested) == "auto":
-        yield NewEvent(_IN_4_BITS)
+        yield NewEvent(_IN_4_BITS if outlook.served_in is None else _AS_SERVED)
     if outlook.resolved.lora_variant != "lora":
         yield NewEvent(
             f"What is trained is a '{outlook.resolved.lora_variant}' adapter. It is published as a plain LoRA, which "
