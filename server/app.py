@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fastapi import FastAPI
@@ -14,7 +14,9 @@ from starlette.types import ASGIApp
 from server import health
 from server.adapter_imports import routes as model_imports
 from server.adapter_imports.desk import ImportDesk
+from server.auth.api_keys import find_project
 from server.auth.authenticator import Authenticator
+from server.batches import routes as batches
 from server.bootstrap import Services, build_front_desk, build_webhook_sender, tidy_up
 from server.chat.operation import CHAT
 from server.checkpoint_permissions import routes as checkpoint_permissions
@@ -35,8 +37,10 @@ from server.models import alias_routes as model_aliases
 from server.models import archive_routes as model_archives
 from server.models import routes as models
 from server.models.resolving import find_servable
+from server.relay.background_desk import ENGINE_FIELDS, BackgroundDesk
 from server.relay.cache_salt import CacheSalts, load_salt_key
 from server.relay.front_desk import FrontDesk
+from server.relay.inner_door import InnerDoor
 from server.relay.protocol import relaying_protocol
 from server.relay.relay import Relay
 from server.relay.targets import Targets
@@ -58,6 +62,7 @@ ROUTERS = (
     model_aliases,
     model_archives,
     model_imports,
+    batches,
     webhooks,
     webhook_deliveries,
     usage,
@@ -75,6 +80,7 @@ class Api:
 
     app: ASGIApp  # all but what is relayed
     http: type[asyncio.Protocol]  # which answers the rest itself
+    inner: InnerDoor  # by which the worker asks
 
 
 def create_app(services: Services, *, tidies_up: bool = True) -> Api:
@@ -99,10 +105,18 @@ def create_app(services: Services, *, tidies_up: bool = True) -> Api:
         organization=organization.encode("latin-1", errors="replace"),
         admission=desk,
     )
+    in_background = replace(relay, admission=BackgroundDesk(desk), engine_fields=ENGINE_FIELDS)
     rest = JsonBodies(create_rest_app(services, desk, tidies_up=tidies_up), streaming=_STREAMED_UPLOADS)
     return Api(
         app=RequestIds(rest, organization=organization),
         http=relaying_protocol(relay, OPERATIONS, services.settings.max_chat_body_bytes),
+        inner=InnerDoor(
+            in_background,
+            {operation.path: operation for operation in OPERATIONS},
+            find_caller=lambda project_id, key_id: find_project(
+                services.database, project_id, is_admin=False, key_id=key_id
+            ),
+        ),
     )
 
 
@@ -166,4 +180,5 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.usage_folder = Folder(services.database, services.settings.usage)
     app.state.running_keys = RunningKeys(services.locks)
     app.state.completions = Completions(services.locks)
+    app.state.batch_endpoints = tuple(operation.path.decode() for operation in OPERATIONS)
     app.state.webhook_desk = WebhookDesk(build_webhook_sender(services.settings))

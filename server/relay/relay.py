@@ -50,6 +50,7 @@ class Relay:
     targets: Targets
     organization: bytes  # of answers to nobody known
     admission: Admission = field(default_factory=OpenDoor)
+    engine_fields: bytes = b""  # put into each request to an engine
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer a client on its connection."""
@@ -132,6 +133,8 @@ class Relay:
         keep: Keep | None,
     ) -> None:
         body = request.body_for(target.naming.engine, target.salt)
+        if self.engine_fields:
+            body = body[:-1] + b"," + self.engine_fields + b"}"
         asked = EngineRequest(operation.engine_path, body, request.stream)
         try:
             if request.stream:

@@ -1,6 +1,7 @@
 """Every table, by what it is of."""
 
 from server.db.tables.access import AccessVersionRow, ApiKeyRow, ProjectRow
+from server.db.tables.batches import BatchRow
 from server.db.tables.columns import ProjectOwned
 from server.db.tables.engines import DeviceTurnRow, EngineDemandRow, EngineRow
 from server.db.tables.files import FileRow, UploadPartRow, UploadRow
@@ -13,6 +14,7 @@ from server.db.tables.webhooks import WebhookDeliveryRow, WebhookEndpointRow
 __all__ = [
     "AccessVersionRow",
     "ApiKeyRow",
+    "BatchRow",
     "CheckpointPermissionRow",
     "CheckpointRow",
     "DeviceTurnRow",
