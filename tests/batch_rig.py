@@ -1,4 +1,4 @@
-"""Batches in a home of their own, their worker's part, and something that answers requests; killed where a test says."""
+"""Batches in a home of their own, their part of a worker, and something that answers; killed where a test says."""
 
 import asyncio
 import json
@@ -193,7 +193,9 @@ def expected_ids(n: int) -> list[str]:
     return [f"r{number}" for number in range(n)]
 
 
-def sequence_of(answers: Sequence[tuple[int, dict[str, Any]]]) -> Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]:
+def sequence_of(
+    answers: Sequence[tuple[int, dict[str, Any]]],
+) -> Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]:
     """Answers one after the other, and then as always."""
     left: Iterator[tuple[int, dict[str, Any]]] = iter(answers)
     return lambda body: next(left, None) or chat_answer(body)

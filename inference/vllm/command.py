@@ -87,6 +87,8 @@ def _model_arguments(settings: EngineSettings) -> list[str]:
     arguments += ["--generation-config", "vllm", "--max-logprobs", str(MAX_TOP_LOGPROBS)]
     # A small model, left the choice, writes white space between the words of an object until it runs out of tokens.
     arguments += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
+    # By arrival among equals; what nobody waits for is sent with a number behind theirs.
+    arguments += ["--scheduling-policy", "priority"]
     if settings.revision is not None:
         arguments += ["--revision", settings.revision, "--tokenizer-revision", settings.revision]
     if settings.chat_template is not None:

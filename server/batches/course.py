@@ -79,11 +79,14 @@ class Course:
         self.input.close()
 
 
-def open_course(services: BatchServices, row: BatchRow) -> Course | None:
-    """Look through the input, and at what is answered already. None: the batch has ended with that.
+def open_course(services: BatchServices, batch_id: str) -> Course | None:
+    """Look through the input, and at what is answered already. None: the batch has ended, perhaps with that.
 
     Raises: DBAPIError, OSError, BlobStoreError.
     """
+    row = repository.find_unfinished(services.database, batch_id)
+    if row is None:
+        return None
     directory = services.root / row.id
     if row.status is BatchStatus.CANCELLING and row.in_progress_at is None:
         repository.finish(services.database, row.id, BatchStatus.CANCELLED, now=services.clock())
@@ -104,14 +107,9 @@ def open_course(services: BatchServices, row: BatchRow) -> Course | None:
     if is_new:
         model = found.names[0] if len(found.names) == 1 else None
         row = repository.begin(services.database, row.id, total=len(found), model=model, now=services.clock())
-    return Course(
-        row,
-        directory,
-        found,
-        ResultsFile(directory / _RESULTS, len(found)),
-        (directory / _INPUT).open("rb"),
-        engines=[servable.engine_of(name) for name in found.names],
-    )
+    engines = [servable.engine_of(name) for name in found.names]
+    results = ResultsFile(directory / _RESULTS, len(found))
+    return Course(row, directory, found, results, (directory / _INPUT).open("rb"), engines)
 
 
 def _stage(services: BatchServices, row: BatchRow, directory: Path) -> list[Fault] | None:

@@ -42,6 +42,12 @@ def list_unfinished(database: Engine) -> Sequence[BatchRow]:
         return session.exec(query.order_by(col(BatchRow.seq))).all()
 
 
+def find_unfinished(database: Engine, batch_id: str) -> BatchRow | None:
+    with system_session(database) as session:
+        row = session.get(BatchRow, batch_id)
+    return row if row is not None and row.status in UNFINISHED else None
+
+
 def find_input(database: Engine, batch: BatchRow, *, now: float) -> FileRow | None:
     with system_session(database) as session:
         file = find_file(session, batch.input_file_id, now=now)

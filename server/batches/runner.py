@@ -8,9 +8,10 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from threading import Event
+from typing import TypeVar
 
 import orjson
 from sqlalchemy.exc import DBAPIError
@@ -36,6 +37,8 @@ _COUNT_EVERY_S = 1.0
 _LATER_S = 30.0  # after a fault of one batch
 _OPEN_OF_PROJECT, _OPEN = 8, 64  # batches at once; the others wait for their validation
 _GIVEN_UP_AT_ONCE = 1000
+
+T = TypeVar("T")
 
 
 class BatchRunner:
@@ -87,7 +90,7 @@ class BatchRunner:
                 self._courses[row.id].row = row
         for row in _open_ones(rows, self._following):
             if self._not_before.get(row.id, 0.0) <= now:
-                self._following[row.id] = asyncio.create_task(self._follow(row))
+                self._following[row.id] = asyncio.create_task(self._follow(row.id))
 
     def _read(self) -> tuple[Sequence[BatchRow], frozenset[str]]:
         rows = repository.list_unfinished(self._services.database)
@@ -106,16 +109,16 @@ class BatchRunner:
         _LOG.error("batch %s broke off, and goes on later: %s", batch_id, type(fault).__name__)
         self._not_before[batch_id] = self._services.clock() + _LATER_S
 
-    async def _follow(self, row: BatchRow) -> None:
-        course = await asyncio.to_thread(open_course, self._services, row)
+    async def _follow(self, batch_id: str) -> None:
+        course = await _in_thread(open_course, self._services, batch_id, undo=_close)
         if course is None:
             return
-        self._courses[row.id] = course
+        self._courses[batch_id] = course
         try:
             await self._run(course)
-            await asyncio.to_thread(self._end, course)
+            await _in_thread(self._end, course)
         finally:
-            del self._courses[row.id]
+            del self._courses[batch_id]
             course.close()
 
     async def _run(self, course: Course) -> None:
@@ -146,12 +149,12 @@ class BatchRunner:
         """Make durable what has arrived, and show it now and then."""
         arrived, course.arrived = course.arrived, []
         if arrived:
-            await asyncio.to_thread(course.results.append, arrived)
+            await _in_thread(course.results.append, arrived)
         now, tally = self._services.clock(), course.results.tally
         is_news = tally.completed + tally.failed != course.row.completed + course.row.failed
         if is_news and now - course.counted_at >= _COUNT_EVERY_S:
             course.counted_at = now
-            await asyncio.to_thread(repository.count, self._services.database, course.row.id, tally)
+            await _in_thread(repository.count, self._services.database, course.row.id, tally)
 
     def _end(self, course: Course) -> None:
         """Give what is left an error for an answer, and publish."""
@@ -220,6 +223,23 @@ class BatchRunner:
             if path.is_dir():
                 with suppress(OSError):
                     shutil.rmtree(path)
+
+
+async def _in_thread(work: Callable[..., T], *given: object, undo: Callable[[T], None] | None = None) -> T:
+    """As `asyncio.to_thread`; but cancelled, it waits for the thread, which uses files that are then closed."""
+    working = asyncio.ensure_future(asyncio.to_thread(work, *given))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait((working,))
+        if undo is not None and working.exception() is None:
+            undo(working.result())
+        raise
+
+
+def _close(course: Course | None) -> None:
+    if course is not None:
+        course.close()
 
 
 def _open_ones(rows: Sequence[BatchRow], following: Iterable[str]) -> list[BatchRow]:

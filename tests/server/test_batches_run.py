@@ -299,5 +299,3 @@ def _delete_input(rig: BatchRig, batch: str) -> None:
     with project_session(rig.services.database, rig.project_id, write=True) as session:
         files.delete_file(session, file_id)
     rig.services.blobs.delete(BlobKey(file_id))
-
-
