@@ -42,7 +42,8 @@ class Again(Enum):
     """Why a request is to be sent again."""
 
     AWAY = "away"  # what answers is not there, or has no room: no fault of the request
-    FELL = "fell"  # it may be
+    FELL = "fell"  # the engine did, under the request or beside it
+    FAULT = "fault"  # an answer that is none; the engine is as it was
 
 
 class Answer(NamedTuple):
@@ -60,7 +61,7 @@ def judge(answer: Answer, *, engine_was_ready: bool, falls: int, faults: int) ->
             return Again.AWAY
         return Again.FELL if falls < _MOST_FALLS else None
     if answer.status >= 500 and answer.status != 503:
-        return Again.FELL if faults < _MOST_FAULTS else None
+        return Again.FAULT if faults < _MOST_FAULTS else None
     return None
 
 

@@ -189,7 +189,10 @@ class BatchRunner:
         was_ready = ticket.engine not in self._away
         found = await self._try(course, ticket.request, was_ready=was_ready)
         now = self._services.clock()
-        self._turns.ended(ticket, has_answered=isinstance(found, Outcome), now=now)
+        if found is Again.FAULT:
+            self._turns.dropped(ticket)
+        else:
+            self._turns.ended(ticket, has_answered=isinstance(found, Outcome), now=now)
         if isinstance(found, Outcome):
             course.tries.pop(ticket.request, None)
             course.arrived.append(Result(ticket.request, found))
@@ -211,10 +214,10 @@ class BatchRunner:
         again = judge(answer, engine_was_ready=was_ready, falls=tries.falls, faults=tries.faults)
         if again is None:
             return conclude(line, answer, new_batch_request_id())
-        if again is Again.FELL:
+        if again is not Again.AWAY:
             tries = course.tries.setdefault(request, Tries())
-            tries.falls += answer.status == 503
-            tries.faults += answer.status != 503
+            tries.falls += again is Again.FELL
+            tries.faults += again is Again.FAULT
         return again
 
     def _delete_leftovers(self) -> None:

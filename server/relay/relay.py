@@ -72,7 +72,7 @@ class Relay:
             send_error(exchange, error)
         except Exception:
             _fail(exchange, operation)
-        return exchange.given()
+        return await exchange.given()
 
     async def _receive(self, exchange: Exchange) -> tuple[Caller, int]:
         """Find who asks, and wait for the request's body."""

@@ -157,7 +157,7 @@ def test_requests_are_read_again_where_they_stand(tmp_path: Path, end: bytes) ->
         (503, "engine_unavailable", True, 9, 0, Again.FELL),
         (503, "engine_unavailable", True, 10, 0, None),
         (503, "model_not_servable", True, 0, 0, None),
-        (500, None, True, 0, 2, Again.FELL),
+        (500, None, True, 0, 2, Again.FAULT),
         (500, None, True, 0, 3, None),
     ],
 )
