@@ -5,7 +5,7 @@ A ratio says the same on a slow machine and on a busy one; the times beside it d
 
 import sys
 
-from benchmarks import decisions, engine, gate, isolation, layouts, lists, memory, relay, uploads, validation
+from benchmarks import batches, decisions, engine, gate, isolation, layouts, lists, memory, relay, uploads, validation
 
 BENCHMARKS = {
     "decisions": decisions.main,
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "relay": relay.main,
     "engine": engine.main,
     "isolation": isolation.main,
+    "batches": batches.main,
 }
 
 

@@ -1,4 +1,4 @@
-"""What decides about batches, by table: their life, the lines of their input, what answers mean, and whose turn it is."""
+"""What decides about batches, by table: their life, the lines of input, what answers mean, and whose turn it is."""
 
 import json
 import tempfile

@@ -1,6 +1,5 @@
 """/v1/batches by the official client: made, looked at, listed and cancelled; nothing of it is another project's."""
 
-
 import httpx
 import openai
 import pytest
