@@ -8,24 +8,22 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from threading import Event
-from typing import TypeVar
 
-import orjson
 from sqlalchemy.exc import DBAPIError
 
 from server.batches import repository
-from server.batches.asking import Request, Unreachable
-from server.batches.course import BatchServices, Course, Tries, open_course
+from server.batches.course import BatchServices, Course, open_course
 from server.batches.lifecycle import Step, next_step
-from server.batches.outcomes import Again, Kind, Outcome, conclude, give_up, judge, refuse_stream
+from server.batches.outcomes import Kind, give_up
 from server.batches.publishing import publish
 from server.batches.results import Result
-from server.batches.turns import BatchTurns, Ticket
+from server.batches.sending import BatchSender
+from server.batches.threads import in_thread
 from server.db.tables import BatchRow
-from server.ids import new_batch_request_id, new_request_id
+from server.ids import new_batch_request_id
 from server.placement.facts import EngineState
 from server.placement.repository import placing, read_engines
 from server.vocabulary import BatchStatus
@@ -38,17 +36,13 @@ _LATER_S = 30.0  # after a fault of one batch
 _OPEN_OF_PROJECT, _OPEN = 8, 64  # batches at once; the others wait for their validation
 _GIVEN_UP_AT_ONCE = 1000
 
-T = TypeVar("T")
-
 
 class BatchRunner:
     def __init__(self, services: BatchServices) -> None:
         self._services = services
-        self._turns = BatchTurns(services.most_at_once)
-        self._courses: dict[str, Course] = {}
+        self._sender = BatchSender(services)
         self._following: dict[str, asyncio.Task[None]] = {}
         self._not_before: dict[str, float] = {}
-        self._away: frozenset[str] = frozenset()
 
     def run(self, stop: Event) -> None:
         """Work until told to stop, once no other worker does."""
@@ -69,7 +63,7 @@ class BatchRunner:
                     await self._look()
                 except DBAPIError as error:
                     _LOG.error("the batches could not be looked at: %s", type(error).__name__)
-                self._send()
+                self._sender.send()
                 await self._services.pause(_LOOK_EVERY_S)
         finally:
             for task in self._following.values():
@@ -78,16 +72,16 @@ class BatchRunner:
 
     async def _look(self) -> None:
         """See which batches there are, and how they and the engines stand."""
-        rows, self._away = await asyncio.to_thread(self._read)
+        rows, away = await asyncio.to_thread(self._read)
         now = self._services.clock()
-        self._turns.see(self._away, now)
+        self._sender.see(away)
         for batch_id, task in list(self._following.items()):
             if task.done():
                 del self._following[batch_id]
                 self._put_off_faulty(batch_id, task.exception())
         for row in rows:
-            if row.id in self._courses:
-                self._courses[row.id].row = row
+            if row.id in self._sender.courses:
+                self._sender.courses[row.id].row = row
         for row in _open_ones(rows, self._following):
             if self._not_before.get(row.id, 0.0) <= now:
                 self._following[row.id] = asyncio.create_task(self._follow(row.id))
@@ -110,21 +104,20 @@ class BatchRunner:
         self._not_before[batch_id] = self._services.clock() + _LATER_S
 
     async def _follow(self, batch_id: str) -> None:
-        course = await _in_thread(open_course, self._services, batch_id, undo=_close)
+        course = await in_thread(open_course, self._services, batch_id, undo=_close)
         if course is None:
             return
-        self._courses[batch_id] = course
+        self._sender.courses[batch_id] = course
         try:
             await self._run(course)
-            await _in_thread(self._end, course)
+            await in_thread(self._end, course)
         finally:
-            del self._courses[batch_id]
+            del self._sender.courses[batch_id]
             course.close()
 
     async def _run(self, course: Course) -> None:
         """Have requests answered until there are none left, or no time."""
-        self._turns.add(course.row.id, course.row.project_id, course.requests())
-        self._send()
+        self._sender.add(course)
         try:
             while self._step_of(course) is Step.RUN:
                 await self._services.pause(_WRITE_EVERY_S)
@@ -132,10 +125,7 @@ class BatchRunner:
                     raise course.fault
                 await self._record(course)
         finally:
-            self._turns.remove(course.row.id)
-            for task in course.asking.values():
-                task.cancel()
-            await asyncio.gather(*course.asking.values(), return_exceptions=True)
+            await self._sender.remove(course)
         await self._record(course)
 
     def _step_of(self, course: Course) -> Step:
@@ -149,12 +139,12 @@ class BatchRunner:
         """Make durable what has arrived, and show it now and then."""
         arrived, course.arrived = course.arrived, []
         if arrived:
-            await _in_thread(course.results.append, arrived)
+            await in_thread(course.results.append, arrived)
         now, tally = self._services.clock(), course.results.tally
         is_news = tally.completed + tally.failed != course.row.completed + course.row.failed
         if is_news and now - course.counted_at >= _COUNT_EVERY_S:
             course.counted_at = now
-            await _in_thread(repository.count, self._services.database, course.row.id, tally)
+            await in_thread(repository.count, self._services.database, course.row.id, tally)
 
     def _end(self, course: Course) -> None:
         """Give what is left an error for an answer, and publish."""
@@ -167,77 +157,12 @@ class BatchRunner:
         publish(services.database, services.blobs, row, course.results, now=services.clock())
         shutil.rmtree(course.directory, ignore_errors=True)
 
-    def _send(self) -> None:
-        """Send as many requests as may be under way."""
-        while (ticket := self._turns.next(self._services.clock())) is not None:
-            course = self._courses[ticket.batch]
-            task = asyncio.create_task(self._ask(course, ticket))
-            course.asking[ticket.request] = task
-            task.add_done_callback(lambda done, course=course, ticket=ticket: self._forget(course, ticket, done))  # type: ignore[misc]  # defaults bind them
-
-    def _forget(self, course: Course, ticket: Ticket, task: "asyncio.Task[None]") -> None:
-        del course.asking[ticket.request]
-        if task.cancelled():
-            self._turns.dropped(ticket)
-        elif (fault := task.exception()) is not None:
-            self._turns.dropped(ticket)
-            course.fault = fault
-        else:
-            self._send()
-
-    async def _ask(self, course: Course, ticket: Ticket) -> None:
-        was_ready = ticket.engine not in self._away
-        found = await self._try(course, ticket.request, was_ready=was_ready)
-        now = self._services.clock()
-        if found is Again.FAULT:
-            self._turns.dropped(ticket)
-        else:
-            self._turns.ended(ticket, has_answered=isinstance(found, Outcome), now=now)
-        if isinstance(found, Outcome):
-            course.tries.pop(ticket.request, None)
-            course.arrived.append(Result(ticket.request, found))
-            return
-        tries = course.tries.setdefault(ticket.request, Tries())
-        self._turns.put_off(ticket, tries=tries.times, now=now)
-        tries.times += 1
-
-    async def _try(self, course: Course, request: int, *, was_ready: bool) -> Outcome | Again:
-        line, row = course.read(request), course.row
-        if line.is_streamed:
-            return refuse_stream(line, new_batch_request_id(), new_request_id())
-        try:
-            body = orjson.dumps(line.body)
-            answer = await self._services.ask(Request(row.endpoint, row.project_id, row.key_id, body))
-        except Unreachable:
-            return Again.AWAY
-        tries = course.tries.get(request, Tries())
-        again = judge(answer, engine_was_ready=was_ready, falls=tries.falls, faults=tries.faults)
-        if again is None:
-            return conclude(line, answer, new_batch_request_id())
-        if again is not Again.AWAY:
-            tries = course.tries.setdefault(request, Tries())
-            tries.falls += again is Again.FELL
-            tries.faults += again is Again.FAULT
-        return again
-
     def _delete_leftovers(self) -> None:
         """What a kill left of batches that have ended."""
         for path in self._services.root.iterdir():
             if path.is_dir():
                 with suppress(OSError):
                     shutil.rmtree(path)
-
-
-async def _in_thread(work: Callable[..., T], *given: object, undo: Callable[[T], None] | None = None) -> T:
-    """As `asyncio.to_thread`; but cancelled, it waits for the thread, which uses files that are then closed."""
-    working = asyncio.ensure_future(asyncio.to_thread(work, *given))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait((working,))
-        if undo is not None and working.exception() is None:
-            undo(working.result())
-        raise
 
 
 def _close(course: Course | None) -> None:
