@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sqlalchemy import Engine
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from server.batches.input_file import Fault
 from server.batches.lifecycle import UNFINISHED, may_follow
@@ -15,6 +15,7 @@ from server.files.repository import find_file
 from server.vocabulary import BatchStatus, WebhookEventType
 from server.webhooks.outbox import add_webhook_event
 
+_UNFINISHED = [status.value for status in UNFINISHED]
 _TOLD = {
     BatchStatus.COMPLETED: WebhookEventType.BATCH_COMPLETED,
     BatchStatus.FAILED: WebhookEventType.BATCH_FAILED,
@@ -35,9 +36,14 @@ def list_batches(session: ProjectSession, *, before_seq: int | None, limit: int)
     return session.exec(query).all()
 
 
+def count_unfinished(session: ProjectSession) -> int:
+    query = select(func.count(col(BatchRow.id))).where(col(BatchRow.status).in_(_UNFINISHED))
+    return session.exec(query).one()
+
+
 def list_unfinished(database: Engine) -> Sequence[BatchRow]:
     """Of all projects, oldest first."""
-    query = select(BatchRow).where(col(BatchRow.status).in_([status.value for status in UNFINISHED]))
+    query = select(BatchRow).where(col(BatchRow.status).in_(_UNFINISHED))
     with system_session(database) as session:
         return session.exec(query.order_by(col(BatchRow.seq))).all()
 

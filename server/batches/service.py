@@ -15,6 +15,7 @@ from server.ids import new_batch_id
 from server.pagination import Page, build_page, unknown_cursor
 from server.vocabulary import BatchStatus, FilePurpose
 
+_MOST_UNFINISHED = 1000  # of a project; the worker looks at all of them twice a second
 _SHOWN = 128  # characters of what a client made up
 
 
@@ -30,7 +31,7 @@ def create_batch(
     """Make a batch, whose file the worker looks at. `endpoints`: of this server.
 
     Raises:
-        InvalidRequest: the file is none for a batch, or the endpoint is not one of these.
+        InvalidRequest: the file is none for a batch, the endpoint is not one of these, or there are too many batches.
     """
     if asked.endpoint not in endpoints:
         supported = ", ".join(f"'{endpoint}'" for endpoint in endpoints)
@@ -40,6 +41,11 @@ def create_batch(
             code="invalid_value",
         )
     _check_input(find_file(session, asked.input_file_id, now=now), asked.input_file_id)
+    if repository.count_unfinished(session) >= _MOST_UNFINISHED:
+        raise InvalidRequest(
+            f"The project has {_MOST_UNFINISHED} batches that have not ended. Wait for one, or cancel one.",
+            code="batch_limit_reached",
+        )
     after = asked.output_expires_after
     row = BatchRow(
         id=new_batch_id(),

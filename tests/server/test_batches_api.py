@@ -4,9 +4,12 @@ import httpx
 import openai
 import pytest
 
+from server.auth.api_keys import create_key
+from server.db.project_session import project_session
+from server.db.tables import BatchRow
 from server.vocabulary import FilePurpose
 from tests.batch_rig import ENDPOINT, lines
-from tests.factories import make_file
+from tests.factories import make_batch, make_file
 from tests.running_api import Api
 
 
@@ -112,3 +115,14 @@ def test_the_file_of_a_batch_goes_after_thirty_days(client: openai.OpenAI) -> No
     file = client.files.create(file=("batch.jsonl", lines(1)), purpose="batch")
 
     assert file.expires_at == file.created_at + 30 * 86400
+
+
+def test_a_project_cannot_have_batches_without_end(api: Api) -> None:
+    key = create_key(api.database, "of many batches").plaintext
+    project = api.services.authenticator.authenticate([(b"authorization", b"Bearer " + key.encode())]).project_id
+    first = make_batch(api.services, project)
+    with project_session(api.database, project, write=True) as session:
+        session.add_all([BatchRow(**first.model_dump(exclude={"id", "seq"}), id=f"batch_{n}") for n in range(999)])
+    with api.client(key) as client, pytest.raises(openai.BadRequestError) as refused:
+        _create(client, first.input_file_id)
+    assert refused.value.code == "batch_limit_reached"
