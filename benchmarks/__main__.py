@@ -5,7 +5,20 @@ A ratio says the same on a slow machine and on a busy one; the times beside it d
 
 import sys
 
-from benchmarks import decisions, engine, gate, isolation, layouts, lists, memory, ranks, relay, uploads, validation
+from benchmarks import (
+    batches,
+    decisions,
+    engine,
+    gate,
+    isolation,
+    layouts,
+    lists,
+    memory,
+    ranks,
+    relay,
+    uploads,
+    validation,
+)
 
 BENCHMARKS = {
     "decisions": decisions.main,
@@ -19,6 +32,7 @@ BENCHMARKS = {
     "engine": engine.main,
     "ranks": ranks.main,
     "isolation": isolation.main,
+    "batches": batches.main,
 }
 
 

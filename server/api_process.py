@@ -12,10 +12,11 @@ from typing import Literal
 
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from inference.lending.borrower import Borrower
 from inference.lending.lender import Lender
-from server.app import Api, create_app
+from server.app import create_app
 from server.bootstrap import build_api_services
 from server.control import ControlApp
 from server.one_write import OneWriteProtocol
@@ -45,10 +46,10 @@ def _collect_seldom() -> None:
 
 async def _serve_first(settings: Settings, public: socket.socket) -> None:
     services = build_api_services(settings)
-    api = _Server(_config(create_app(services), lifespan="on"))
-    control = _Server(
-        _config(Api(ControlApp(services.engines, services.full_engines), OneWriteProtocol), lifespan="off")
-    )
+    public_api = create_app(services)
+    api = _Server(_config(public_api.app, public_api.http, lifespan="on"))
+    doors = ControlApp(services.engines, services.full_engines, public_api.inner)
+    control = _Server(_config(doors, OneWriteProtocol, lifespan="off"))
     told = _stopping(api, control)
     with _unix_listener(settings.control_socket) as private:
         async with asyncio.TaskGroup() as beside:
@@ -62,7 +63,8 @@ async def _serve_first(settings: Settings, public: socket.socket) -> None:
 async def _serve_further(settings: Settings, public: socket.socket) -> None:
     borrower = Borrower(settings.lending_socket)
     services = build_api_services(settings, borrower)
-    api = _Server(_config(create_app(services, tidies_up=False), lifespan="on"))
+    public_api = create_app(services, tidies_up=False)
+    api = _Server(_config(public_api.app, public_api.http, lifespan="on"))
     _stopping(api)
     async with asyncio.TaskGroup() as beside:
         connection = beside.create_task(borrower.run())
@@ -98,10 +100,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(api: Api, *, lifespan: Literal["on", "off"]) -> uvicorn.Config:
+def _config(app: ASGIApp, http: type[asyncio.Protocol], *, lifespan: Literal["on", "off"]) -> uvicorn.Config:
     return uvicorn.Config(
-        api.app,
-        http=api.http,  # on httptools: h11 does not let an early refusal reach a client that is still uploading
+        app,
+        http=http,  # on httptools: h11 does not let an early refusal reach a client that is still uploading
         ws="none",
         lifespan=lifespan,
         log_config=None,

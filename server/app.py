@@ -16,7 +16,9 @@ from starlette.types import ASGIApp
 from server import health
 from server.adapter_imports import routes as model_imports
 from server.adapter_imports.desk import ImportDesk
+from server.auth.api_keys import find_project
 from server.auth.authenticator import Authenticator
+from server.batches import routes as batches
 from server.bootstrap import Services, build_export_desk, build_front_desk, build_webhook_sender, tidy_up
 from server.chat.operation import CHAT
 from server.checkpoint_permissions import routes as checkpoint_permissions
@@ -41,8 +43,10 @@ from server.models import archive_routes as model_archives
 from server.models import routes as models
 from server.models.resolving import find_servable
 from server.moderations import routes as moderations
+from server.relay.background_desk import ENGINE_FIELDS, BackgroundDesk
 from server.relay.cache_salt import CacheSalts, load_salt_key
 from server.relay.front_desk import FrontDesk
+from server.relay.inner_door import InnerDoor
 from server.relay.operation import Operation
 from server.relay.protocol import relaying_protocol
 from server.relay.relay import Relay
@@ -52,6 +56,7 @@ from server.responses import routes as responses
 from server.responses.background import BackgroundResponses
 from server.responses.counting import build_counting
 from server.responses.desk import ResponseDesk
+from server.responses.operation import PATH as RESPONSES
 from server.responses.operation import build_operation
 from server.responses.retention import Retention
 from server.stored_completions import routes as stored_completions
@@ -62,6 +67,7 @@ from server.webhooks import delivery_routes as webhook_deliveries
 from server.webhooks import routes as webhooks
 from server.webhooks.desk import WebhookDesk
 
+_BATCHED = (CHAT.path, COMPLETIONS.path, EMBEDDINGS.path, RESPONSES)
 ROUTERS = (
     files,
     uploads,
@@ -76,6 +82,7 @@ ROUTERS = (
     responses,
     stored_completions,
     completion_exports,
+    batches,
     webhooks,
     webhook_deliveries,
     usage,
@@ -93,6 +100,7 @@ class Api:
 
     app: ASGIApp  # all but what is relayed
     http: type[asyncio.Protocol]  # which answers the rest itself
+    inner: InnerDoor  # by which the worker asks
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,7 @@ class Relayed:
     """What the relay answers, and what it answers later."""
 
     operations: Sequence[Operation[Any]]
+    from_within: Sequence[Operation[Any]]  # what batches ask for
     background: BackgroundResponses
 
 
@@ -130,6 +139,13 @@ def create_app(services: Services, *, tidies_up: bool = True) -> Api:
     return Api(
         app=RequestIds(JsonBodies(rest, streaming=_STREAMED_UPLOADS), organization=organization),
         http=relaying_protocol(relay, relayed.operations, services.settings.max_chat_body_bytes),
+        inner=InnerDoor(
+            replace(relay, admission=BackgroundDesk(desk), engine_fields=ENGINE_FIELDS),
+            {operation.path: operation for operation in relayed.from_within},
+            find_caller=lambda project_id, key_id: find_project(
+                services.database, project_id, is_admin=False, key_id=key_id
+            ),
+        ),
     )
 
 
@@ -143,7 +159,7 @@ def build_relayed(services: Services, relay: Relay) -> Relayed:
     responding = build_operation(desk)
     background = BackgroundResponses(desk, services.locks, responding, relay.ask)
     operations = (chat, COMPLETIONS, EMBEDDINGS, replace(responding, instead=background.take), build_counting(desk))
-    return Relayed(operations, background)
+    return Relayed(operations, from_within=(chat, COMPLETIONS, EMBEDDINGS, responding), background=background)
 
 
 def create_rest_app(
@@ -217,4 +233,5 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.completions = Completions(services.locks)
     app.state.response_locks = services.locks
     app.state.response_retention = Retention(services.settings.response_retention_days)
+    app.state.batch_endpoints = tuple(path.decode() for path in _BATCHED)
     app.state.webhook_desk = WebhookDesk(build_webhook_sender(services.settings))

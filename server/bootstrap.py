@@ -23,6 +23,8 @@ from inference.vllm.process import choose_cpu_dtype, engine_cpu_threads, find_de
 from server.auth.api_keys import ensure_default_project
 from server.auth.authenticator import Authenticator
 from server.base_models import BaseModelEntry, BaseModels, Kind, load_base_models
+from server.batches.asking import ControlSocket
+from server.batches.course import BatchServices
 from server.completion_exports.desk import ExportDesk
 from server.completion_exports.desk import delete_leftovers as delete_leftover_exports
 from server.db.engine import open_database
@@ -70,6 +72,7 @@ from server.webhooks.outside.urls import Policy as WebhookPolicy
 
 _ENGINE_ANSWERS = {"cpu": 256, "cuda": 512}  # twice what saturates an engine
 _BESIDE_LIGHT = {"cpu": 8, "cuda": 64}  # what makes a step little longer
+_BATCHES_BESIDE_LIVE = {"cpu": 2, "cuda": 16}
 _WEBHOOK_CONNECT_S = 5.0
 _TRACES_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
@@ -179,6 +182,23 @@ def build_worker_services(settings: Settings) -> WorkerServices:
         planning=services.planning,
         placement=services.placement,
         clock=time.time,
+    )
+
+
+def build_batch_services(services: WorkerServices) -> BatchServices:
+    """What the worker runs batches with."""
+    settings = services.settings
+    places = settings.engine_answers or _ENGINE_ANSWERS[services.planning.device]
+    return BatchServices(
+        database=services.database,
+        blobs=services.blobs,
+        base_models=services.base_models,
+        adapters=settings.adapters,
+        root=settings.batches,
+        ask=ControlSocket(settings.control_socket),
+        most_at_once=settings.batch_requests or max(1, places // 2),
+        most_body_bytes=settings.max_chat_body_bytes,
+        clock=services.clock,
     )
 
 
@@ -317,6 +337,7 @@ def build_front_desk(services: Services) -> FrontDesk:
     settings = services.settings
     places = settings.engine_answers or _ENGINE_ANSWERS[services.planning.device]
     beside_light = settings.engine_answers_beside_light or _BESIDE_LIGHT[services.planning.device]
+    beside_live = settings.batch_answers_beside_live or _BATCHES_BESIDE_LIVE[services.planning.device]
     return FrontDesk(
         limits=settings,
         meter=Meter(Journal(settings.usage), soon=_after_this_turn),
@@ -325,6 +346,7 @@ def build_front_desk(services: Services) -> FrontDesk:
             name: Gate(
                 _part(places, settings),
                 beside_light=_part(beside_light, settings),
+                background_beside_live=beside_live,
                 max_wait_s=settings.max_queue_wait_s,
             )
             for name in services.engines

@@ -36,6 +36,15 @@ def new_part_id() -> str:
     return "part_" + random_base62(32)
 
 
+def new_batch_id() -> str:
+    return "batch_" + os.urandom(16).hex()
+
+
+def new_batch_request_id() -> str:
+    """Of a line of a batch, in its answer."""
+    return "batch_req_" + os.urandom(16).hex()
+
+
 def new_model_import_id() -> str:
     return "mdlimport-" + random_base62(24)
 

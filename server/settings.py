@@ -48,6 +48,8 @@ class Settings:
     max_concurrent_answers: int = 512  # of a project, those that wait included
     engine_answers: int | None = None  # that an engine works on at once; None: by device. Best twice what saturates it
     engine_answers_beside_light: int | None = None  # of heavy projects while a light one is there; None: by device
+    batch_requests: int | None = None  # of batches, that are sent at once; None: by device
+    batch_answers_beside_live: int | None = None  # of batches while clients ask; None: by device
     max_queue_wait_s: float = 60.0  # for a place at an engine; then 503
     stalled_client_s: float = 60.0  # a client that takes nothing of its answer for so long loses it
     response_retention_days: int = 30  # of stored responses; 0: none is stored, whatever a request says
@@ -137,6 +139,11 @@ class Settings:
     def wandb(self) -> Path:
         """What is logged at Weights & Biases, by job."""
         return self.home / "wandb"
+
+    @property
+    def batches(self) -> Path:
+        """The input and the results of batches that have not ended, by batch."""
+        return self.home / "batches"
 
     @property
     def hashes(self) -> Path:
@@ -240,6 +247,16 @@ def _parse_bool(text: str) -> bool:
     return words[text.strip().lower()]
 
 
+_OPTIONAL_AMOUNTS = (
+    "requests_per_minute",
+    "tokens_per_minute",
+    "engine_answers",
+    "engine_answers_beside_light",
+    "batch_requests",
+    "batch_answers_beside_live",
+)
+
+
 def _check_amounts(settings: Settings) -> None:
     positive = (
         "api_processes",
@@ -258,7 +275,7 @@ def _check_amounts(settings: Settings) -> None:
     for name in positive:
         if getattr(settings, name) < 1:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1")
-    for name in ("requests_per_minute", "tokens_per_minute", "engine_answers", "engine_answers_beside_light"):
+    for name in _OPTIONAL_AMOUNTS:
         limit = getattr(settings, name)
         if limit is not None and limit < 1:
             raise SettingsInvalid(f"TUNESMITH_{name.upper()}: must be at least 1, or left out")

@@ -60,6 +60,19 @@ class UploadStatus(StrEnum):
     EXPIRED = "expired"
 
 
+class BatchStatus(StrEnum):
+    """OpenAI: Batch.status."""
+
+    VALIDATING = "validating"
+    FAILED = "failed"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+
 class ImportStatus(StrEnum):
     """ModelImport.status; not OpenAI's."""
 
@@ -124,6 +137,10 @@ class WebhookEventType(StrEnum):
     JOB_SUCCEEDED = "fine_tuning.job.succeeded"
     JOB_FAILED = "fine_tuning.job.failed"
     JOB_CANCELLED = "fine_tuning.job.cancelled"
+    BATCH_COMPLETED = "batch.completed"
+    BATCH_FAILED = "batch.failed"
+    BATCH_EXPIRED = "batch.expired"
+    BATCH_CANCELLED = "batch.cancelled"
 
 
 class DeliveryStatus(StrEnum):

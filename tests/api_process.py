@@ -36,7 +36,7 @@ class ApiProcess:
     def __init__(self, home: Path, *, place: int = 0, **settings: str) -> None:
         self.home = home
         self._place = place
-        self._settings = {"TUNESMITH_HOME": str(home), "TUNESMITH_API_KEY": KEY, **settings}
+        self.settings = {"TUNESMITH_HOME": str(home), "TUNESMITH_API_KEY": KEY, **settings}
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.address: tuple[str, int] = self._listener.getsockname()
         self._process: subprocess.Popen[bytes] | None = None
@@ -48,7 +48,7 @@ class ApiProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "server", "api", "--listen-fd", str(fd), "--place", str(self._place)],
                 cwd=ROOT,
-                env=environment | self._settings,
+                env=environment | self.settings,
                 stdout=log,
                 stderr=log,
                 pass_fds=(fd,),

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inference.engine import AdapterRef
+from server.batches.schemas import CreateBatchRequest
+from server.batches.service import create_batch
 from server.bootstrap import Services
 from server.completion_exports.schemas import CompletionExport
 from server.db.project_session import project_session
 from server.db.system_session import system_session
 from server.db.tables import (
+    BatchRow,
     CheckpointRow,
     CompletionExportRow,
     FileRow,
@@ -167,6 +170,14 @@ def make_import(services: Services, project_id: ProjectId) -> ModelImportRow:
     with project_session(services.database, project_id, write=True) as session:
         session.add(row)
     return row
+
+
+def make_batch(services: Services, project_id: ProjectId) -> BatchRow:
+    """A batch whose file nobody has looked at."""
+    file = make_file(services, project_id, purpose=FilePurpose.BATCH)
+    asked = CreateBatchRequest(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    with project_session(services.database, project_id, write=True) as session:
+        return create_batch(session, asked, endpoints=[asked.endpoint], key_id="key_1", now=time.time())
 
 
 def make_checkpoint(services: Services, job: JobRow, step: int, **metrics: float | None) -> CheckpointRow:

@@ -94,6 +94,8 @@ def _model_arguments(settings: EngineSettings) -> list[str]:
     arguments += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
     if settings.embeds:
         arguments += ["--runner", "pooling"]
+    # By arrival among equals; what nobody waits for is sent with a number behind theirs.
+    arguments += ["--scheduling-policy", "priority"]
     if settings.revision is not None:
         arguments += ["--revision", settings.revision, "--tokenizer-revision", settings.revision]
     if settings.chat_template is not None:

@@ -6,6 +6,7 @@ from sqlalchemy import func, inspect, select
 from sqlalchemy.orm import Session
 
 from server.db.tables import (
+    BatchRow,
     CheckpointPermissionRow,
     FileRow,
     FineTunedModelRow,
@@ -14,7 +15,15 @@ from server.db.tables import (
     WebhookEndpointRow,
 )
 
-_NUMBERED = (FileRow, JobRow, FineTunedModelRow, CheckpointPermissionRow, ModelImportRow, WebhookEndpointRow)
+_NUMBERED = (
+    BatchRow,
+    CheckpointPermissionRow,
+    FileRow,
+    FineTunedModelRow,
+    JobRow,
+    ModelImportRow,
+    WebhookEndpointRow,
+)
 
 
 def number_new_rows(session: Session, *_: Any) -> None:

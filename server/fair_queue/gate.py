@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from server.errors import Busy, TooManyRequests
+from server.fair_queue.background import RECENT_S, BackgroundTurns, Foreground, background_places
 from server.fair_queue.turns import Turns
 
 
@@ -23,8 +24,13 @@ class Gate:
         *,
         max_wait_s: float,
         beside_light: int | None = None,
+        background_beside_live: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._places = places
+        self._beside_live = background_beside_live
+        self._background = BackgroundTurns()
+        self.has_background = False  # anything ever was
         self._turns = Turns(places, beside_light=beside_light, clock=clock)
         self._max_wait_s = max_wait_s
         self._clock = clock
@@ -36,6 +42,11 @@ class Gate:
     @property
     def waiting(self) -> int:
         return self._turns.waiting
+
+    @property
+    def in_background(self) -> tuple[int, int]:
+        """How many are answered and how many wait there."""
+        return self._background.answering, self._background.waiting
 
     async def enter(self, project: str, *, at_most: int | None) -> float:
         """Wait for a place; gives for how many seconds that was. `at_most`: answers of the project at once.
@@ -55,6 +66,28 @@ class Gate:
 
     def leave(self, project: str) -> None:
         self._turns.leave(project)
+        self._let_in()
+
+    async def enter_background(self, project: str) -> float:
+        """Wait, for as long as it takes, for a place that others leave; gives for how many seconds that was."""
+        ticket: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        began = self._clock()
+        self.has_background = True
+        self._background.wait(project, ticket)
+        self._let_in()
+        try:
+            await ticket
+        except BaseException:
+            if ticket.done() and not ticket.cancelled():
+                self._background.leave(project)
+            else:
+                self._background.give_up(project, ticket)
+            self._let_in()
+            raise
+        return self._clock() - began
+
+    def leave_background(self, project: str) -> None:
+        self._background.leave(project)
         self._let_in()
 
     async def _wait(self, project: str) -> float:
@@ -80,7 +113,15 @@ class Gate:
         self._let_in()
 
     def _let_in(self) -> None:
-        while (ticket := self._turns.next()) is not None:
+        while (ticket := self._turns.next() or self._next_in_background()) is not None:
             assert isinstance(ticket, asyncio.Future)
             if not ticket.done():
                 ticket.set_result(None)
+
+    def _next_in_background(self) -> Hashable | None:
+        if not self._background.waiting:
+            return None
+        turns = self._turns
+        is_recent = bool(turns.answering) or self._clock() - turns.entered_at < RECENT_S
+        live = Foreground(turns.answering, turns.waiting, is_recent)
+        return self._background.next(background_places(self._places, self._beside_live, live))

@@ -8,6 +8,7 @@ So while a light project is there, one that asked in the last minute and has lit
 have no more than a few places beside it.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -45,6 +46,7 @@ class Turns:
         self._queue: dict[str, _Project] = {}  # those that wait, in the order of turns
         self._answering = self._busy = self._heavy = 0
         self._swept_at = clock()
+        self.entered_at = -math.inf  # when anybody asked last
 
     @property
     def answering(self) -> int:
@@ -61,7 +63,7 @@ class Turns:
 
     def enter(self, project: str) -> bool:
         """Take a place, if the project has a right to one now; nobody of it is passed by."""
-        now = self._clock()
+        now = self.entered_at = self._clock()
         if now - self._swept_at >= _SWEEP_EVERY_S:
             self._forget_long_idle(now)
         found = self._known.get(project)

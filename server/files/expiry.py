@@ -53,4 +53,4 @@ def expires_at(purpose: FilePurpose, asked: ExpiresAfter | None, *, created_at: 
     """Unix seconds; files of batches go after 30 days unless told otherwise, all others stay."""
     if asked is not None:
         return created_at + asked.seconds
-    return created_at + _LONGEST_S if purpose is FilePurpose.BATCH else None
+    return created_at + _LONGEST_S if purpose in (FilePurpose.BATCH, FilePurpose.BATCH_OUTPUT) else None

@@ -11,6 +11,7 @@ class Account(NamedTuple):
     model: str  # as the client asked for it
     base_model: str
     minute: int  # unix seconds of its beginning
+    is_batch: bool = False  # whether a batch asked, and no client waited
 
 
 class Amount(NamedTuple):

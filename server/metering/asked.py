@@ -11,7 +11,8 @@ GroupBy = Literal["project_id", "user_id", "api_key_id", "model", "batch", "serv
 _WIDTH_S = {"1m": 60, "1h": 3600, "1d": 86400}
 _DEFAULT_LIMIT = {"1m": 60, "1h": 24, "1d": 7}
 _MAX_LIMIT = {"1m": 1440, "1h": 168, "1d": 31}
-_COLUMNS = {"project_id": "project_id", "api_key_id": "key_id", "model": "model"}  # the others are one here
+# the others are one here
+_COLUMNS = {"project_id": "project_id", "api_key_id": "key_id", "model": "model", "batch": "is_batch"}
 _CURSOR = "page_"
 
 

@@ -1,4 +1,4 @@
-"""The lines of a journal (pure): a JSON array of an account and an increment."""
+"""The lines of a journal (pure): a JSON array of an account and an increment, and of a batch's a `true` behind them."""
 
 import logging
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ import orjson
 from server.metering.account import Account, Amount
 
 _LOG = logging.getLogger("tunesmith.metering")
-_N_ACCOUNT = len(Account._fields)
+_N_ACCOUNT = len(Account._fields) - 1  # without `is_batch`
 _N_FIELDS = _N_ACCOUNT + len(Amount._fields)
 
 
 def render_line(account: Account, amount: Amount) -> bytes:
-    return orjson.dumps((*account, *amount)) + b"\n"
+    return orjson.dumps((*account[:_N_ACCOUNT], *amount, *([True] if account.is_batch else []))) + b"\n"
 
 
 def whole_lines(raw: bytes) -> bytes:
@@ -36,10 +36,12 @@ def sum_lines(raw: bytes) -> Mapping[Account, Amount]:
 
 def _read(line: bytes) -> tuple[Account, Amount]:
     fields = orjson.loads(line)
-    if not isinstance(fields, list) or len(fields) != _N_FIELDS:
+    if not isinstance(fields, list) or len(fields) not in (_N_FIELDS, _N_FIELDS + 1):
         raise ValueError("not a line of this journal")
-    account, amount = Account(*fields[:_N_ACCOUNT]), Amount(*fields[_N_ACCOUNT:])
-    if not all(isinstance(name, str) for name in account[:-1]) or not _are_whole([account.minute, *amount]):
+    account = Account(*[*fields[:_N_ACCOUNT], fields[_N_FIELDS:] == [True]])
+    amount = Amount(*fields[_N_ACCOUNT:_N_FIELDS])
+    names = account[: _N_ACCOUNT - 1]
+    if not all(isinstance(name, str) for name in names) or not _are_whole([account.minute, *amount]):
         raise TypeError("a field has another type")
     return account, amount
 

@@ -93,8 +93,10 @@ class Meter:
         self._ended: list[tuple[bytes, Callable[[], None]]] = []  # lines to be written, and what is done then
         self._under_way: set[MeteredAnswer] = set()
 
-    def begin(self, project_id: str, key_id: str, model: str, base_model: str) -> MeteredAnswer:
-        account = Account(project_id, key_id, model, base_model, minute_of(self._clock()))
+    def begin(
+        self, project_id: str, key_id: str, model: str, base_model: str, *, is_batch: bool = False
+    ) -> MeteredAnswer:
+        account = Account(project_id, key_id, model, base_model, minute_of(self._clock()), is_batch)
         answer = MeteredAnswer(self, account)
         self._under_way.add(answer)
         return answer

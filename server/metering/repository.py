@@ -12,7 +12,7 @@ from server.db.tables import ProjectRow, UsageJournalRow, UsageRow
 from server.metering.account import Account, Amount
 from server.metering.sums import UsageFilter, UsageSum
 
-_KEYS = ("project_id", "key_id", "model", "base_model", "minute")
+_KEYS = ("project_id", "key_id", "model", "base_model", "minute", "is_batch")
 
 
 def read_position(session: Session, journal: str) -> int:
@@ -57,6 +57,8 @@ def sum_usage(database: Engine, asked: UsageFilter, *, width_s: int, group_by: S
     for column, values in wanted:
         if values is not None:
             statement = statement.where(col(column).in_(values))
+    if asked.is_batch is not None:
+        statement = statement.where(col(UsageRow.is_batch) == asked.is_batch)
     with system_session(database) as session:
         rows = session.exec(statement).all()
     n_groups = len(groups)

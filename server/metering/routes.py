@@ -68,7 +68,7 @@ def usage_completions(
     page: str | None = None,
     batch: bool | None = None,
 ) -> UsageResponse:
-    """Give the usage of chat completions, exact to what was answered a moment ago. There are no users or batches."""
+    """Give the usage of chat completions, exact to what was answered a moment ago. There are no users."""
     folder: Folder = request.app.state.usage_folder
     folder.fold()
     now = int(time.time()) + 1
@@ -80,9 +80,9 @@ def usage_completions(
         project_ids=lists.project_ids,
         key_ids=lists.key_ids,
         models=lists.models,
+        is_batch=batch,
     )
-    is_empty = lists.asks_for_users or bool(batch)
-    found = {} if is_empty else _results(request.app.state.database, shown, buckets, lists.group_by)
+    found = {} if lists.asks_for_users else _results(request.app.state.database, shown, buckets, lists.group_by)
     data = [
         UsageTimeBucket(start_time=start, end_time=start + buckets.width_s, results=found.get(start, []))
         for start in buckets.starts

@@ -48,7 +48,7 @@ class UsageCompletionsResult(BaseModel):
             project_id=group.get("project_id"),
             api_key_id=group.get("key_id"),
             model=group.get("model"),
-            batch=False if "batch" in grouped_by else None,
+            batch=group.get("is_batch"),
             service_tier="default" if "service_tier" in grouped_by else None,
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from server.metering.account import Amount
 
@@ -15,6 +16,7 @@ class UsageFilter:
     project_ids: Sequence[str] | None = None
     key_ids: Sequence[str] | None = None
     models: Sequence[str] | None = None
+    is_batch: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -22,5 +24,5 @@ class UsageSum:
     """What a group of usage comes to, in a bucket of time."""
 
     bucket: int  # unix seconds of its beginning
-    group: Mapping[str, str]  # by the columns that were grouped by
+    group: Mapping[str, Any]  # by the columns that were grouped by
     amount: Amount

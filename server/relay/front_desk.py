@@ -46,13 +46,14 @@ class FrontDesk:
     ) -> OpenAccount:
         """Raises: RateLimitExceeded, TooManyAnswers, Busy."""
         terms = self._terms_of(caller, base_model)
+        gate = self.gates[base_model]
         account = OpenAccount(terms, request)
         if self.tracing is not None:
             account.span = self.tracing.begin(headers, _described(request))
         try:
             if terms.limits.has_rates:
                 account.headers = _take(account, Asked(request.model, caller.organization_id, account.estimate))
-            account.entered(await terms.gate.enter(terms.project_id, at_most=terms.limits.concurrent_answers))
+            account.entered(await gate.enter(terms.project_id, at_most=terms.limits.concurrent_answers))
         except BaseException as error:
             account.turn_away(error)
             raise
@@ -78,6 +79,9 @@ class FrontDesk:
             self.meter.tick()
             for base_model, gate in self.gates.items():
                 self.metrics.of(base_model).show(under_way=gate.answering, waiting=gate.waiting)
+                if gate.has_background:
+                    answering, waiting = gate.in_background
+                    self.metrics.of(background_label(base_model)).show(under_way=answering, waiting=waiting)
 
     def _terms_of(self, caller: Caller, base_model: str) -> Terms:
         """Find them again as long as the limits are the same object: they are read anew when they may have changed."""
@@ -97,6 +101,11 @@ class FrontDesk:
                 clock=self.clock,
             )
         return terms
+
+
+def background_label(base_model: str) -> str:
+    """The metrics' name of what nobody waits for, whose times would hide those of clients."""
+    return f"{base_model} (batches)"
 
 
 def _take(account: OpenAccount, asked: Asked) -> Sequence[Header]:

@@ -20,6 +20,7 @@ class InnerExchange:
         self.request_id = new_request_id()
         self._status: int | None = None
         self._parts: list[bytes] = []
+        self._has_ended = asyncio.Event()
 
     @property
     def is_started(self) -> bool:
@@ -27,6 +28,7 @@ class InnerExchange:
 
     def answer(self, status: int, _fields: bytes, body: bytes) -> None:
         self._status, self._parts = status, [body]
+        self._has_ended.set()
 
     def begin_stream(self, _fields: bytes) -> None:
         self._status = 200
@@ -35,14 +37,20 @@ class InnerExchange:
         self._parts.append(some)
         return None
 
-    def end_stream(self) -> None: ...
+    def end_stream(self) -> None:
+        self._has_ended.set()
 
     def cut(self) -> None:
         """Take back what must not be taken for a whole answer."""
         self._status = None
+        self._has_ended.set()
 
-    def given(self) -> InnerAnswer:
-        """Raises: ServerFault: the answer broke off."""
+    async def given(self) -> InnerAnswer:
+        """Wait for the end, which comes once it is written down what the answer came to: perhaps a turn later.
+
+        Raises: ServerFault: the answer broke off.
+        """
+        await self._has_ended.wait()
         if self._status is None:
             raise ServerFault("The answer broke off before its end. Send the request again.")
         return InnerAnswer(self._status, self.request_id, b"".join(self._parts))

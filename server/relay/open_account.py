@@ -6,7 +6,7 @@ from typing import Protocol
 
 from server.auth.caller import ProjectLimits
 from server.errors import ApiError
-from server.fair_queue.gate import Gate, TooManyAnswers
+from server.fair_queue.gate import TooManyAnswers
 from server.metering.meter import MeteredAnswer
 from server.observing.chat_metrics import BaseMetrics
 from server.rate_limits.admission import RateLimitExceeded
@@ -15,6 +15,12 @@ from server.rate_limits.limits import Limits, estimate_tokens
 from server.relay.accounts import Header, Usage
 from server.relay.relayed_request import RelayedRequest
 from server.relay.token_prompts import count_prompts
+
+
+class Place(Protocol):
+    """Where requests wait, as far as an account goes: it ends there."""
+
+    def leave(self, project: str) -> None: ...
 
 
 class Span(Protocol):
@@ -33,7 +39,7 @@ class Terms:
     project_id: str
     limits: Limits
     bucket: str
-    gate: Gate
+    gate: Place
     metrics: BaseMetrics
     limiter: RateLimiter
     clock: Callable[[], float]

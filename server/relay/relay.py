@@ -55,6 +55,7 @@ class Relay:
     targets: Targets
     organization: bytes  # of answers to nobody known
     admission: Admission = field(default_factory=OpenDoor)
+    engine_fields: bytes = b""  # put into each request to an engine
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer a client on its connection."""
@@ -76,7 +77,7 @@ class Relay:
             send_error(exchange, error)
         except Exception:
             _fail(exchange, operation)
-        return exchange.given()
+        return await exchange.given()
 
     async def _receive(self, exchange: Exchange) -> tuple[Caller, int]:
         """Find who asks, and wait for the request's body."""
@@ -142,6 +143,8 @@ class Relay:
         keep: Keep | None,
     ) -> None:
         body = request.body_for(target.naming.engine, target.salt)
+        if self.engine_fields:
+            body = body[:-1] + b"," + self.engine_fields + b"}"
         asked = EngineRequest(operation.engine_path, body, request.stream)
         try:
             if request.stream and operation.rewriter is not None:

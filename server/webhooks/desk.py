@@ -17,7 +17,10 @@ from server.webhooks.signing import Message, signed_headers
 _AT_ONCE = 8  # in one process: each holds a thread for as long as a receiver or a name server takes
 _AT_ONCE_OF_ONE = 2  # of a project
 
-_SAMPLES = {"fine_tuning.job": "ftjob-AAAAAAAAAAAAAAAAAAAAAAAA"}  # ids of objects that are not there
+_SAMPLES = {  # ids of objects that are not there
+    "batch": "batch_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "fine_tuning.job": "ftjob-AAAAAAAAAAAAAAAAAAAAAAAA",
+}
 _REASONS = {
     TryOutcome.BROKEN_ANSWER: "What it answered is not HTTP.",
     TryOutcome.CLOSED: "It closed the connection before it had answered.",

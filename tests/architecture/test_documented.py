@@ -73,6 +73,7 @@ def test_every_decision_is_listed_in_the_map() -> None:
         "CONTRIBUTING.md",
         "docs/operations.md",
         "docs/api.md",
+        "docs/batches.md",
         "docs/data.md",
         "docs/coming-from-openai.md",
         "docs/diagnoses.md",

@@ -12,6 +12,7 @@ from server.app import ROUTERS
 from server.auth.dependencies import get_caller
 from server.models.alias_routes import require_admin
 from tests.factories import (
+    make_batch,
     make_checkpoint,
     make_completion,
     make_completion_export,
@@ -71,6 +72,7 @@ def test_another_projects_id_is_as_unknown_as_one_that_never_was(api: Api, metho
     job = make_job(api.services, api.project_id)
     make_checkpoint(api.services, job, 10)
     ids = {
+        "batch_id": (make_batch(api.services, api.project_id).id, "batch_" + "0" * 32),
         "file_id": (make_file(api.services, api.project_id).id, "file-AAAAAAAAAAAAAAAAAAAAAA"),
         "webhook_endpoint_id": (make_webhook_endpoint(api.services, api.project_id).id, "whe_" + "A" * 24),
         "upload_id": (make_upload(api.services, api.project_id).id, "upload_" + "A" * 32),

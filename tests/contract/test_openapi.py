@@ -20,10 +20,12 @@ from openai._resource import SyncAPIResource
 
 from openapi import update
 from server.app import create_rest_app
-from server.vocabulary import JobStatus, WebhookEventType
+from server.vocabulary import FilePurpose, JobStatus, WebhookEventType
 from server.webhooks.event import WebhookEvent, WebhookEventData
 from server.webhooks.signing import Message, new_secret, signed_headers
+from tests.batch_rig import lines
 from tests.factories import (
+    make_batch,
     make_checkpoint,
     make_completion,
     make_file,
@@ -63,7 +65,7 @@ REFUSED = {  # by name
     "responses.compact": "compacted",
     "responses.connect": "WebSocket",
 }
-NOT_YET_RESOURCES = ("admin", "batches", "evals")
+NOT_YET_RESOURCES = ("admin", "evals")
 NOT_PLANNED = (
     "audio",
     "beta",
@@ -237,6 +239,13 @@ def webhooks_test(client: openai.OpenAI, api: Api) -> object:
     return client.webhooks.test(endpoint.id, event_type="fine_tuning.job.failed")
 
 
+def batches_create(client: openai.OpenAI, api: Api) -> Any:
+    file = make_file(api.services, api.project_id, lines(1), purpose=FilePurpose.BATCH)
+    return client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"run": "nightly"}
+    )
+
+
 def signed(use: Callable[[Any, bytes, dict[str, str], str], object]) -> "Call":
     """With what is sent to an endpoint."""
 
@@ -342,6 +351,10 @@ WALK: dict[str, Call | None] = {
     "uploads.parts.create": lambda client, api: client.uploads.parts.create(
         make_upload(api.services, api.project_id).id, data=b"{}"
     ),
+    "batches.cancel": lambda client, api: client.batches.cancel(make_batch(api.services, api.project_id).id),
+    "batches.create": batches_create,
+    "batches.list": lambda client, _: client.batches.list(limit=1),
+    "batches.retrieve": lambda client, api: client.batches.retrieve(make_batch(api.services, api.project_id).id),
     "webhooks.create": webhooks_create,
     "webhooks.delete": lambda client, api: client.webhooks.delete(
         make_webhook_endpoint(api.services, api.project_id).id
@@ -380,6 +393,7 @@ RESOURCES = (
     "chat.completions.messages",
     "uploads",
     "uploads.parts",
+    "batches",
     "webhooks",
     "webhooks.event_types",
 )

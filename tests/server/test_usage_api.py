@@ -1,6 +1,7 @@
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -47,6 +48,24 @@ def test_the_official_client_reads_the_usage_of_a_project_at_once(admin: openai.
     assert (result.input_tokens, result.input_cached_tokens, result.output_tokens) == (20, 8, 12)
     assert (result.num_model_requests, result.project_id, result.model) == (2, None, None)
     assert (page.has_more, page.next_page) == (False, None)
+
+
+def test_usage_of_batches_stands_apart(api: Api, admin: openai.OpenAI, used: str) -> None:
+    meter = Meter(Journal(api.services.settings.usage))
+    answer = meter.begin(used, "key_gpt-4o-mini", "gpt-4o-mini", "tunesmith-demo", is_batch=True)
+    answer.finish(Usage(prompt_tokens=100, completion_tokens=50))
+    meter.close()
+
+    def usage(**asked: Any) -> dict[bool | None, int]:
+        page = admin.admin.organization.usage.completions(
+            start_time=int(time.time()) - HOUR, bucket_width="1d", project_ids=[used], **asked
+        )
+        return {result.batch: result.output_tokens for bucket in page.data for result in bucket.results}
+
+    assert usage() == {None: 62}
+    assert usage(group_by=["batch"]) == {False: 12, True: 50}
+    assert usage(batch=True) == {None: 50}
+    assert usage(batch=False) == {None: 12}
 
 
 def test_usage_is_grouped_by_what_is_asked_for(admin: openai.OpenAI, used: str) -> None:
@@ -96,13 +115,13 @@ def test_lists_are_read_with_and_without_brackets(api: Api, used: str) -> None:
     assert [bucket["results"] for bucket in answers[0]][-1][0]["input_tokens"] == 20
 
 
-def test_users_and_batches_have_used_nothing(admin: openai.OpenAI, used: str) -> None:
+def test_users_have_used_nothing(admin: openai.OpenAI, used: str) -> None:
     usage = admin.admin.organization.usage
     since = int(time.time()) - HOUR
 
-    pages = usage.completions(start_time=since, batch=True), usage.completions(start_time=since, user_ids=["user-1"])
+    page = usage.completions(start_time=since, user_ids=["user-1"])
 
-    assert [bucket.results for page in pages for bucket in page.data if bucket.results] == []
+    assert [bucket.results for bucket in page.data if bucket.results] == []
 
 
 def test_a_project_s_own_key_may_not_read_usage(client: openai.OpenAI) -> None:
@@ -167,4 +186,4 @@ def test_a_strange_cursor_is_refused(page: str) -> None:
 
 
 def test_what_is_one_here_is_not_grouped_by() -> None:
-    assert columns_of(frozenset({"user_id", "batch", "model"})) == ["model"]
+    assert columns_of(frozenset({"user_id", "service_tier", "model"})) == ["model"]

@@ -21,6 +21,7 @@ from tests.factories import make_webhook_endpoint
 from tests.running_api import Api, make_settings, serving
 from tests.webhook_receiver import Receiver, hanging, make_sender, status
 
+BATCH_EVENTS = ["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
 JOB_EVENTS: list[Any] = ["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
 URL = "https://93.184.215.14/hooks"
 
@@ -107,7 +108,7 @@ def test_a_retry_gets_the_secret_that_the_first_try_made(api: Api, client: opena
 
 def test_the_kinds_of_events_are_those_that_are_sent(client: openai.OpenAI) -> None:
     assert client.webhooks.event_types.list().data == [type.value for type in WebhookEventType]
-    assert list(WebhookEventType) == JOB_EVENTS
+    assert list(WebhookEventType) == [*JOB_EVENTS, *BATCH_EVENTS]
 
 
 @pytest.mark.parametrize("event_type", ["response.completed", "video.failed", "no.such.event", ""])

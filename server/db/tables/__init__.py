@@ -1,6 +1,7 @@
 """Every table, by what it is of."""
 
 from server.db.tables.access import AccessVersionRow, ApiKeyRow, ProjectRow
+from server.db.tables.batches import BatchRow
 from server.db.tables.columns import ProjectOwned
 from server.db.tables.completions import (
     CompletionExportRow,
@@ -21,6 +22,7 @@ from server.db.tables.webhooks import WebhookDeliveryRow, WebhookEndpointRow
 __all__ = [
     "AccessVersionRow",
     "ApiKeyRow",
+    "BatchRow",
     "CheckpointPermissionRow",
     "CheckpointRow",
     "CompletionExportRow",

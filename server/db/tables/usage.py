@@ -6,7 +6,7 @@ from server.db.tables.columns import ProjectOwned
 
 
 class UsageRow(ProjectOwned, table=True):
-    """What was used in a minute, by project, key and model."""
+    """What was used in a minute, by project, key, model, and whether a batch asked."""
 
     __tablename__ = "usage"
 
@@ -15,6 +15,7 @@ class UsageRow(ProjectOwned, table=True):
     model: str = Field(primary_key=True)  # as clients asked for it
     base_model: str = Field(primary_key=True)
     minute: int = Field(primary_key=True, index=True)  # unix seconds of its beginning
+    is_batch: bool = Field(default=False, primary_key=True)
     requests: int
     finished: int  # of the requests; the others are cut, or under way
     prompt_tokens: int

@@ -1,0 +1,74 @@
+"""Which request that nobody waits for takes a place that the others leave (pure)."""
+
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+RECENT_S = 10.0  # after a client's request, another may come at any moment
+
+
+@dataclass(frozen=True)
+class Foreground:
+    """How it stands with clients' requests at an engine."""
+
+    answering: int
+    waiting: int
+    is_recent: bool  # one came within `RECENT_S`, or is answered now
+
+
+def background_places(places: int, beside_live: int, live: Foreground) -> int:
+    """Say how many places there are in the background: a half without clients, a few beside them, none before them.
+
+    One is left as long as the clients' own places are not all taken, so that no stream of requests stops it for good.
+    """
+    if live.waiting or live.answering >= places:
+        return 0
+    if not live.is_recent:
+        return max(1, places // 2)
+    return max(1, min(beside_live, places // 2 - live.answering))
+
+
+@dataclass
+class _Project:
+    answering: int = 0
+    waiting: deque[Hashable] = field(default_factory=deque)  # tickets, the oldest first
+
+
+class BackgroundTurns:
+    """Of one engine: an equal share for each project."""
+
+    def __init__(self) -> None:
+        self._projects: dict[str, _Project] = {}  # in the order of turns
+        self.answering = 0
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(project.waiting) for project in self._projects.values())
+
+    def wait(self, project: str, ticket: Hashable) -> None:
+        self._projects.setdefault(project, _Project()).waiting.append(ticket)
+
+    def give_up(self, project: str, ticket: Hashable) -> None:
+        self._projects[project].waiting.remove(ticket)
+        self._forget_idle(project)
+
+    def leave(self, project: str) -> None:
+        self._projects[project].answering -= 1
+        self.answering -= 1
+        self._forget_idle(project)
+
+    def next(self, places: int) -> Hashable | None:
+        """Let the next one in, of the project with the fewest answers, if fewer than `places` are taken."""
+        waiting = [(name, project) for name, project in self._projects.items() if project.waiting]
+        if not waiting or self.answering >= places:
+            return None
+        name, project = min(waiting, key=lambda item: item[1].answering)
+        self._projects[name] = self._projects.pop(name)  # now the last in turn
+        project.answering += 1
+        self.answering += 1
+        return project.waiting.popleft()
+
+    def _forget_idle(self, name: str) -> None:
+        project = self._projects[name]
+        if not project.answering and not project.waiting:
+            del self._projects[name]
