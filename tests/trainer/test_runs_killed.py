@@ -69,7 +69,7 @@ def whole(base: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 def end_at(run: RunDirectory, step: int, how: signal.Signals) -> int:
     """Train until a step is reported, and end the process there; its exit code."""
     process = fork(run)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240  # on a machine with other work
     while not run.events.exists() or f'"step":{step},' not in run.events.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -112,7 +112,8 @@ def assert_equal(attempts: Sequence[RunDirectory], whole: RunDirectory) -> None:
 
 
 def random_steps(whole: RunDirectory, n: int, seed: int) -> list[int]:
-    return random.Random(seed).sample(range(1, len(progress(whole))), n)
+    """Not the last few: a run that is told so late ends by itself if its step is seen late."""
+    return random.Random(seed).sample(range(1, len(progress(whole)) - 3), n)
 
 
 def sweep(whole: RunDirectory, base: Path, root: Path, steps: Sequence[int], how: signal.Signals) -> list[int]:
