@@ -6,7 +6,7 @@ SEED ?= 1
 QUICK := not (gpu or engine or trainer or service or torture)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-model serve check test torture bench methods openapi lock clean install-test
+.PHONY: help install demo demo-model serve check test torture gpu bench methods openapi lock clean install-test
 
 help:  ## show this list
 	@awk -F ":.*## *" "/^[a-z-]+:.*##/ { printf \"%-12s %s\\n\", \$$1, \$$2 }" Makefile
@@ -36,6 +36,10 @@ test: check  ## check, and everything with the real trainer, the real engine and
 
 torture: install-test  ## long sweeps of kills and faults, not for every day
 	$(BIN)/pytest -m "torture and not gpu"
+
+gpu: install-test  ## what needs a CUDA GPU: the tests, and bases of 8B through the trainer (8 minutes, 24 GB of disk)
+	$(BIN)/pytest -m gpu
+	$(BIN)/python -m benchmarks gpu
 
 bench: install  ## ratios measured in one run
 	@$(BIN)/python -m benchmarks

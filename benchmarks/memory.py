@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class Base:
     heads: tuple[int, int]  # of queries, of keys and values
     vocabulary: int
     tied: bool = True
+    experts: Mapping[str, Any] = field(default_factory=dict)  # in the words of its kind
 
     def make(self, directory: Path) -> None:
         """A random model of this shape with the demo model's tokenizer."""
@@ -53,6 +55,7 @@ class Base:
             "head_dim": 64,
             "vocab_size": self.vocabulary,
             "tie_word_embeddings": self.tied,
+            **self.experts,
         }
         subprocess.run([sys.executable, "-c", _MAKE, self.kind, json.dumps(sizes), str(directory)], check=True)
         for name in _TOKENIZER:
@@ -65,6 +68,30 @@ BASES = {
     "40M Llama": Base("llama", 512, 1408, 8, (8, 2), 32000),
     "60M Qwen 3": Base("qwen3", 768, 2048, 10, (12, 4), 2048),
     "100M Qwen 2": Base("qwen2", 896, 2432, 11, (14, 2), 8000),
+    "11M Mixtral": Base("mixtral", 256, 384, 4, (4, 2), 2048, experts={"num_local_experts": 8}),
+    "13M Qwen 2 MoE": Base(
+        "qwen2_moe",
+        256,
+        768,
+        4,
+        (4, 2),
+        2048,
+        experts={"num_experts": 16, "moe_intermediate_size": 192, "shared_expert_intermediate_size": 384},
+    ),
+    "9M Qwen 3 MoE": Base(
+        "qwen3_moe",
+        256,
+        768,
+        4,
+        (4, 2),
+        2048,
+        experts={
+            "num_experts": 16,
+            "num_experts_per_tok": 4,
+            "moe_intermediate_size": 192,
+            "mlp_only_layers": [0],
+        },
+    ),
 }
 
 
@@ -100,6 +127,12 @@ CONFIGURATIONS = (
     Configuration("60M Qwen 3", 4, 60, checkpointing=True),
     Configuration("60M Qwen 3", 4, 60, nf4=True),
     Configuration("100M Qwen 2", 2, 60, checkpointing=True),
+    Configuration("11M Mixtral", 16, 40),
+    Configuration("11M Mixtral", 16, 40, checkpointing=True),
+    Configuration("13M Qwen 2 MoE", 16, 40),
+    Configuration("13M Qwen 2 MoE", 16, 40, nf4=True),
+    Configuration("9M Qwen 3 MoE", 16, 40),
+    Configuration("9M Qwen 3 MoE", 16, 40, checkpointing=True),
 )
 
 

@@ -40,6 +40,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in others]
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") is not None:
+        import torch  # slow, and no quick test needs it
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA GPU, and this machine has none")
+
+
 @pytest.fixture(scope="session")
 def keep_row(request: pytest.FixtureRequest) -> KeepRow:
     """`keep_row(method, adapter, **cells)`, of `tests.method_rows.MethodRow`."""

@@ -40,7 +40,6 @@ class Family:
     begins_with_space: bool = False  # a text, for the tokenizer
     says_before: str = ""  # what an answer begins with besides its words
     trained: Literal["all linear layers", "attention only"] = "all linear layers"
-    has_shape: bool = True  # its memory is estimated
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -104,8 +103,39 @@ FAMILIES = {
         bos=None,
         **_CHATML,  # type: ignore[arg-type]
         trained="attention only",
-        has_shape=False,
         config={"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "mlp_only_layers": [0]},
+    ),
+    "qwen2-moe": Family(
+        "Qwen 2 MoE",
+        "qwen2_moe",
+        "qwen2_5",
+        "byte-level",
+        bos=None,
+        **_CHATML,  # type: ignore[arg-type]
+        trained="attention only",
+        config={
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 32,
+            "shared_expert_intermediate_size": 64,
+        },
+    ),
+    "mixtral": Family(
+        title="Mixtral",
+        model_type="mixtral",
+        template="mistral",
+        tokenizer="SentencePiece",
+        bos="<s>",
+        eos="</s>",
+        pad="</s>",
+        stop="</s>",
+        marks=("<unk>", "[INST]", "[/INST]"),
+        system="refused",
+        alternates=True,
+        begins_with_space=True,
+        says_before=" ",
+        trained="attention only",
+        config={"num_local_experts": 4, "num_experts_per_tok": 2},
     ),
 }
 
@@ -194,7 +224,6 @@ def table() -> str:
         "a turn ends with",
         "pad",
         "trained",
-        "estimated",
         "served",
     )
     rows = [head, ("---",) * len(head), *map(_row, FAMILIES.values())]
@@ -210,7 +239,6 @@ def _row(family: Family) -> tuple[str, ...]:
         _code(family.stop),
         "the same" if family.pad == family.stop else _code(family.pad),
         family.trained,
-        "memory and time" if family.has_shape else "time",
         f"within {SERVED_WITHIN:g}",
     )
 

@@ -10,6 +10,14 @@ from trainer.contract.invalid import ExampleInvalid
 from trainer.contract.reproduction import Reproduction
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# RuntimeErrors that have no class of their own: c10's CPU allocator; CUDA itself, where it starts beside an engine that
+# has taken the rest; its libraries, for their workspaces
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 class TrainerError(Exception):
@@ -112,5 +120,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
-    # torch has no class of its own for main memory: c10's CPU allocator raises a RuntimeError with these words.
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)

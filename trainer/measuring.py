@@ -51,9 +51,13 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @dataclass
 class Meter:
-    """Measures one run. Only a micro-batch larger than all before it is looked at closely, which takes time."""
+    """Measures one run. Only a micro-batch larger than all before it is looked at closely, which takes time.
+
+    A GPU's allocator counts by itself: what it had at most during a step, without what publishing takes between steps.
+    """
 
     model: Any
+    allocator: Any = torch.cuda  # of the GPU, where the model is on one
     peak_bytes: int = 0  # of live tensors
     _largest_tokens: int = 0
     _start_s: float = 0.0
@@ -66,10 +70,11 @@ class Meter:
     @contextmanager
     def micro_batch(self, n_tokens: int) -> Iterator[None]:
         """Forward and backward of one micro-batch of this many tokens, padding included."""
-        if self.model.device.type != "cpu" or n_tokens <= self._largest_tokens:
+        is_larger = n_tokens > self._largest_tokens
+        self._largest_tokens = max(n_tokens, self._largest_tokens)
+        if self._is_on_gpu or not is_larger:
             yield
             return
-        self._largest_tokens = n_tokens
         resting_bytes = self._resting_bytes()
         with LiveTensors() as live:
             yield
@@ -80,6 +85,8 @@ class Meter:
         self._start_s = time.monotonic() - STARTED
 
     def begin_step(self) -> None:
+        if self._is_on_gpu:
+            self.allocator.reset_peak_memory_stats()
         self._began = time.monotonic(), time.process_time()
 
     def end_step(self, *, n_tokens: int) -> None:
@@ -87,13 +94,14 @@ class Meter:
         self._step_cpu_s += time.process_time() - self._began[1]
         self._n_steps += 1
         self._n_tokens += n_tokens
+        if self._is_on_gpu:
+            self.peak_bytes = max(self.peak_bytes, self.allocator.max_memory_allocated())
 
     def read(self) -> Measured:
         """What has been measured so far in this attempt."""
-        on_gpu = self.model.device.type == "cuda"
         return Measured(
             device=self.model.device.type,
-            peak_tensor_bytes=torch.cuda.max_memory_allocated() if on_gpu else self.peak_bytes,
+            peak_tensor_bytes=self.peak_bytes,
             peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             largest_micro_batch_tokens=self._largest_tokens,
             n_steps=self._n_steps,
@@ -103,6 +111,10 @@ class Meter:
             start_seconds=self._start_s,
             total_seconds=time.monotonic() - STARTED,
         )
+
+    @property
+    def _is_on_gpu(self) -> bool:
+        return bool(self.model.device.type == "cuda")
 
     def _resting_bytes(self) -> int:
         """Weights, gradients and the optimizer's two moments, which are there from the second step on."""

@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trainer.contract.shape import ModelShape
+from trainer.contract.shape import Experts, ModelShape
 from trainer.contract.spec import BaseModelSource
 from trainer.environment import is_local
 from trainer.failures import BaseModelUnavailable
 
 _LLAMA_LIKE = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma", "gemma3_text", "olmo2"})
+_MIXTURES = frozenset({"mixtral", "qwen2_moe", "qwen3_moe"})
 _TIED = frozenset({"gemma", "gemma3_text"})  # where the configuration does not say
 
 
@@ -48,7 +49,7 @@ def refuse_other_than_text(config: Mapping[str, Any]) -> None:
 
 def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
     """The same of what `config.json` holds."""
-    if config.get("model_type") not in _LLAMA_LIKE:
+    if config.get("model_type") not in _LLAMA_LIKE | _MIXTURES:
         return None
     heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
     head_dim = config.get("head_dim") or (hidden // heads if hidden and heads else None)
@@ -63,6 +64,31 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
     }
     tied = config.get("tie_word_embeddings", config["model_type"] in _TIED)
     try:
-        return ModelShape.model_validate({**sizes, "tied": tied})
-    except ValidationError:
+        return ModelShape.model_validate({**sizes, "tied": tied, "experts": _experts_of(config)})
+    except (ValidationError, TypeError, KeyError):
         return None
+
+
+def _experts_of(config: Mapping[str, Any]) -> Experts | None:
+    """Raises: ValidationError, TypeError, KeyError: a size is missing, or is none."""
+    if config["model_type"] not in _MIXTURES:
+        return None
+    is_mixtral = config["model_type"] == "mixtral"
+    n_layers = config["num_hidden_layers"] if is_mixtral else _mixed_layers(config)
+    if n_layers == 0:
+        return None
+    return Experts.model_validate(
+        {
+            "layers": n_layers,
+            "number": config.get("num_local_experts", config.get("num_experts")),  # as stored by which version
+            "active": config.get("num_experts_per_tok"),
+            "intermediate": config.get("intermediate_size" if is_mixtral else "moe_intermediate_size"),
+            "shared_intermediate": config.get("shared_expert_intermediate_size") or 0,
+        }
+    )
+
+
+def _mixed_layers(config: Mapping[str, Any]) -> int:
+    """Qwen's: every so many layers, but not those that are named."""
+    step, dense = config.get("decoder_sparse_step") or 1, config.get("mlp_only_layers") or ()
+    return sum((layer + 1) % step == 0 and layer not in dense for layer in range(config["num_hidden_layers"]))

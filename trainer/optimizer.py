@@ -5,14 +5,15 @@ from typing import Any
 
 import torch
 
-from trainer import learning_rate
+from trainer import exact_weights, learning_rate
 from trainer.contract.spec import Optimizer, Steps
 
 
 def build_optimizer(model: Any, steps: Steps, total_steps: int) -> tuple[Any, Any]:
     """The optimizer and its scheduler; after the last step the learning rate is 0."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = _build(steps.optimizer, trained, lr=steps.learning_rate, weight_decay=steps.weight_decay)
+    stepped = exact_weights.to_step(model)
+    optimizer = _build(steps.optimizer, stepped, lr=steps.learning_rate, weight_decay=steps.weight_decay)
+    exact_weights.follow(optimizer, model)
     factor = partial(
         learning_rate.factor,
         scheduler=steps.lr_scheduler,

@@ -55,13 +55,13 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, beginning = load_model(spec, device)
+    if spec.start_from is not None and spec.lora is not None:
+        start_from(spec.start_from, model)
     state = TrainingState(model, *build_optimizer(model, spec.method, order.total_steps))
     state.is_plain, state.beginning = spec.lora is not None and spec.lora.variant == "lora", beginning
     state.keeps_best = spec.method.early_stopping_patience is not None
     wants_packing = spec.packing and spec.method.type in BY_TOKENS
     packs = wants_packing and keeps_apart(model, training)
-    if spec.start_from is not None and spec.lora is not None:
-        start_from(spec.start_from, model)
     data = with_reference(Data(training, validating, order), directory, spec, model, interruption)
     if spec.resume_from is not None:
         resume(spec.resume_from, state)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from trainer import early_stopping
+from trainer import early_stopping, exact_weights
 from trainer.contract.events import BestCheckpoint
 from trainer.scoring import TokenTally
 from trainer.tally import Tally
@@ -62,15 +62,18 @@ class TrainingState:
             "trained_tokens": self.trained_tokens,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "exact": exact_weights.dump(self.model, self.optimizer),
             "random_state": self.random_state,
             "best": None if self.best is None else self.best.model_dump(),
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
+        """Take up what was dumped; the model has the weights of that checkpoint."""
         self.step = dumped["step"]
         self.trained_tokens = dumped["trained_tokens"]
         self.optimizer.load_state_dict(dumped["optimizer"])
         self.scheduler.load_state_dict(dumped["scheduler"])
+        exact_weights.load(self.model, self.optimizer, dumped.get("exact", []))
         self.random_state = dumped["random_state"]
         found = dumped.get("best")  # a checkpoint of an older version has none
         self.best = None if found is None else BestCheckpoint.model_validate(found)

@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from server.record.manifest import MANIFEST, MANIFEST_VERSION, BaseModelRecord, FileRecord, Manifest, Record
+from server.record.manifest import MANIFEST_VERSION, BaseModelRecord, FileRecord, Manifest, Written, read_as
 from server.record.model_card import describe_base, front_matter_of_adapter, how_to_use, licence_section, table
 
 _TOY_PARAMETERS = 100_000_000
 
 
-class ImportedManifest(Record):
+class ImportedManifest(Written):
     version: Literal[1] = MANIFEST_VERSION
     origin: Literal["imported"] = "imported"
     name: str  # the model's
@@ -26,9 +26,6 @@ class ImportedManifest(Record):
     known_limits: tuple[str, ...]
     files: dict[str, FileRecord]  # every file of the directory but this one
 
-    def dump(self) -> bytes:
-        return self.model_dump_json(indent=2).encode() + b"\n"
-
 
 AdapterManifest = Manifest | ImportedManifest
 _EITHER: TypeAdapter[AdapterManifest] = TypeAdapter(AdapterManifest)
@@ -40,11 +37,7 @@ def read_adapter_manifest(directory: Path) -> AdapterManifest | None:
     Raises:
         ValueError: it is of another version, or damaged.
     """
-    try:
-        data = (directory / MANIFEST).read_bytes()
-    except FileNotFoundError:
-        return None
-    return _EITHER.validate_json(data)
+    return read_as(directory, _EITHER.validate_json)
 
 
 def known_limits_of_imported(base: BaseModelRecord, served_in: str | None = None) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """`manifest.json` of a published model: what it is, what it was made of and how. No path, no training text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -14,6 +14,8 @@ from trainer.contract.reproduction import Reproduction
 MANIFEST = "manifest.json"
 MANIFEST_VERSION: Literal[1] = 1
 
+T = TypeVar("T")
+
 _MOST_RECORDS = 100  # of a list in a report
 _LOSSES = ("full_valid_loss", "valid_loss", "train_loss")  # the best step is that of the first that was measured
 
@@ -22,6 +24,13 @@ class Record(BaseModel):
     """Immutable, of exactly these types, and strict about unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+
+class Written(Record):
+    """A whole manifest, of whichever kind."""
+
+    def dump(self) -> bytes:
+        return self.model_dump_json(indent=2).encode() + b"\n"
 
 
 class BaseModelRecord(Record):
@@ -100,7 +109,7 @@ class OwnWeightsRecord(Record):
     logprob_gap: float
 
 
-class Manifest(Record):
+class Manifest(Written):
     version: Literal[1] = MANIFEST_VERSION
     name: str  # the model's
     created_at: int  # unix seconds
@@ -130,9 +139,6 @@ class Manifest(Record):
     known_limits: tuple[str, ...]
     files: dict[str, FileRecord]  # every file of the directory but this one
 
-    def dump(self) -> bytes:
-        return self.model_dump_json(indent=2).encode() + b"\n"
-
 
 def read_manifest(directory: Path) -> Manifest | None:
     """None for an adapter that an older version published without one.
@@ -140,11 +146,16 @@ def read_manifest(directory: Path) -> Manifest | None:
     Raises:
         ValueError: it is of another version, or damaged.
     """
+    return read_as(directory, Manifest.model_validate_json)
+
+
+def read_as(directory: Path, parse: Callable[[bytes], T]) -> T | None:
+    """The same of any kind of manifest."""
     try:
         data = (directory / MANIFEST).read_bytes()
     except FileNotFoundError:
         return None
-    return Manifest.model_validate_json(data)
+    return parse(data)
 
 
 def find_hash(directory: Path) -> str | None:

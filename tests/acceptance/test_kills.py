@@ -25,10 +25,12 @@ from tests.service import Service
 END_OF_TURN = "2"  # the demo model's token
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
+@pytest.fixture(
+    scope="module", params=["1", pytest.param("2", marks=pytest.mark.torture)], ids=["one API process", "two"]
+)
+def service(request: pytest.FixtureRequest) -> Iterator[Service]:
     """A service of this module's own, to be killed. Every test leaves it running."""
-    with running_service() as service:
+    with running_service({"TUNESMITH_API_PROCESSES": request.param}) as service:
         yield service
 
 
@@ -90,7 +92,7 @@ def test_a_stream_that_is_cut_ends_with_an_error_and_the_model_answers_again(
     if role == "tree":
         service.kill_tree()
     else:
-        service.kill(role)
+        service.kill_all(role)
     with pytest.raises((openai.APIError, httpx2.TransportError)):
         for _ in chunks:
             pass
@@ -107,7 +109,7 @@ def test_an_upload_that_is_cut_leaves_no_file(service: Service, client: openai.O
         yield b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
         yield b'--b\r\ncontent-disposition: form-data; name="file"; filename="cut.jsonl"\r\n\r\n'
         yield b"x" * 1024**2
-        service.kill("api")
+        service.kill_all("api")
         yield b"x" * 1024**2
 
     headers = {"authorization": f"Bearer {client.api_key}", "content-type": "multipart/form-data; boundary=b"}

@@ -43,7 +43,7 @@ def test_the_worker_itself_finds_the_plan_with_which_the_real_trainer_gets_throu
             specs[now.attempt] = run.read_spec()
         return now.finished_at is not None
 
-    work_for_real(rig, has_ended)
+    work_for_real(rig, has_ended, timeout_s=540)  # several starts of the trainer
 
     ended = rig.job(job)
     assert (ended.status, ended.error_message) == ("succeeded", None)

@@ -65,8 +65,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
     services.database.dispose()
 
 
-def work_for_real(rig: Rig, probe: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 200
+def work_for_real(rig: Rig, probe: Callable[[], object], *, timeout_s: float = 200) -> None:
+    deadline = time.monotonic() + timeout_s
     while not probe():
         assert time.monotonic() < deadline, "waited in vain"
         rig.tick()

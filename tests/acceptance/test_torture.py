@@ -14,11 +14,11 @@ ENDS = ("worker", "api", "trainer", "engine", "parent", "tree", "interrupt")
 
 @pytest.mark.torture
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_job_survives_kills_at_any_moment(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "api_processes"), [(1, "1"), (2, "2")])
+def test_a_job_survives_kills_at_any_moment(seed: int, api_processes: str) -> None:
     """Anything may be dead or just starting when the next one is killed."""
     chance = random.Random(seed)
-    with running_service() as service, service.client() as client:
+    with running_service({"TUNESMITH_API_PROCESSES": api_processes}) as service, service.client() as client:
         for _ in range(ROUNDS):
             job = make_job(client)
             for _ in range(chance.randint(1, 3)):

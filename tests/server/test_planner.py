@@ -202,7 +202,8 @@ def test_8_bits_are_between_16_and_4_and_8_bit_moments_take_a_quarter() -> None:
 
 def test_a_gpu_without_bfloat16_holds_weights_twice_as_wide() -> None:
     bf16, fp32 = (memory_of(replace(LLAMA, bfloat16=has), "cuda", plan(2048)) for has in (True, False))
-    assert (fp32.weights, fp32.adapter) == (2 * bf16.weights, 2 * bf16.adapter)
+    assert (fp32.weights, fp32.gradients) == (2 * bf16.weights, 2 * bf16.gradients)
+    assert bf16.adapter == 1.5 * fp32.adapter  # with the copy that is stepped
     assert fp32.activations == pytest.approx(2 * bf16.activations / 1.19, rel=1e-6)
 
 

@@ -138,6 +138,9 @@ FAMILIES = {
     "gemma3_text": {"head_dim": 24},
     "olmo2": {},
     "smollm3": {},
+    "mixtral": {"num_local_experts": 8},
+    "qwen2_moe": {"num_experts": 8, "moe_intermediate_size": 48, "shared_expert_intermediate_size": 64},
+    "qwen3_moe": {"num_experts": 8, "moe_intermediate_size": 48, "mlp_only_layers": [1], "head_dim": 24},
 }
 
 
@@ -166,6 +169,7 @@ def test_trainable_parameters_and_the_shape_are_those_of_the_real_model(family: 
         attached = attach_lora(model, LoraSettings(rank=3, alpha=6, dropout=0.0, target_modules="all-linear"), seed=0)
     shape = shape_of({**config.to_dict(), "tie_word_embeddings": config.tie_word_embeddings})
     assert shape is not None
+    assert (shape.experts is not None) == (family in ("mixtral", "qwen2_moe", "qwen3_moe"))
     trained = sum(parameter.numel() for parameter in attached.parameters() if parameter.requires_grad)
     assert lora_parameters(shape, rank=3) == trained
     assert base_parameters(shape) == pytest.approx(whole, rel=0.01)  # but for biases and further norms

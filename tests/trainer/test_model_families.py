@@ -250,18 +250,43 @@ def test_the_adapter_loaded_again_says_what_was_trained(family: Family, trained:
 
 
 @pytest.mark.trainer
-def test_its_shape_is_known_or_said_to_be_not(family: Family, trained: Train) -> None:
+def test_its_shape_is_known_and_its_adapter_is_as_large_as_was_said(family: Family, trained: Train) -> None:
     from server.fine_tuning.estimates.layers import lora_parameters
     from trainer.model_shape import read_shape
 
     run = trained(family)
     shape = read_shape(run.read_spec().base_model)
-    assert (shape is not None) == family.has_shape
-    if shape is not None:
-        trained_parameters = sum(
-            tensor.size for tensor in load_file(run.adapter / "adapter_model.safetensors").values()
-        )
-        assert lora_parameters(shape, rank=4) == trained_parameters
+    assert shape is not None
+    weights = load_file(run.adapter / "adapter_model.safetensors").values()
+    assert lora_parameters(shape, rank=4) == sum(tensor.size for tensor in weights)
+
+
+@pytest.mark.trainer
+def test_the_estimated_peak_is_near_the_measured_one(family: Family, trained: Train) -> None:
+    from server.fine_tuning.estimates.memory import Load, estimate_memory
+    from trainer.layout import lay_out
+    from trainer.model_shape import read_shape
+    from trainer.order import StepOrder
+
+    run = trained(family)
+    spec, last = run.read_spec(), events(run)[-1]
+    shape = read_shape(spec.base_model)
+    assert shape is not None
+    assert isinstance(last, Succeeded)
+    assert last.measured is not None
+    file, _ = tokenize_files(run, load_chat_tokenizer(spec.base_model), context_length_tokens=256)
+    order = StepOrder(len(file), spec.method.batch_size, spec.method.n_epochs, spec.seed)
+    peaks = []
+    for step in range(1, order.total_steps + 1):
+        chosen = [file[index] for index in order.examples_of(step)]
+        lengths = [len(each.input_ids_L) for each in chosen]
+        for group in lay_out(lengths, budget_tokens=spec.memory.micro_batch_tokens):
+            tokens = len(group) * max(lengths[index] for index in group)
+            labelled = sum(chosen[index].n_trained_tokens for index in group)
+            load = Load(shape, spec.memory, "cpu", micro_batch_tokens=tokens, labelled_tokens=labelled, rank=4)
+            peaks.append(estimate_memory(load).peak)
+    print(f"{max(peaks) / last.measured.peak_tensor_bytes:.2f}")  # noqa: T201
+    assert max(peaks) == pytest.approx(last.measured.peak_tensor_bytes, rel=0.25)
 
 
 def test_the_page_of_the_families_says_what_these_tests_show() -> None:

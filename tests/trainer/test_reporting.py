@@ -62,6 +62,13 @@ def invalid_example() -> ExampleInvalid:
             FailureCode.OUT_OF_MEMORY,
             None,
         ),
+        (RuntimeError("CUDA error: out of memory"), FailureCode.OUT_OF_MEMORY, None),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            FailureCode.OUT_OF_MEMORY,
+            None,
+        ),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), FailureCode.INTERNAL_ERROR, None),
         (OSError(errno.ENOSPC, "No space left on device"), FailureCode.DISK_FULL, None),
         (OSError(errno.EDQUOT, "Quota exceeded"), FailureCode.DISK_FULL, None),
         (OSError(errno.EIO, "secret path"), FailureCode.INTERNAL_ERROR, None),

@@ -81,7 +81,8 @@ def assert_equal(attempts: Sequence[RunDirectory], whole: RunDirectory) -> None:
 
 
 def random_steps(whole: RunDirectory, n: int, seed: int) -> list[int]:
-    return random.Random(seed).sample(range(1, len(progress(whole))), n)
+    """Not the last few: a run that is told so late ends by itself if its step is seen late."""
+    return random.Random(seed).sample(range(1, len(progress(whole)) - 3), n)
 
 
 def sweep(whole: RunDirectory, base: Path, root: Path, steps: Sequence[int], how: signal.Signals) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 from server.fine_tuning.adapter_options import may_be_quantised
 from server.fine_tuning.asked.methods import Method
 from server.fine_tuning.estimates.duration import Amount, estimate_seconds, speed_of
-from server.fine_tuning.estimates.layers import adapter_bytes, lora_parameters, targets_of
+from server.fine_tuning.estimates.layers import active_parameters, adapter_bytes, lora_parameters, targets_of
 from server.fine_tuning.estimates.memory import Device, Memory, number_bytes
 from server.fine_tuning.estimates.planner import Fit, NoFit, Room, Work, choose_plan, default_plan
 from server.fine_tuning.estimates.prices import Cost, HostedPrice, cost_of
@@ -258,7 +258,7 @@ def _time(
         planning.measured,
         device=planning.device,
         threads=planning.threads,
-        parameters=report.base_parameters or _UNKNOWN_SIZE,
+        parameters=_computed_with(report),
     )
     seconds = estimate_seconds(amount, speed, plan)
     return EstimatedTime(
@@ -267,6 +267,14 @@ def _time(
         speed=speed.source,
         runs=speed.n_runs,
     )
+
+
+def _computed_with(report: CheckReport) -> int:
+    """Parameters that a token goes through: of a mixture of experts not all."""
+    if report.base_parameters is None:
+        return _UNKNOWN_SIZE
+    shape = report.base_shape
+    return report.base_parameters if shape is None else active_parameters(shape, report.base_parameters)
 
 
 def _cost(cost: Cost) -> EstimatedCost:

@@ -10,12 +10,12 @@ from typing import Literal
 
 from server.fine_tuning.estimates.layers import (
     ALL_LINEAR,
+    adapted_projections,
     base_parameters,
     embedding_parameters,
     lora_parameters,
     outputs,
     projection_parameters,
-    projections,
 )
 from trainer.contract.shape import ModelShape
 from trainer.contract.spec import MemoryPlan, Optimizer
@@ -88,8 +88,8 @@ def estimate_memory(load: Load) -> Memory:
         head = _beyond_a_layer(load, head)
     memory = Memory(
         weights=_weights(load, width),
-        adapter=trainable * width if load.trains == "lora" else 0,
-        gradients=trainable * 4,
+        adapter=trainable * _adapter_width(width) if load.trains == "lora" else 0,
+        gradients=trainable * (width if load.trains == "lora" else 4),
         optimizer=round(trainable * _MOMENTS_BYTES[load.optimizer]),
         activations=_activations(load, width),
         head=head,
@@ -109,6 +109,11 @@ def resting_bytes_of_full(
 ) -> int:
     """What training all weights holds before the first example: they, their gradients and their moments."""
     return round(parameters * (_full_width(device, bfloat16=bfloat16) + 4 + _MOMENTS_BYTES[optimizer]))
+
+
+def _adapter_width(width: int) -> int:
+    """Bytes of a weight of an adapter: in 16 bits with the copy in 32 that the optimizer steps."""
+    return width if width == 4 else width + 4
 
 
 def _full_width(device: Device, *, bfloat16: bool) -> int:
@@ -134,46 +139,80 @@ def _weights(load: Load, width: int) -> int:
 
 def _activations(load: Load, width: int) -> int:
     """Kept for the backward pass: of every layer, or only each layer's input and one layer while it is redone."""
-    layer_bytes = _layer_bytes(load, width)
+    layers = _layers(load, width)
     beside = _whole_weights(load, width) if load.is_dora else 0
     if load.plan.gradient_checkpointing:
-        return load.micro_batch_tokens * load.shape.layers * load.shape.hidden * width + layer_bytes + beside
-    return load.shape.layers * layer_bytes + beside
+        return load.micro_batch_tokens * load.shape.layers * load.shape.hidden * width + max(layers) + beside
+    return sum(layers) + beside
 
 
 def _whole_weights(load: Load, width: int) -> int:
     """DoRA forms a layer's changed weight to measure it, from a unit matrix of its inputs."""
-    sizes = [sizes for name, sizes in projections(load.shape).items() if name in load.targets]
+    sizes = adapted_projections(load.shape, load.targets)
     return max((inputs * inputs + 3 * inputs * outputs for inputs, outputs in sizes), default=0) * width
 
 
 def _beyond_a_layer(load: Load, head: int) -> int:
     """With checkpointing the head is gone before a layer is redone, which then also holds two gradients of its MLP."""
-    layer = _layer_bytes(load, 4)
-    redone = layer + 2 * load.shape.intermediate * 4 * load.micro_batch_tokens
+    layer = max(_layers(load, 4))
+    redone = layer + 2 * _widest_mlp(load.shape) * 4 * load.micro_batch_tokens
     return max(head, redone) - layer
 
 
-def _layer_bytes(load: Load, width: int) -> int:
-    """What one layer keeps of the micro-batch."""
+def _widest_mlp(shape: ModelShape) -> int:
+    """Numbers of one token between the two halves of an MLP."""
+    experts = shape.experts
+    if experts is None:
+        return shape.intermediate
+    mixed = experts.active * experts.intermediate + experts.shared_intermediate
+    return mixed if experts.layers == shape.layers else max(mixed, shape.intermediate)
+
+
+def _layers(load: Load, width: int) -> list[int]:
+    """What each layer keeps of the micro-batch, in bytes."""
     factor = width * (_MIXED if width == 2 else 1.0)
-    kept = _kept_of_a_layer(load.shape, load.rank) if load.trains == "lora" else _kept_of_a_trained_layer(load.shape)
-    if load.has_dropout:
-        kept += 2 * sum(inputs for inputs, _ in projections(load.shape).values())  # each input again, and its mask
-    if load.is_dora:  # what the base says and what the LoRA adds, for the gradient of the magnitudes
-        kept += 2 * sum(outputs for name, (_, outputs) in projections(load.shape).items() if name in load.targets)
-    return round(load.micro_batch_tokens * kept * factor)
+    both = _kept_by_all_layers(load)
+    dense, mixed = both + _kept_of_an_mlp(load), both + _kept_of_experts(load)
+    n_mixed = 0 if load.shape.experts is None else load.shape.experts.layers
+    of_layers = [mixed] * n_mixed + [dense] * (load.shape.layers - n_mixed)
+    return [round(load.micro_batch_tokens * kept * factor) for kept in of_layers]
 
 
-def _kept_of_a_layer(shape: ModelShape, rank: int) -> int:
-    """Numbers a token of one layer keeps. Measured with Qwen3; Llama, without norms of queries, keeps a little less."""
+def _kept_by_all_layers(load: Load) -> int:
+    """Numbers a token: of attention and norms. Measured with Qwen3; Llama, whose queries have none, keeps less."""
+    shape = load.shape
     query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    return 4 * shape.intermediate + 4 * shape.hidden + 3 * query + 3 * key + 7 * rank
+    kept = 4 * shape.hidden + 3 * query + 3 * key
+    if load.trains == "full":  # no LoRA's, but what goes into the norms, whose weights are trained too
+        return kept + 2 * shape.hidden + query + key
+    adapted = adapted_projections(shape, load.targets)
+    if load.has_dropout:
+        kept += 2 * sum(inputs for inputs, _ in adapted)  # each input again, and its mask
+    if load.is_dora:  # what the base says and what the LoRA adds, for the gradient of the magnitudes
+        kept += 2 * sum(outputs for _, outputs in adapted)
+    if shape.experts is None:
+        return kept + 7 * load.rank
+    return kept - shape.hidden + 4 * load.rank  # no LoRA's of the MLP, nor what goes into it
 
 
-def _kept_of_a_trained_layer(shape: ModelShape) -> int:
-    """No LoRA's, but what goes into the norms, whose weights are trained too."""
-    return _kept_of_a_layer(shape, 0) + 2 * shape.hidden + (shape.heads + shape.kv_heads) * shape.head_dim
+def _kept_of_an_mlp(load: Load) -> int:
+    """Its two halves, one of them after its activation; their product is an input, which only what is trained needs."""
+    return (4 if _trains_mlps(load) else 3) * load.shape.intermediate
+
+
+def _kept_of_experts(load: Load) -> int:
+    """The same of each that is active, with what it says, which is weighed; and of the shared one."""
+    experts, hidden = load.shape.experts, load.shape.hidden
+    if experts is None:
+        return 0
+    n_inner, n_outer = (4, 2) if _trains_mlps(load) else (3, 1)
+    kept = experts.active * (n_inner * experts.intermediate + n_outer * hidden)
+    shared = experts.shared_intermediate
+    return kept + (n_inner * shared + n_outer * hidden if shared else 0)
+
+
+def _trains_mlps(load: Load) -> bool:
+    return load.trains == "full" or load.shape.experts is None
 
 
 def _head(load: Load, width: int) -> int:
