@@ -196,7 +196,7 @@ def build_batch_services(services: WorkerServices) -> BatchServices:
         adapters=settings.adapters,
         root=settings.batches,
         ask=ControlSocket(settings.control_socket),
-        most_at_once=settings.batch_requests or max(1, places // 2),
+        most_at_once=settings.batch_requests or max(1, places // 4),
         most_body_bytes=settings.max_chat_body_bytes,
         clock=services.clock,
     )

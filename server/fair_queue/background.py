@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+_PART = 4
 RECENT_S = 10.0  # after a client's request, another may come at any moment
 
 
@@ -17,15 +18,16 @@ class Foreground:
 
 
 def background_places(places: int, beside_live: int, live: Foreground) -> int:
-    """Say how many places there are in the background: a half without clients, a few beside them, none before them.
+    """Say how many places there are in the background: a quarter without clients, a few beside them, none before them.
 
+    A quarter all but saturates an engine, and is what the first client after a quiet time meets.
     One is left as long as the clients' own places are not all taken, so that no stream of requests stops it for good.
     """
     if live.waiting or live.answering >= places:
         return 0
     if not live.is_recent:
-        return max(1, places // 2)
-    return max(1, min(beside_live, places // 2 - live.answering))
+        return max(1, places // _PART)
+    return max(1, min(beside_live, places // _PART - live.answering))
 
 
 @dataclass

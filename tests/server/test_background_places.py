@@ -44,7 +44,7 @@ KEY = "the API key of the settings, é"
 @pytest.mark.parametrize(
     ("answering", "waiting", "is_recent", "places"),
     [
-        (0, 0, False, 8),  # nobody is there
+        (0, 0, False, 4),  # nobody is there
         (0, 0, True, 2),  # a client may come again
         (1, 0, True, 2),
         (7, 0, True, 1),
@@ -71,7 +71,7 @@ def test_projects_take_turns_in_the_background() -> None:
 
 def test_clients_are_let_in_at_once_whatever_is_in_the_background() -> None:
     async def scenario() -> None:
-        gate = Gate(4, max_wait_s=1)
+        gate = Gate(8, max_wait_s=1)
         await asyncio.gather(gate.enter_background("a"), gate.enter_background("a"))
         third = asyncio.create_task(gate.enter_background("a"))
         await asyncio.sleep(0)
