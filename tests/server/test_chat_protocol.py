@@ -120,7 +120,7 @@ def test_a_head_without_a_body_is_what_head_gets(client: RawClient) -> None:
     raw = client.socket.recv(65536)
     assert raw.startswith(b"HTTP/1.1 405 ")
     assert raw.endswith(b"\r\n\r\n")
-    assert b"allow: POST\r\n" in raw
+    assert b"allow: GET, POST\r\n" in raw
 
 
 @pytest.mark.parametrize(
