@@ -171,6 +171,28 @@ def test_the_reference_of_a_tuned_model_is_that_model(
     )
 
 
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_the_model_that_scores_the_reference_has_the_output_head_that_a_gpu_scores_with(
+    stored_16: Path, tmp_path: Path, kind: str
+) -> None:
+    """On a CPU the head is not used; asked for it, the model gives the same."""
+    import torch
+
+    from trainer.dataset import TokenizedExample
+    from trainer.reference import compute_reference
+    from trainer.run import load_model
+    from trainer.scoring import pad
+
+    spec = full(stored_16, "dpo") if kind == "full" else preference_spec(stored_16, "dpo")
+    run = make_preference_run(tmp_path / "run", spec)
+    sequence = TokenizedExample(np.arange(5, 25), np.arange(20) > 11)
+    model, _ = load_model(spec, "cpu")
+    found = compute_reference(run, spec, model, {"training": (1, lambda _: sequence)}, check=lambda: None)
+    with torch.no_grad():
+        fused = model(**pad([sequence]), use_cache=False, fused_lm_head=True).log_probs
+    assert found["training"].tolist() == pytest.approx([float(fused.sum())], rel=1e-5)
+
+
 class _StopsAfter(Interruption):
     """Asks to stop once so many steps are reported."""
 
