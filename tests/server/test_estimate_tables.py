@@ -3,6 +3,7 @@
 import pytest
 
 from server.fine_tuning.estimates.layers import (
+    active_parameters,
     adapter_bytes,
     base_parameters,
     embedding_parameters,
@@ -11,7 +12,7 @@ from server.fine_tuning.estimates.layers import (
 )
 from server.fine_tuning.estimates.memory import NF4_BITS, Load, Trains, estimate_memory
 from server.fine_tuning.estimates.planner import Fit, NoFit, Room, Work, choose_plan
-from trainer.contract.shape import ModelShape
+from trainer.contract.shape import Experts, ModelShape
 from trainer.contract.spec import MemoryPlan
 
 
@@ -54,6 +55,35 @@ def test_trainable_parameters_are_those_that_peft_counts(
 ) -> None:
     assert lora_parameters(base, rank=rank, targets=targets) == trainable
     assert round(100 * trainable / (base_parameters(base) + trainable), 4) == share
+
+
+MIXTRAL_8X7B = shape(4096, 14336, 32, (32, 8), 32000).model_copy(
+    update={"experts": Experts(layers=32, number=8, active=2, intermediate=14336)}
+)
+QWEN_15_MOE = shape(2048, 5632, 24, (16, 16), 151936).model_copy(
+    update={"experts": Experts(layers=24, number=60, active=4, intermediate=1408, shared_intermediate=5632)}
+)
+QWEN_3_30B = shape(2048, 6144, 48, (32, 4), 151936).model_copy(
+    update={"head_dim": 128, "experts": Experts(layers=48, number=128, active=8, intermediate=768)}
+)
+
+
+@pytest.mark.parametrize(
+    ("base", "billions", "active"),
+    [(MIXTRAL_8X7B, 46.7, 12.9), (QWEN_15_MOE, 14.3, 2.7), (QWEN_3_30B, 30.5, 3.3)],
+    ids=["Mixtral 8x7B", "Qwen 1.5 MoE A2.7B", "Qwen 3 30B A3B"],
+)
+def test_mixtures_of_experts_have_the_parameters_that_they_are_named_for(
+    base: ModelShape, billions: float, active: float
+) -> None:
+    assert base_parameters(base) / 1e9 == pytest.approx(billions, abs=0.05)
+    assert active_parameters(base, base_parameters(base)) / 1e9 == pytest.approx(active, abs=0.1)
+
+
+def test_four_bits_save_a_mixture_little_and_its_adapter_is_that_of_its_attention() -> None:
+    plain, packed = (on_gpu(MIXTRAL_8X7B, 2048, nf4=nf4) for nf4 in (False, True))
+    assert 0.95 * plain < packed < plain
+    assert lora_parameters(MIXTRAL_8X7B, rank=16) == lora_parameters(LLAMA_3_8B, rank=16, targets=ATTENTION)
 
 
 def test_one_square_projection() -> None:
