@@ -72,7 +72,7 @@ from server.webhooks.outside.urls import Policy as WebhookPolicy
 
 _ENGINE_ANSWERS = {"cpu": 256, "cuda": 512}  # twice what saturates an engine
 _BESIDE_LIGHT = {"cpu": 8, "cuda": 64}  # what makes a step little longer
-_BATCHES_BESIDE_LIVE = {"cpu": 2, "cuda": 16}
+_BATCHES_BESIDE_LIVE = {"cpu": 1, "cuda": 16}
 _WEBHOOK_CONNECT_S = 5.0
 _TRACES_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 

@@ -175,3 +175,19 @@ def test_errors_of_the_database_hold_no_content(tmp_path: Path) -> None:
     engine.dispose()
 
     assert "a secret" not in str(failed.value)
+
+
+def test_usage_of_a_version_without_batches_is_kept(tmp_path: Path) -> None:
+    engine = open_database(tmp_path / "test.db")
+    with writing(engine).begin() as connection:
+        command.upgrade(alembic_config(connection), "0014")
+        connection.execute(
+            text("INSERT INTO project (id, name, organization_id, slug, created_at) VALUES ('p','p','o','s',0)")
+        )
+        connection.execute(text("INSERT INTO usage VALUES ('p', 'k', 'm', 'b', 60, 1, 2, 3, 4, 5)"))
+    engine.dispose()
+    engine = _database(tmp_path)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT minute, is_batch, requests, completion_tokens FROM usage")).all()
+    engine.dispose()
+    assert [tuple(row) for row in rows] == [(60, 0, 1, 5)]
