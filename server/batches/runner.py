@@ -80,7 +80,8 @@ class BatchRunner:
                 del self._following[batch_id]
                 self._put_off_faulty(batch_id, task.exception())
         for row in rows:
-            if row.id in self._sender.courses:
+            is_behind = row.status is BatchStatus.VALIDATING  # read before its course began
+            if row.id in self._sender.courses and not is_behind:
                 self._sender.courses[row.id].row = row
         for row in _open_ones(rows, self._following):
             if self._not_before.get(row.id, 0.0) <= now:
@@ -119,7 +120,7 @@ class BatchRunner:
         """Have requests answered until there are none left, or no time."""
         self._sender.add(course)
         try:
-            while self._step_of(course) is Step.RUN:
+            while self._step_of(course) not in (Step.PUBLISH, Step.GIVE_UP):
                 await self._services.pause(_WRITE_EVERY_S)
                 if course.fault is not None:
                     raise course.fault

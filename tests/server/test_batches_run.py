@@ -7,6 +7,7 @@ import pytest
 from sqlmodel import select
 
 from server.auth.api_keys import create_key
+from server.batches import repository
 from server.bootstrap import build_services
 from server.db.project_session import project_session
 from server.db.tables import FileRow, WebhookDeliveryRow
@@ -164,6 +165,15 @@ def test_a_request_under_which_the_engine_falls_each_time_ends_as_an_error(
 
     assert rig.see(batch).failed == 1
     assert len(rig.answers.asked) == tries
+
+
+def test_a_look_that_began_before_the_batch_did_ends_nothing(rig: BatchRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = rig.make(lines(6))
+    seen_early = repository.list_unfinished(rig.services.database)
+    monkeypatch.setattr(repository, "list_unfinished", lambda _: seen_early)
+    rig.work(most_at_once=1)
+
+    assert rig.see(batch).completed == 6
 
 
 def test_nobody_there_is_waited_for_as_long_as_it_takes(rig: BatchRig) -> None:
