@@ -15,10 +15,11 @@ from sqlmodel import select
 from inference.engine import AdapterRejected
 from inference.fake_engine import FakeEngine
 from inference.vllm.own_weights import WEIGHTS
+from server.db.project_session import project_session
 from server.db.system_session import system_session
 from server.db.tables import FineTunedModelRow, JobRow
 from server.fine_tuning.stages import Stage
-from server.models.aliases import set_alias
+from server.models.aliases import delete_alias, set_alias
 from server.models.names import directory_of
 from server.placement.full_engines import FullEngines
 from server.record.manifest import read_manifest
@@ -202,6 +203,8 @@ def test_it_answers_to_its_alias(api: Api, url: str, full: FineTunedModelRow) ->
     set_alias(api.database, api.services.base_models, api.project_id, name="my-whole-model", target=full.name)
     with asking(api, url) as client:
         assert client.chat.completions.create(model="my-whole-model", messages=HELLO).model == "my-whole-model"
+    with project_session(api.database, api.project_id, write=True) as session:
+        delete_alias(session, "my-whole-model")
 
 
 def test_it_can_be_taken_away_whole(api: Api, full: FineTunedModelRow) -> None:

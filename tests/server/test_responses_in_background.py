@@ -72,6 +72,7 @@ def second(home: Path, first: Process) -> Iterator[Process]:
 @pytest.fixture
 def held(first: Process) -> Iterator[FakeEngine]:
     """The engine of the first process, which answers nothing while it is asked for."""
+    until(lambda: first.engine.running, lambda n: n == 0)  # of another test's work
     first.engine.faults.hold = asyncio.Event()
     yield first.engine
     first.engine.faults = Faults()
