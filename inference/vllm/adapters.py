@@ -45,7 +45,7 @@ class LoadedAdapters:
         self._residency = Residency(limits.max_resident)
         self._residents: dict[str, Resident] = {}  # of every resident name
         self._rejections = Rejections()
-        self._released = _Signal()  # an adapter may be unused now
+        self._released = _Signal()  # an adapter may be unused now, or be asked back
         self._loading: dict[str, _Load] = {}
         self._leases: set[Lease] = set()
         self._closing: set[str] = set()  # names being forgotten
@@ -75,6 +75,7 @@ class LoadedAdapters:
         """Begin to use an adapter that was pinned for it."""
         lease = Lease(resident, asked_at)
         self._leases.add(lease)
+        self._released.fire()  # who waits for room asks this one back, too: a borrower may keep it for later
         if resident.adapter.sha256 != adapter.sha256:
             self.end_use(lease)
             raise AdapterRejected("another adapter is in use under the name")
