@@ -50,9 +50,14 @@ class BackgroundTurns:
     def wait(self, project: str, ticket: Hashable) -> None:
         self._projects.setdefault(project, _Project()).waiting.append(ticket)
 
-    def give_up(self, project: str, ticket: Hashable) -> None:
-        self._projects[project].waiting.remove(ticket)
+    def give_up(self, project: str, ticket: Hashable) -> bool:
+        """Leave the line; False: it had its turn already, and has a place to give back."""
+        waiting = self._projects[project].waiting
+        if ticket not in waiting:
+            return False
+        waiting.remove(ticket)
         self._forget_idle(project)
+        return True
 
     def leave(self, project: str) -> None:
         self._projects[project].answering -= 1

@@ -78,10 +78,8 @@ class Gate:
         try:
             await ticket
         except BaseException:
-            if ticket.done() and not ticket.cancelled():
+            if not self._background.give_up(project, ticket):
                 self._background.leave(project)
-            else:
-                self._background.give_up(project, ticket)
             self._let_in()
             raise
         return self._clock() - began
@@ -105,11 +103,12 @@ class Gate:
         return self._clock() - began
 
     def _give_back(self, project: str, ticket: asyncio.Future[None]) -> None:
-        """Leave the line, or the place, which may have come in the same moment as the end of the wait."""
-        if ticket.done() and not ticket.cancelled():
+        """Leave the line, or the place, which may have come in the same moment as the end of the wait.
+
+        The ticket does not say which: of several that end their waits together, one that leaves lets another in.
+        """
+        if not self._turns.give_up(project, ticket):
             self._turns.leave(project)
-        else:
-            self._turns.give_up(project, ticket)
         self._let_in()
 
     def _let_in(self) -> None:

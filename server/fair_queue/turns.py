@@ -82,13 +82,16 @@ class Turns:
         self._queue.setdefault(project, found)
         self._count(found)
 
-    def give_up(self, project: str, ticket: Hashable) -> None:
-        """Leave the line."""
+    def give_up(self, project: str, ticket: Hashable) -> bool:
+        """Leave the line; False: it had its turn already, and has a place to give back."""
         found = self._known[project]
+        if ticket not in found.waiting:
+            return False
         found.waiting.remove(ticket)
         if not found.waiting:
             del self._queue[project]
         self._count(found)
+        return True
 
     def leave(self, project: str) -> None:
         """Give a place back."""
