@@ -2,7 +2,8 @@
 
 - Where a batch holds requests with and without an adapter, vLLM 0.32 gives those without one the index -1, and its
   CPU kernels take that for the *last* slot: the base model answers with somebody's adapter. tests/engine shows it.
-  Remove `correct_base_rows` when a release passes that test without it.
+  They also copy an adapter's factor, padded to the largest rank that is allowed, for every token.
+  Remove `cpu_products` when a release passes that test without it, and `python -m benchmarks ranks` says 1.
 - Adapters may change the last layer, of which none of ours does: `inference.adapter_files` refuses one. vLLM multiplies
   with the zeros all the same, with the adapters of the batch's *last* tokens. `prompt_logprobs` has it do so for all
   tokens of a prompt, whose number is another, and the engine dies of it, unless it has that one request alone.
@@ -27,16 +28,7 @@ import importlib
 import os
 from typing import Any
 
-
-def correct_base_rows(kernels: Any, users: Any) -> None:
-    """Have the first LoRA product give nothing for tokens without an adapter; what follows then adds nothing."""
-    original = kernels.bgmv_shrink
-
-    def bgmv_shrink(inputs: Any, weights: Any, output: Any, indices: Any, scaling: float = 1.0) -> None:
-        original(inputs, weights, output, indices, scaling)
-        output[(indices < 0).expand(len(output))] = 0  # one index may stand for all rows
-
-    kernels.bgmv_shrink = users.bgmv_shrink = bgmv_shrink
+from inference.vllm.cpu_products import multiply_by_adapter
 
 
 def leave_last_layer_alone(wrapper: Any) -> None:
@@ -81,7 +73,7 @@ def inspect_models_here(registry: Any) -> None:
 
 
 if __name__ in ("__main__", "__mp_main__"):
-    correct_base_rows(
+    multiply_by_adapter(
         importlib.import_module("vllm.lora.ops.torch_ops.lora_ops"),
         importlib.import_module("vllm.lora.punica_wrapper.punica_cpu"),
     )
