@@ -3,8 +3,14 @@
 import os
 import signal
 import time
+from collections.abc import Sequence
+
+import pytest
+from trainer_runs import progress
 
 from trainer.contract.run_directory import RunDirectory
+from trainer.tally import Tally
+from trainer.validation import Validation
 
 
 def fork(run: RunDirectory) -> int:
@@ -35,3 +41,23 @@ def end_at(run: RunDirectory, step: int, how: signal.Signals) -> int:
         time.sleep(0.001)
     os.kill(process, how)
     return wait(process)
+
+
+def validations(run: RunDirectory) -> list[str]:
+    """The validations of a run, in the order in which they are made."""
+    kinds = ("valid_loss", "full_valid_loss")
+    return [kind for event in progress(run) for kind in kinds if getattr(event.metrics, kind) is not None]
+
+
+def stop_within_validation(run: RunDirectory, n: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Train, and ask the run to stop just when its nth validation begins, from 0; the exit code."""
+    measure, begun = Validation._measure, iter(range(n + 1))
+
+    def ask_and_measure(validation: Validation, numbers: Sequence[int]) -> Tally:
+        if next(begun) == n:
+            run.stop.touch()
+        return measure(validation, numbers)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Validation, "_measure", ask_and_measure)
+        return wait(fork(run))

@@ -13,6 +13,7 @@ from trainer.failures import LossNotFinite
 from trainer.full_model import FullPublication
 from trainer.ongoing import OngoingRun
 from trainer.publication import Publication
+from trainer.state import UnreportedStep
 from trainer.tally import Tally
 from trainer.validation import Validation
 
@@ -29,8 +30,8 @@ class StepCallback(TrainerCallback):
         self._publication = publication
         self._validation = validation
         self._times = deque([time.monotonic()], maxlen=_RECENT_STEPS + 1)
-        self._saved_step = run.state.step
-        self._metrics: Metrics | None = None  # of the last step that is done
+        self._saved_step = run.state.step if run.state.unreported is None else None
+        self._metrics: Metrics | None = None  # of the last step that is done, once they are whole
 
     def on_step_begin(
         self,
@@ -58,22 +59,47 @@ class StepCallback(TrainerCallback):
         if not math.isfinite(logs["grad_norm"]):
             raise LossNotFinite("gradient norm", step)
         metrics = Metrics(train_loss=tally.mean_loss, train_mean_token_accuracy=tally.accuracy, **tally.further())
-        try:
-            metrics = self._validate(step, metrics)
-        finally:
-            self._report(step, metrics, logs)
-        if self._run.order.epoch_ended_by(step) or self._is_checkpoint_due(step):
-            self.save()
+        self._run.state.unreported = UnreportedStep(
+            metrics=metrics, learning_rate=logs["learning_rate"], grad_norm=logs["grad_norm"]
+        )
+        self.finish_step()
         if self._run.is_over:
             control.should_training_stop = True
         self._run.interruption.check()
 
+    def finish_step(self) -> None:
+        """Validate and report the last step that is done, and save it if it is its turn; nothing, if that was done.
+
+        It was not where a run was asked to stop in the middle of a validation, which can take as long as many steps:
+        the run that goes on begins with it.
+
+        Raises:
+            StopRequested: as above; nothing is reported of the step.
+        """
+        done = self._run.state.unreported
+        if done is None:
+            return
+        step, metrics = self._run.state.step, done.metrics
+        try:
+            metrics = self._validate(step, metrics)
+        except LossNotFinite:
+            self._report(done)
+            raise
+        self._report(done.model_copy(update={"metrics": metrics}))
+        if self._run.order.epoch_ended_by(step) or self._is_checkpoint_due(step):
+            self.save()
+
     def save(self) -> None:
-        """Save a checkpoint of the last step that is done, unless there is one; then prune."""
+        """Save a checkpoint of the last step that is done, unless there is one; then prune.
+
+        One of a step that is still to be validated is to resume from alone: it is not reported.
+        """
         step = self._run.state.step
-        if step == self._saved_step or self._metrics is None:
+        if step == self._saved_step:
             return
         directory = save_checkpoint(self._run.directory, self._run.state, self._publication.of_checkpoint)
+        if self._metrics is None or self._run.state.unreported is not None:
+            return
         self._saved_step = step
         self._run.reporter.report(
             CheckpointSaved,
@@ -105,17 +131,18 @@ class StepCallback(TrainerCallback):
             self._run.state.take_evaluation(measured["full_valid_loss"])
         return metrics.model_copy(update=measured)
 
-    def _report(self, step: int, metrics: Metrics, logs: dict[str, float]) -> None:
-        self._metrics = metrics
+    def _report(self, done: UnreportedStep) -> None:
+        self._run.state.unreported = None
+        self._metrics = done.metrics
         self._times.append(time.monotonic())
         self._run.reporter.report(
             Progress,
-            step=step,
+            step=self._run.state.step,
             total_steps=self._run.order.total_steps,
-            metrics=metrics,
+            metrics=done.metrics,
             trained_tokens=self._run.state.trained_tokens,
-            learning_rate=logs["learning_rate"],
-            grad_norm=logs["grad_norm"],
+            learning_rate=done.learning_rate,
+            grad_norm=done.grad_norm,
             seconds_per_step=(self._times[-1] - self._times[0]) / (len(self._times) - 1),
         )
 

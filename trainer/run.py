@@ -77,7 +77,7 @@ def run(directory: RunDirectory, spec: TrainingSpec, reporter: Reporter, interru
         message = "Examples are not packed into rows: a layer of this base model would mix them. It only takes longer."
         reporter.report(Note, level="info", message=message)
     with interruption.deferred():
-        if ongoing.steps_left:
+        if ongoing.steps_left or state.unreported is not None:
             train(ongoing, build(ongoing, chat.tokenizer, data), publication)
         measured = ongoing.meter.read()
         step = return_to_best(state)
@@ -106,11 +106,13 @@ def load_model(spec: TrainingSpec, device: str) -> tuple[Any, dict[str, Tensor] 
 
 
 def train(ongoing: OngoingRun, training: Training, publication: Publication | FullPublication) -> None:
-    """Do the steps that are left; if asked to stop, save the last one that is done."""
+    """Do what is left; if asked to stop, save the last step that is done."""
     callback = StepCallback(ongoing, training.validation, publication)
     training.trainer.add_callback(callback)
     try:
-        training.trainer.train()
+        callback.finish_step()
+        if ongoing.steps_left:  # patience may be over by what was just measured
+            training.trainer.train()
     except StopRequested:
         callback.save()
         raise StopRequested(ongoing.state.step) from None

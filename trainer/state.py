@@ -4,15 +4,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from trainer import early_stopping, exact_weights
-from trainer.contract.events import BestCheckpoint
+from trainer.contract.events import BestCheckpoint, Metrics
 from trainer.scoring import TokenTally
 from trainer.tally import Tally
 from trainer.weights import copy_weights
+
+
+class UnreportedStep(BaseModel, frozen=True):
+    """What was measured of a step that is done but not yet validated."""
+
+    metrics: Metrics
+    learning_rate: float
+    grad_norm: float
 
 
 @dataclass
@@ -26,6 +35,7 @@ class TrainingState:
     trained_tokens: int = 0  # processed since step 1, padding excluded
     tally: Tally = field(default_factory=TokenTally)  # of the step that is going on
     random_state: dict[str, Any] | None = None  # torch's, after the last step that is done
+    unreported: UnreportedStep | None = None  # the last step that is done, while its validation is not
     best: BestCheckpoint | None = None  # of the evaluations of the whole validation file so far
     keeps_best: bool = False  # whether the best step, and not the last one, will be the result
     best_weights: dict[str, Tensor] | None = None  # what was trained, at that step, if it is kept
@@ -64,6 +74,7 @@ class TrainingState:
             "scheduler": self.scheduler.state_dict(),
             "exact": exact_weights.dump(self.model, self.optimizer),
             "random_state": self.random_state,
+            "unreported": None if self.unreported is None else self.unreported.model_dump(),
             "best": None if self.best is None else self.best.model_dump(),
         }
 
@@ -75,5 +86,7 @@ class TrainingState:
         self.scheduler.load_state_dict(dumped["scheduler"])
         exact_weights.load(self.model, self.optimizer, dumped.get("exact", []))
         self.random_state = dumped["random_state"]
-        found = dumped.get("best")  # a checkpoint of an older version has none
+        waiting = dumped.get("unreported")  # a checkpoint of an older version has neither this nor the best
+        self.unreported = None if waiting is None else UnreportedStep.model_validate(waiting)
+        found = dumped.get("best")
         self.best = None if found is None else BestCheckpoint.model_validate(found)

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from killed_runs import end_at, fork, wait
+from killed_runs import end_at, fork, stop_within_validation, validations, wait
 from preference_runs import ALL_METHODS, make_preference_run, preference_spec
 from trainer_runs import progress
 
@@ -21,6 +21,7 @@ RUNS: dict[str, tuple[MethodName, LoraSettings | None]] = {
     "dpo of all weights": ("dpo", None),
     "supervised of all weights": ("supervised", None),
 }
+STOPPED = 143
 KILLED_AT = (2, 5, 7)  # before there is a checkpoint, after the first epoch, and once more
 
 
@@ -50,6 +51,23 @@ def test_a_run_killed_at_three_steps_ends_in_the_same_bytes(base: Path, tmp_path
     assert outcome(attempts[-1]) == outcome(whole)
     facts = {event.step: (event.metrics, event.grad_norm) for event in progress(whole)}
     assert all((event.metrics, event.grad_norm) == facts[event.step] for run in attempts for event in progress(run))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_paused_within_its_very_last_validation_ends_in_the_same_bytes(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
+    whole, first = (make_preference_run(tmp_path / run, spec_of(base, name)) for run in ("whole", "1"))
+    assert wait(fork(whole)) == 0
+    assert stop_within_validation(first, len(validations(whole)) - 1, monkeypatch) == STOPPED
+    newest = find_newest_checkpoint(first.checkpoints)
+    second = make_preference_run(tmp_path / "2", spec_of(base, name, attempt=2, resume_from=newest))
+    assert wait(fork(second)) == 0
+    assert [event.metrics for run in (first, second) for event in progress(run)] == [
+        event.metrics for event in progress(whole)
+    ]
+    assert outcome(second) == outcome(whole)
 
 
 def outcome(run: RunDirectory) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killed_runs import end_at, fork, wait
+from killed_runs import end_at, fork, stop_within_validation, validations, wait
 from trainer_runs import FAULTS, assistant, damage, events, make_run, make_spec, progress, user, write_lines
 
 from server.fine_tuning.lifecycle import JobProgress, apply
@@ -29,7 +29,7 @@ KILLED, STOPPED = -signal.SIGKILL, 143
 
 
 def make(base: Path, root: Path, **overrides: Any) -> RunDirectory:
-    spec = make_spec(base, method=METHOD, checkpoint_every_steps=3, **overrides)
+    spec = make_spec(base, **{"method": METHOD, "checkpoint_every_steps": 3, **overrides})
     run = make_run(root, spec, n_examples=N_EXAMPLES)
     contrary = [{"messages": [user(f"what is {number}"), assistant("ZQX" * (9 + number))]} for number in range(7)]
     write_lines(run.validation_file, contrary)
@@ -111,6 +111,33 @@ def test_a_run_paused_at_a_random_step_ends_as_if_it_had_not_been(
     whole: RunDirectory, base: Path, tmp_path: Path
 ) -> None:
     assert sweep(whole, base, tmp_path, random_steps(whole, 1, seed=6), signal.SIGTERM) == [STOPPED]
+
+
+@pytest.mark.parametrize(("kind", "nth"), [("valid_loss", 1), ("full_valid_loss", 0), ("full_valid_loss", -1)])
+def test_a_run_paused_within_a_validation_ends_as_if_it_had_not_been(
+    whole: RunDirectory, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, nth: int
+) -> None:
+    """The same one twice; the last evaluation is the one that ends patience."""
+    n = [number for number, name in enumerate(validations(whole)) if name == kind][nth]
+    first = make(base, tmp_path / "1")
+    assert stop_within_validation(first, n, monkeypatch) == STOPPED
+    second = make(base, tmp_path / "2", attempt=2, resume_from=find_newest_checkpoint(first.checkpoints))
+    assert stop_within_validation(second, 0, monkeypatch) == STOPPED
+    assert_equal([first, second, go_on(base, tmp_path / "3", [first, second])], whole)
+
+
+def test_a_run_paused_within_its_very_last_validation_ends_as_if_it_had_not_been(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No step is left then."""
+    method = {"learning_rate": 0.1, "n_epochs": 1}
+    undisturbed, first = make(base, tmp_path / "whole", method=method), make(base, tmp_path / "1", method=method)
+    assert wait(fork(undisturbed)) == 0
+    assert stop_within_validation(first, len(validations(undisturbed)) - 1, monkeypatch) == STOPPED
+    newest = find_newest_checkpoint(first.checkpoints)
+    second = make(base, tmp_path / "2", attempt=2, resume_from=newest, method=method)
+    assert wait(fork(second)) == 0
+    assert_equal([first, second], undisturbed)
 
 
 @pytest.mark.torture

@@ -60,14 +60,15 @@ class Stepwise(Trainer):
 
 
 def steps_left(run: OngoingRun) -> Dataset:
-    return Dataset.from_dict({"step": list(run.steps_left)})
+    """Where only the last step's validation is left, that step stands in: TRL takes no empty dataset."""
+    return Dataset.from_dict({"step": list(run.steps_left) or [run.state.step]})
 
 
 def arguments(run: OngoingRun) -> dict[str, Any]:
     """Those that all of TRL's configurations share."""
     return {
         "output_dir": str(run.directory.root),
-        "max_steps": len(run.steps_left),
+        "max_steps": max(1, len(run.steps_left)),
         "per_device_train_batch_size": 1,  # one item is one step
         "train_sampling_strategy": "sequential",
         "max_grad_norm": run.spec.method.max_grad_norm,

@@ -63,13 +63,15 @@ let text = "";
 for await (const chunk of stream) text += chunk.choices[0]?.delta?.content ?? "";
 assert.equal(text, whole.choices[0].message.content);
 
-const asked = { model: model.id, prompt: ["Hello there", [5, 6, 7]], max_tokens: 4, temperature: 0 };
-const completion = await client.completions.create({ ...asked, logprobs: 2 });
-assert.equal(completion.choices[0].logprobs.tokens.length, completion.choices[0].logprobs.top_logprobs.length);
-const texts = ["", ""];
-for await (const chunk of await client.completions.create({ ...asked, stream: true }))
-  for (const choice of chunk.choices) texts[choice.index] += choice.text;
-assert.deepEqual(texts, completion.choices.map((choice) => choice.text));
+for (const prompt of [["Hello there", "Goodbye"], [[5, 6, 7], [8]]]) {
+  const asked = { model: model.id, prompt, max_tokens: 4, temperature: 0 };
+  const completion = await client.completions.create({ ...asked, logprobs: 2 });
+  assert.equal(completion.choices[0].logprobs.tokens.length, completion.choices[0].logprobs.top_logprobs.length);
+  const texts = ["", ""];
+  for await (const chunk of await client.completions.create({ ...asked, stream: true }))
+    for (const choice of chunk.choices) texts[choice.index] += choice.text;
+  assert.deepEqual(texts, completion.choices.map((choice) => choice.text));
+}
 
 await assert.rejects(client.fineTuning.jobs.cancel(created.id), (error) => error instanceof OpenAI.BadRequestError);
 await assert.rejects(client.files.retrieve("file-nothing"), (error) => error instanceof OpenAI.NotFoundError);
