@@ -1,13 +1,13 @@
-"""A batch over three tuned models, run while parts of the service are killed, and what has to be true of its files."""
+"""Batches, run while parts of the service are killed, and what has to be true of their files."""
 
 import json
 import random
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openai
 from openai.types import Batch
@@ -17,6 +17,7 @@ from tests.acceptance.jobs import BASE
 from tests.foreign_adapters import DEMO, Tensors, name_of, write_foreign
 from tests.service import Service
 
+Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"]
 ENDED = ("completed", "failed", "expired", "cancelled")
 RANK = 4
 QUESTIONS = ("Hello! Who are you?", "What can you do?", "Name a colour.", "Say something.", "How are you today?")
@@ -68,14 +69,18 @@ def requests_of(models: Sequence[str], n: int) -> list[Asked]:
 
 
 def create_batch(client: openai.OpenAI, requests: Sequence[Asked]) -> Batch:
+    return create_batch_of(client, "/v1/chat/completions", {asked.custom_id: _body(asked) for asked in requests})
+
+
+def create_batch_of(client: openai.OpenAI, endpoint: Endpoint, bodies: Mapping[str, object]) -> Batch:
+    """`bodies` by the ids that the lines are to have."""
     lines = [
-        {"custom_id": asked.custom_id, "method": "POST", "url": "/v1/chat/completions", "body": _body(asked)}
-        for asked in requests
+        {"custom_id": custom_id, "method": "POST", "url": endpoint, "body": body} for custom_id, body in bodies.items()
     ]
     content = "\n".join(map(json.dumps, lines)).encode()
     file = client.files.create(file=("batch.jsonl", content), purpose="batch")
     return client.batches.create(
-        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"of": "a test"}
+        input_file_id=file.id, endpoint=endpoint, completion_window="24h", metadata={"of": "a test"}
     )
 
 
@@ -107,21 +112,26 @@ def assert_each_once(
     client: openai.OpenAI, batch: Batch, requests: Sequence[Asked], said: dict[tuple[str, str], str]
 ) -> None:
     """Each request has one line in one of the files, and the answer of the model that it asked."""
-    assert (batch.status, batch.metadata) == ("completed", {"of": "a test"})
-    outputs, errors = (_read(client, file_id) for file_id in (batch.output_file_id, batch.error_file_id))
-    found = Counter(line["custom_id"] for line in [*outputs, *errors])
-    counts = batch.request_counts
-    assert counts is not None
-    assert found == Counter(asked.custom_id for asked in requests)
-    assert (counts.total, counts.completed, counts.failed) == (len(requests), len(outputs), len(errors))
-    assert errors == []
-    asked_by_id = {asked.custom_id: asked for asked in requests}
-    for line in outputs:
-        asked, body = asked_by_id[line["custom_id"]], line["response"]["body"]
-        assert (line["response"]["status_code"], body["model"]) == (200, asked.model)
+    answers = answers_of(client, batch, [asked.custom_id for asked in requests])
+    for asked in requests:
+        body = answers[asked.custom_id]
+        assert body["model"] == asked.model
         assert body["choices"][0]["message"]["content"] == said[asked.model, asked.question]
     assert batch.usage is not None
-    assert batch.usage.output_tokens == sum(line["response"]["body"]["usage"]["completion_tokens"] for line in outputs)
+    assert batch.usage.output_tokens == sum(body["usage"]["completion_tokens"] for body in answers.values())
+
+
+def answers_of(client: openai.OpenAI, batch: Batch, custom_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The answers of a batch by their ids: one each, all good ones, and as many as it counts."""
+    assert (batch.status, batch.metadata) == ("completed", {"of": "a test"})
+    outputs, errors = (_read(client, file_id) for file_id in (batch.output_file_id, batch.error_file_id))
+    counts = batch.request_counts
+    assert counts is not None
+    assert Counter(line["custom_id"] for line in [*outputs, *errors]) == Counter(custom_ids)
+    assert (counts.total, counts.completed, counts.failed) == (len(custom_ids), len(outputs), len(errors))
+    assert errors == []
+    assert {line["response"]["status_code"] for line in outputs} == {200}
+    return {line["custom_id"]: line["response"]["body"] for line in outputs}
 
 
 def _read(client: openai.OpenAI, file_id: str | None) -> list[dict[str, Any]]:

@@ -8,31 +8,22 @@ from typing import Any
 import openai
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+from transformers import AutoModel, AutoTokenizer
 
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
 from server.base_models import BaseModelEntry, Kind
-from tests.engine.conftest import BASE, running_engine
+from tests.engine.conftest import running_engine
 from tests.relay_server import RelayServer
+from tests.small_embedder import CONTEXT, ROWS, write_embedder
 
 NAME = "tiny-embedder"
 TEXTS = ["Hello! Who are you?", "Once upon a time", "x"]
-CONTEXT = 128
-ROWS = 2040  # fewer than the tokenizer has tokens
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("embedder")
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(BASE)
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1}
-    config = BertConfig(vocab_size=ROWS, max_position_embeddings=CONTEXT, **sizes)
-    config.matryoshka_dimensions = [16, 64]
-    BertModel(config).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return directory
+    return write_embedder(tmp_path_factory.mktemp("embedder"))
 
 
 @pytest.fixture(scope="module")
