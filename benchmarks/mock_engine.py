@@ -5,6 +5,8 @@
 
 import argparse
 import asyncio
+import secrets
+import time
 from typing import Any
 
 import httptools
@@ -15,7 +17,6 @@ _CHUNKS = 100  # of a stream, besides its first and its last
 _PROMPT_TOKENS = 40
 _INTERVAL_S = 0.005  # between two of them
 _HEAD = b"HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\nserver: uvicorn\r\n"
-_ID = "chatcmpl-0123456789abcdef0123456789abcdef"
 _WORDS = " These are the words of an answer as a model might have given it" * 4
 _Json = dict[str, Any]
 
@@ -73,9 +74,9 @@ def _answer(model: str) -> _Json:
     message = {"role": "assistant", "content": _WORDS, "refusal": None, "annotations": None, "reasoning": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop", "stop_reason": None}
     return {
-        "id": _ID,
+        "id": _new_id(),
         "object": "chat.completion",
-        "created": 1_700_000_000,
+        "created": int(time.time()),
         "model": model,
         "choices": [{**choice, "token_ids": None}],
         "service_tier": None,
@@ -86,6 +87,10 @@ def _answer(model: str) -> _Json:
     }
 
 
+def _new_id() -> str:
+    return f"chatcmpl-{secrets.token_hex(16)}"
+
+
 def _usage(completion_tokens: int) -> _Json:
     total = _PROMPT_TOKENS + completion_tokens
     return {"prompt_tokens": _PROMPT_TOKENS, "total_tokens": total, "completion_tokens": completion_tokens}
@@ -94,7 +99,12 @@ def _usage(completion_tokens: int) -> _Json:
 def _events(asked: _Json) -> list[bytes]:
     """The stream, each event as one chunk of HTTP, the end of the body with the last."""
     options = asked.get("stream_options") or {}
-    base = {"id": _ID, "object": "chat.completion.chunk", "created": 1_700_000_000, "model": asked["model"]}
+    base = {
+        "id": _new_id(),
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": asked["model"],
+    }
     deltas: list[_Json] = [
         {"role": "assistant", "content": ""},
         *({"content": f" word{i % 7}"} for i in range(_CHUNKS + 1)),

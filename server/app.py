@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
+from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
@@ -19,7 +20,7 @@ from server.adapter_imports.desk import ImportDesk
 from server.auth.api_keys import find_project
 from server.auth.authenticator import Authenticator
 from server.batches import routes as batches
-from server.bootstrap import Services, build_export_desk, build_front_desk, build_webhook_sender, tidy_up
+from server.bootstrap import Services, build_export_desk, build_front_desk, build_webhook_sender
 from server.chat.operation import CHAT
 from server.checkpoint_permissions import routes as checkpoint_permissions
 from server.completion_exports import routes as completion_exports
@@ -43,6 +44,7 @@ from server.models import archive_routes as model_archives
 from server.models import routes as models
 from server.models.resolving import find_servable
 from server.moderations import routes as moderations
+from server.relay.accounts import Caller
 from server.relay.background_desk import ENGINE_FIELDS, BackgroundDesk
 from server.relay.cache_salt import CacheSalts, load_salt_key
 from server.relay.front_desk import FrontDesk
@@ -53,7 +55,7 @@ from server.relay.relay import Relay
 from server.relay.targets import Targets
 from server.request_ids import RequestIds
 from server.responses import routes as responses
-from server.responses.background import BackgroundResponses
+from server.responses.background import BackgroundResponses, FindCaller
 from server.responses.counting import build_counting
 from server.responses.desk import ResponseDesk
 from server.responses.operation import PATH as RESPONSES
@@ -61,6 +63,7 @@ from server.responses.operation import build_operation
 from server.responses.retention import Retention
 from server.stored_completions import routes as stored_completions
 from server.stored_completions.keeping import CompletionKeeper
+from server.tidying_up import tidy_up
 from server.uploads import routes as uploads
 from server.uploads.joining import Completions
 from server.webhooks import delivery_routes as webhook_deliveries
@@ -134,7 +137,8 @@ def create_app(services: Services, *, tidies_up: bool = True) -> Api:
         organization=organization.encode("latin-1", errors="replace"),
         admission=desk,
     )
-    relayed = build_relayed(services, relay)
+    find_caller = partial(_find_caller, services.database)
+    relayed = build_relayed(services, relay, find_caller)
     rest = create_rest_app(services, desk, relayed.background, tidies_up=tidies_up)
     return Api(
         app=RequestIds(JsonBodies(rest, streaming=_STREAMED_UPLOADS), organization=organization),
@@ -142,14 +146,12 @@ def create_app(services: Services, *, tidies_up: bool = True) -> Api:
         inner=InnerDoor(
             replace(relay, admission=BackgroundDesk(desk), engine_fields=ENGINE_FIELDS),
             {operation.path: operation for operation in relayed.from_within},
-            find_caller=lambda project_id, key_id: find_project(
-                services.database, project_id, is_admin=False, key_id=key_id
-            ),
+            find_caller=find_caller,
         ),
     )
 
 
-def build_relayed(services: Services, relay: Relay) -> Relayed:
+def build_relayed(services: Services, relay: Relay, find_caller: FindCaller) -> Relayed:
     """Say which routes the relay answers."""
     settings = services.settings
     desk = ResponseDesk(
@@ -157,7 +159,7 @@ def build_relayed(services: Services, relay: Relay) -> Relayed:
     )
     chat = replace(CHAT, keep=CompletionKeeper(services.database, settings).keep)
     responding = build_operation(desk)
-    background = BackgroundResponses(desk, services.locks, responding, relay.ask)
+    background = BackgroundResponses(desk, services.locks, responding, relay.ask, find_caller)
     operations = (chat, COMPLETIONS, EMBEDDINGS, replace(responding, instead=background.take), build_counting(desk))
     return Relayed(operations, from_within=(chat, COMPLETIONS, EMBEDDINGS, responding), background=background)
 
@@ -176,6 +178,8 @@ def create_rest_app(
         if tidies_up:
             await run_in_threadpool(tidy_up, services)
         async with nullcontext() if desk is None else desk.running():
+            if background is not None:
+                background.start()
             yield
             if background is not None:
                 await background.close()
@@ -197,6 +201,11 @@ def create_rest_app(
         app.include_router(module.router)
     answer_errors(app)
     return app
+
+
+def _find_caller(database: Engine, project_id: str, key_id: str) -> Caller | None:
+    """Who asked, for what is answered when no client waits."""
+    return find_project(database, project_id, is_admin=False, key_id=key_id)
 
 
 def _share(app: FastAPI, services: Services) -> None:
@@ -231,7 +240,6 @@ def _share(app: FastAPI, services: Services) -> None:
     app.state.usage_folder = Folder(services.database, services.settings.usage)
     app.state.running_keys = RunningKeys(services.locks)
     app.state.completions = Completions(services.locks)
-    app.state.response_locks = services.locks
     app.state.response_retention = Retention(services.settings.response_retention_days)
     app.state.batch_endpoints = tuple(path.decode() for path in _BATCHED)
     app.state.webhook_desk = WebhookDesk(build_webhook_sender(services.settings))

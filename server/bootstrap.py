@@ -26,12 +26,9 @@ from server.base_models import BaseModelEntry, BaseModels, Kind, load_base_model
 from server.batches.asking import ControlSocket
 from server.batches.course import BatchServices
 from server.completion_exports.desk import ExportDesk
-from server.completion_exports.desk import delete_leftovers as delete_leftover_exports
 from server.db.engine import open_database
 from server.db.migrate import migrate
-from server.db.system_session import system_session
 from server.fair_queue.gate import Gate
-from server.fine_tuning.dry_runs.estimating import delete_leftovers
 from server.fine_tuning.estimates.estimate import Planning
 from server.fine_tuning.estimates.prices import load_prices
 from server.fine_tuning.estimates.room import room_for_a_job
@@ -41,9 +38,7 @@ from server.launchers.launcher import Launcher
 from server.launchers.local_process import LocalProcessLauncher
 from server.metering.journal import Journal
 from server.metering.meter import Meter
-from server.models import repository as models
 from server.models.names import directory_of
-from server.models.service import delete_adapter_files
 from server.name_locks import NameLocks
 from server.observing.chat_metrics import shared_chat_metrics
 from server.placement.board import EngineBoard, database_exchange
@@ -57,7 +52,6 @@ from server.rate_limits.limiter import RateLimiter
 from server.rate_limits.shared_buckets import SharedBuckets
 from server.record.base_identity import find_directory
 from server.record.golden_examiner import GoldenExaminer
-from server.record.manifest import find_hash
 from server.relay.front_desk import FrontDesk, Tracing
 from server.responses.retention import Retention
 from server.responses.sweeping import ResponseSweep
@@ -379,32 +373,9 @@ def _read_shapes(entry: BaseModelEntry) -> BaseShapes | None:
     return None if directory is None else read_base_shapes(directory)
 
 
-def _record_hashes(services: Services) -> None:
-    """Give the models of an older version the hashes that a newer one writes down when it publishes."""
-    with system_session(services.database) as session:
-        rows = models.list_without_hash(session)
-    found = {row.name: find_hash(services.settings.adapters / row.directory) for row in rows}
-    with system_session(services.database, write=True) as session:
-        for name, sha256 in found.items():
-            models.set_hash(session, name, sha256)
-
-
 def build_sweeper(services: Services | WorkerServices) -> Sweeper:
     settings = services.settings
-    retention = Retention(settings.response_retention_days)
-    responses = ResponseSweep(services.database, NameLocks(settings.locks), retention, time.time)
-    further = (responses.delete_old, responses.give_up_abandoned)
+    retention = Retention(settings.response_retention_days, settings.response_mib)
+    responses = ResponseSweep(services.database, retention, time.time)
+    further = (responses.delete_old, responses.delete_beyond_bound)
     return Sweeper(services.database, services.blobs, services.tokens, settings, further=further)
-
-
-def tidy_up(services: Services) -> None:
-    """Delete what no row stands for any more: expired files, deleted models, uploads and estimates that broke off."""
-    sweeper = build_sweeper(services)
-    sweeper.sweep_expired()
-    sweeper.sweep_orphans()
-    delete_leftovers(services.settings.estimates, services.locks)
-    delete_leftover_exports(services.settings.exports, services.locks)
-    _record_hashes(services)
-    with system_session(services.database) as session:
-        for deleted in models.list_deleted(session):
-            delete_adapter_files(session, deleted, services.settings.adapters)

@@ -53,6 +53,7 @@ class Settings:
     max_queue_wait_s: float = 60.0  # for a place at an engine; then 503
     stalled_client_s: float = 60.0  # a client that takes nothing of its answer for so long loses it
     response_retention_days: int = 30  # of stored responses; 0: none is stored, whatever a request says
+    response_mib: int = 1024  # that a project's may take, beyond which its oldest go; 0: as many as it likes
     token_cache_gib: float = 10.0  # on disk, of what files tokenise to; the least recently used goes
     max_loras: int = 4  # distinct adapters in one batch of the engine
     max_resident_adapters: int = 16  # adapters an engine holds; more are loaded on demand
@@ -348,6 +349,8 @@ def _check(settings: Settings) -> None:
         raise SettingsInvalid("TUNESMITH_PORT: must be between 0 and 65535")
     if not 0 <= settings.response_retention_days <= 36_500:
         raise SettingsInvalid("TUNESMITH_RESPONSE_RETENTION_DAYS: must be days, at most 36500; 0 stores none")
+    if settings.response_mib < 0:
+        raise SettingsInvalid("TUNESMITH_RESPONSE_MIB: must be 0 or more")
     if not 0.05 <= settings.engine_gpu_share <= 0.95:
         raise SettingsInvalid("TUNESMITH_ENGINE_GPU_SHARE: must be between 0.05 and 0.95")
     if not 0 < settings.max_adapter_error <= 1:

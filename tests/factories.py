@@ -209,20 +209,28 @@ def make_webhook_endpoint(
 
 
 def make_response(
-    services: Services, project_id: ProjectId, *, runner: str | None = None, created_at: float | None = None
+    services: Services,
+    project_id: ProjectId,
+    *,
+    runner: str | None = None,
+    n_runners: int = 1,
+    created_at: float | None = None,
+    **asked: Any,
 ) -> ResponseRow:
     """A response to "Hello". `runner`: the process that is still to work on it; None: it said "Hi"."""
-    raw = json.dumps({"model": "gpt-4o-mini", "input": "Hello", "background": True}).encode()
+    raw = json.dumps({"model": "gpt-4o-mini", "input": "Hello", "background": True, **asked}).encode()
     request = read_request(raw).completed(new_response_id(), int(created_at or time.time()), Before(), {})
     body = response.begin(request, ResponseStatus.QUEUED)
     if runner is None:
         said = response.message_item(request.id, 0, "completed", [response.text_part("Hi", [])])
         body |= {"status": ResponseStatus.COMPLETED, "output": [said]}
     with project_session(services.database, project_id, write=True) as session:
-        keeping.add(session, body, request.items, Before(), runner)
+        work = None if runner is None else keeping.Work(runner, "key_1", raw)
+        keeping.add(session, body, request.items, Before(), work)
         session.flush()
         row = repository.find_response(session, request.id)
-    assert row is not None
+        assert row is not None
+        row.n_runners = n_runners
     return row
 
 

@@ -42,12 +42,22 @@ class ResponseDesk:
                     code="unsupported_value",
                 )
             request = request.unkept()
+        return await self.complete(caller, request, new_response_id(), int(self.clock()))
+
+    async def complete(
+        self, caller: Caller, request: ResponseRequest, response_id: str, created_at: int
+    ) -> ResponseRequest:
+        """Give the whole request of a response.
+
+        Raises:
+            InvalidRequest, NotFound: what it goes on from is not there, or the conversation is none.
+        """
         before = Before()
         found: Mapping[str, JsonObject] = {}
         if request.previous_id is not None or request.referred():
             with describing_failures():
                 before, found = await asyncio.to_thread(self._look_up, ProjectId(caller.project_id), request)
-        return request.completed(new_response_id(), int(self.clock()), before, found)
+        return request.completed(response_id, created_at, before, found)
 
     async def keep(self, caller: Caller, request: ResponseRequest, given: Given) -> None:
         """Store a whole answer.

@@ -1,6 +1,7 @@
 """Responses in the database: written when they begin or end, read when they are asked for."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import orjson
 
@@ -16,11 +17,20 @@ from server.vocabulary import ResponseStatus
 RUNNER = "responses in the background"  # the lock of a process that works on some, with its name
 
 
+class Work(NamedTuple):
+    """In the background."""
+
+    runner: str  # the process that works
+    key_id: str  # that asked
+    asked: bytes  # the request, by which another process can go on
+
+
 def add(
-    session: ProjectSession, body: JsonObject, items: Sequence[JsonObject], before: Before, runner: str | None = None
+    session: ProjectSession, body: JsonObject, items: Sequence[JsonObject], before: Before, work: Work | None = None
 ) -> None:
-    """Keep a response with its own input."""
+    """Keep a response with its own input. `work`: what is still to be done; None: it has ended."""
     output = body["output"]
+    item_bytes = len(orjson.dumps([*items, *output]))
     row = ResponseRow(
         project_id=session.project_id,
         id=body["id"],
@@ -29,9 +39,12 @@ def add(
         body=_without_output(body),
         previous_id=body["previous_response_id"],
         depth=before.depth + 1,
-        thread_bytes=before.thread_bytes + len(orjson.dumps([*items, *output])),
-        runner=runner,
+        thread_bytes=before.thread_bytes + item_bytes,
+        size_bytes=len(orjson.dumps(_without_output(body))) + item_bytes,
     )
+    if work is not None:
+        row.runner, row.key_id, row.asked = work
+        row.n_runners = 1
     session.add(row)
     _add_items(session, row.id, items, 0, is_output=False)
     _add_items(session, row.id, output, len(items), is_output=True)
@@ -54,8 +67,10 @@ def finish(session: ProjectSession, body: JsonObject) -> None:
     output = body["output"]
     place = len(repository.list_items(session, [row.id]))
     _put(row, _without_output(body))
-    row.runner = None
-    row.thread_bytes += len(orjson.dumps(output))
+    _leave(row)
+    item_bytes = len(orjson.dumps(output))
+    row.thread_bytes += item_bytes
+    row.size_bytes += item_bytes
     _add_items(session, row.id, output, place, is_output=True)
 
 
@@ -68,14 +83,14 @@ def show(session: ProjectSession, row: ResponseRow) -> JsonObject:
 def cancel(row: ResponseRow) -> None:
     """End a response that is worked on. The process that does so finds out."""
     _put(row, response.cancel(row.body))
-    row.runner = None
+    _leave(row)
 
 
 def give_up(row: ResponseRow) -> None:
-    """End a response whose process was ended."""
-    error = ServerFault("The server was stopped while it worked on this response. Send the request again.")
+    """End a response that one process after the other left."""
+    error = ServerFault("The server was stopped each time it worked on this response. Send the request again.")
     _put(row, response.fail(row.body, error))
-    row.runner = None
+    _leave(row)
 
 
 def is_abandoned(locks: NameLocks, runner: str) -> bool:
@@ -85,6 +100,11 @@ def is_abandoned(locks: NameLocks, runner: str) -> bool:
         return False
     held.release()
     return True
+
+
+def _leave(row: ResponseRow) -> None:
+    """Nobody works on it any more, and nobody has to."""
+    row.runner, row.asked = None, None
 
 
 def _put(row: ResponseRow, body: JsonObject) -> None:

@@ -54,15 +54,28 @@ def list_created_before(session: Session, *, before: float, limit: int) -> Seque
     return session.exec(select(ResponseRow).where(col(ResponseRow.created_at) < before).limit(limit)).all()
 
 
+def list_totals(session: Session) -> Sequence[tuple[str, int]]:
+    """Of all projects that have responses: their ids, and the bytes of all of them."""
+    query = select(ResponseRow.project_id, func.sum(col(ResponseRow.size_bytes)))
+    return session.exec(query.group_by(col(ResponseRow.project_id))).all()
+
+
+def list_oldest(session: Session, project_id: str, *, limit: int) -> Sequence[ResponseRow]:
+    """Those of a project that nobody works on."""
+    query = select(ResponseRow).where(ResponseRow.project_id == project_id, col(ResponseRow.runner).is_(None))
+    return session.exec(query.order_by(col(ResponseRow.created_at)).limit(limit)).all()
+
+
 def list_runners(session: Session) -> Sequence[str]:
     """Of all projects: the processes that work on responses, or did when they were killed."""
     runners = select(ResponseRow.runner).where(col(ResponseRow.runner).is_not(None)).distinct()
     return [runner for runner in session.exec(runners) if runner is not None]
 
 
-def list_of_runner(session: Session, runner: str, *, limit: int | None = None) -> Sequence[ResponseRow]:
-    """Of all projects."""
-    return session.exec(select(ResponseRow).where(ResponseRow.runner == runner).limit(limit)).all()
+def list_of_runners(session: Session, runners: Collection[str]) -> Sequence[ResponseRow]:
+    """Of all projects, the oldest first."""
+    query = select(ResponseRow).where(col(ResponseRow.runner).in_(runners))
+    return session.exec(query.order_by(col(ResponseRow.created_at))).all()
 
 
 def list_worked_on(database: Engine, runner: str) -> set[str]:

@@ -30,7 +30,8 @@ class ResponseRequest:
     shown: JsonObject = field(repr=False)  # the fields that the response shows again
     items: Sequence[JsonObject] = field(repr=False)  # of the request itself
     fields: Mapping[str, Any] = field(repr=False)  # for the engine; without `model`
-    raw: bytes = field(repr=False)  # as the client wrote it; with a conversation before it, all that the model reads
+    asked: bytes = field(repr=False)  # as the client wrote it
+    raw: bytes = field(repr=False)  # likewise; with a conversation before it, all that the model reads
     wants_logprobs: bool = False
     id: str = ""  # of the response
     created_at: int = 0  # unix seconds
@@ -107,7 +108,7 @@ def read_request(raw: bytes) -> ResponseRequest:
     _check_together(shown, stream=stream, has_stream_options="stream_options" in given)
     wants_logprobs = LOGPROBS in others.get("include", [])
     fields = _engine_fields(shown, given, wants_logprobs=wants_logprobs)
-    return ResponseRequest(model, stream, shown, items, fields, raw, wants_logprobs)
+    return ResponseRequest(model, stream, shown, items, fields, raw, raw, wants_logprobs)
 
 
 def _engine_fields(shown: JsonObject, given: JsonObject, *, wants_logprobs: bool) -> JsonObject:

@@ -42,17 +42,8 @@ def get_response(response_id: str, request: Request, db: ProjectDb, stream: _Str
     """Give a response that was stored. One in the background is `queued` or `in_progress` until it has ended."""
     if stream:
         raise _unsupported("A response that was stored is not streamed. Retrieve it without 'stream'.", "stream")
-    since = _since(request)
-    locks = request.app.state.response_locks
     with db.read() as session:
-        row = service.find(session, response_id, since=since)
-        if not service.is_stuck(row, locks):
-            return JSONResponse(keeping.show(session, row))
-    with db.write() as session:
-        row = service.find(session, response_id, since=since)
-        if service.is_stuck(row, locks):
-            keeping.give_up(row)
-        return JSONResponse(keeping.show(session, row))
+        return JSONResponse(keeping.show(session, service.find(session, response_id, since=_since(request))))
 
 
 @router.delete(_ONE, operation_id="deleteResponse", response_model=DeletedResponse, responses=responses(NotFound))
@@ -79,7 +70,7 @@ def delete_response(response_id: str, request: Request, once: UnkeyedOnceDep) ->
 def cancel_response(response_id: str, request: Request, db: ProjectDb) -> HttpResponse:
     """Cancel a response in the background. One that has ended is given as it is."""
     with db.write() as session:
-        body = service.cancel(session, response_id, since=_since(request), locks=request.app.state.response_locks)
+        body = service.cancel(session, response_id, since=_since(request))
     return JSONResponse(body)
 
 

@@ -6,7 +6,6 @@ from typing import Literal
 from server.db.project_session import ProjectSession
 from server.db.tables import ResponseRow
 from server.errors import InvalidRequest, NotFound
-from server.name_locks import NameLocks
 from server.pagination import Page, build_page, unknown_cursor
 from server.relay.fields import JsonObject
 from server.responses import keeping, repository
@@ -23,12 +22,7 @@ def find(session: ProjectSession, response_id: str, *, since: float) -> Response
     return row
 
 
-def is_stuck(row: ResponseRow, locks: NameLocks) -> bool:
-    """Say whether the process that works on it is gone."""
-    return row.runner is not None and keeping.is_abandoned(locks, row.runner)
-
-
-def cancel(session: ProjectSession, response_id: str, *, since: float, locks: NameLocks) -> JsonObject:
+def cancel(session: ProjectSession, response_id: str, *, since: float) -> JsonObject:
     """Cancel what runs in the background; what has ended stays as it is.
 
     Raises:
@@ -38,9 +32,7 @@ def cancel(session: ProjectSession, response_id: str, *, since: float, locks: Na
     row = find(session, response_id, since=since)
     if not row.body["background"]:
         raise InvalidRequest("Cannot cancel a synchronous response.", param="response_id")
-    if is_stuck(row, locks):
-        keeping.give_up(row)
-    elif row.runner is not None:
+    if row.runner is not None:
         keeping.cancel(row)
     return keeping.show(session, row)
 

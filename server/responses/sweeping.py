@@ -1,13 +1,12 @@
-"""What the sweeper does about responses: those whose time is over go, those that a kill left are ended."""
+"""What the sweeper does about responses: those whose time is over go, and the oldest of a project that has too many."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
 from server.db.system_session import system_session
-from server.name_locks import NameLocks
-from server.responses import keeping, repository
+from server.responses import repository
 from server.responses.retention import Retention
 
 
@@ -16,7 +15,6 @@ class ResponseSweep:
     """Of all projects."""
 
     database: Engine
-    locks: NameLocks
     retention: Retention
     clock: Callable[[], float]  # unix seconds
 
@@ -29,23 +27,21 @@ class ResponseSweep:
                 repository.delete_response(session, row)
         return len(old)
 
-    def give_up_abandoned(self, at_most: int) -> int:
-        """End what no process works on any more. Give how many were ended."""
+    def delete_beyond_bound(self, at_most: int) -> int:
+        """Give how many were deleted."""
         with system_session(self.database) as session:
-            runners = repository.list_runners(session)
-        for runner in runners:
-            if keeping.is_abandoned(self.locks, runner):
-                with system_session(self.database, write=True) as session:
-                    rows = repository.list_of_runner(session, runner, limit=at_most)
-                    for row in rows:
-                        keeping.give_up(row)
-                return len(rows)
-        return 0
-
-
-def give_up_lost(database: Engine, runner: str, lost: Collection[str]) -> None:
-    """End those of a process's responses that it does not work on, whose end could not be written down."""
-    with system_session(database, write=True) as session:
-        for row in repository.list_of_runner(session, runner):
-            if row.id in lost:
-                keeping.give_up(row)
+            beyond = {
+                project_id: excess
+                for project_id, total_bytes in repository.list_totals(session)
+                if (excess := self.retention.excess(total_bytes)) > 0
+            }
+        n_deleted = 0
+        for project_id, excess in beyond.items():
+            with system_session(self.database, write=True) as session:
+                for row in repository.list_oldest(session, project_id, limit=at_most - n_deleted):
+                    if excess <= 0:
+                        break
+                    excess -= row.size_bytes
+                    repository.delete_response(session, row)
+                    n_deleted += 1
+        return n_deleted

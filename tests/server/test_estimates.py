@@ -13,7 +13,7 @@ from sqlmodel import col, select
 
 from inference.fake_engine import FakeEngine
 from server.auth.api_keys import create_key
-from server.bootstrap import build_services, tidy_up
+from server.bootstrap import build_services
 from server.db.system_session import system_session
 from server.db.tables import JobReportRow, JobRow
 from server.errors import Busy, InvalidRequest
@@ -23,6 +23,7 @@ from server.fine_tuning.estimates.layers import lora_parameters
 from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import Exited, LaunchRequest, Lost, RunHandle, Running, RunState
 from server.storage.blob_store import BlobKey
+from server.tidying_up import tidy_up
 from server.vocabulary import FilePurpose
 from tests.factories import EXAMPLE, make_file, make_model
 from tests.job_rig import TEN_STEPS, TWO_STEPS, MakeRig, playing

@@ -7,10 +7,10 @@ import httpx
 import openai
 import pytest
 
-from server.bootstrap import tidy_up
 from server.db.system_session import system_session
 from server.db.tables import FileRow
 from server.storage.blob_store import BlobKey, BlobMissing
+from server.tidying_up import tidy_up
 from server.vocabulary import UPLOAD_PURPOSES, FilePurpose
 from tests.factories import make_file
 from tests.running_api import Api

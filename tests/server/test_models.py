@@ -8,11 +8,11 @@ import pytest
 
 from inference.adapter_files import WEIGHTS
 from inference.engine import AdapterRef
-from server.bootstrap import tidy_up
 from server.db.system_session import system_session
 from server.models.repository import set_hash
 from server.models.resolving import Servable, adapter_of, find_servable
 from server.record.manifest import MANIFEST, FileRecord
+from server.tidying_up import tidy_up
 from tests.adapter_files import write_adapter
 from tests.factories import make_model
 from tests.records import make_manifest

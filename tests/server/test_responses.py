@@ -18,8 +18,6 @@ from server.bootstrap import build_sweeper
 from server.db.project_session import project_session
 from server.errors import InvalidRequest
 from server.responses import conversations, repository
-from server.responses.retention import Retention
-from server.responses.sweeping import ResponseSweep
 from tests.factories import make_response
 from tests.raw_client import RawClient
 from tests.running_api import Api
@@ -261,18 +259,6 @@ def test_a_response_is_gone_when_its_time_is_over(api: Api, client: openai.OpenA
     with project_session(api.database, api.project_id) as session:
         assert repository.find_response(session, old.id) is None
         assert not repository.list_items(session, [old.id])
-
-
-def test_a_response_is_swept_at_its_time_and_not_before(api: Api) -> None:
-    row = make_response(api.services, api.project_id, created_at=1_000_000)
-
-    def swept(now: float) -> int:
-        return ResponseSweep(api.database, api.services.locks, Retention(days=30), lambda: now).delete_old(10)
-
-    assert swept(1_000_000 + 30 * DAY_S) == 0
-    assert swept(1_000_001 + 30 * DAY_S) == 1
-    with project_session(api.database, api.project_id) as session:
-        assert repository.find_response(session, row.id) is None
 
 
 class Weather(BaseModel):

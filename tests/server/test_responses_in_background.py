@@ -1,4 +1,4 @@
-"""Responses whose clients do not wait: polled, cancelled from any process, and failed where their process was ended."""
+"""Responses whose clients do not wait: polled, cancelled from any process, and taken over where theirs was ended."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from inference.engine import EngineRefusal
 from inference.fake_engine import FakeEngine, Faults
 from server.auth.api_keys import create_key
 from server.auth.caller import Caller
-from server.bootstrap import Services, build_services, build_sweeper
+from server.bootstrap import Services, build_services
 from server.relay.inner import InnerAnswer
 from server.responses.background import MAX_UNFINISHED, BackgroundResponses
 from server.responses.desk import ResponseDesk
@@ -172,7 +172,9 @@ def test_an_engine_that_is_away_is_waited_for_and_a_broken_model_is_not(
         return left.pop(0)
 
     async def work() -> str:
-        working = BackgroundResponses(desk, services.locks, build_operation(desk), ask, pause_s=0)
+        working = BackgroundResponses(
+            desk, services.locks, build_operation(desk), ask, find_caller=lambda *_: caller, pause_s=0
+        )
         request = read_request(json.dumps({"model": "m", "input": "Hello", "background": True}).encode())
         begun = await working.take(caller, await desk.prepare(caller, request))
         assert begun is not None
@@ -194,53 +196,64 @@ def test_an_unknown_model_is_refused_at_once(first: Process) -> None:
 
 
 def test_a_project_has_no_more_in_the_background_than_it_may(first: Process) -> None:
-    for _ in range(MAX_UNFINISHED):
-        row = make_response(first.services, _caller_of(first).project_id, runner="lives")
     with first.services.locks.take(RUNNER, "lives") or nullcontext():
+        project = _caller_of(first).project_id
+        rows = [make_response(first.services, project, runner="lives") for _ in range(MAX_UNFINISHED)]
         with pytest.raises(openai.RateLimitError, match="in the background at once"):
             begin(first)
-        first.client.responses.cancel(row.id)
+        first.client.responses.cancel(rows[-1].id)
         assert begin(first).status == "queued"
-    build_sweeper(first.services).sweep_expired()
+    for row in rows:  # all but those that were cancelled are taken over
+        ended(first, row.id)
 
 
-def test_what_an_ended_process_leaves_has_failed(tmp_path: Path) -> None:
-    with process(tmp_path) as first, process(tmp_path, first.client.api_key) as second:
+def test_what_an_ended_process_leaves_is_answered_by_the_next(tmp_path: Path) -> None:
+    """With what it went on from."""
+    with process(tmp_path) as first:
+        said = first.client.responses.create(model=MODEL, input="Hello")
         first.engine.faults.hold = asyncio.Event()
-        begun = begin(first)
+        begun = begin(first, previous_response_id=said.id, instructions="Be brief")
         until(lambda: first.engine.running, bool)
-        assert second.client.responses.retrieve(begun.id).status == "in_progress"
         key = first.client.api_key
-    with process(tmp_path, key) as third:
-        left = third.client.responses.retrieve(begun.id)
+    with process(tmp_path, key) as second:
+        done = ended(second, begun.id)
 
-    assert left.status == "failed"
-    assert left.error is not None
-    assert left.error.code == "server_error"
-    assert "server was stopped" in left.error.message
-
-
-@pytest.mark.parametrize("method", ["retrieve", "cancel"])
-def test_a_response_of_a_process_that_was_killed_is_ended_by_whoever_asks(first: Process, method: str) -> None:
-    row = make_response(first.services, _caller_of(first).project_id, runner="killed")
-
-    assert getattr(first.client.responses, method)(row.id).status == "failed"
-    assert first.client.responses.retrieve(row.id).status == "failed"
+    assert (done.id, done.created_at) == (begun.id, begun.created_at)
+    assert (done.status, done.output_text) == ("completed", "tunesmith-demo read 4 messages")
+    assert (done.instructions, done.previous_response_id) == ("Be brief", said.id)
 
 
-def test_the_sweeper_ends_what_a_killed_process_left_and_nothing_else(first: Process) -> None:
+def test_another_process_goes_on_with_what_one_has_left_and_leaves_alone_what_it_has(
+    first: Process, second: Process
+) -> None:
     project = _caller_of(first).project_id
     left = make_response(first.services, project, runner="killed")
     worked_on = make_response(first.services, project, runner="lives")
-    held = first.services.locks.take(RUNNER, "lives")
-    assert held is not None
-    build_sweeper(first.services).sweep_expired()
+    with first.services.locks.take(RUNNER, "lives") or nullcontext():
+        assert ended(second, left.id).status == "completed"
+        assert second.client.responses.retrieve(worked_on.id).status == "queued"
+    assert ended(second, worked_on.id).status == "completed"
 
-    assert first.client.responses.retrieve(left.id).status == "failed"
-    assert first.client.responses.retrieve(worked_on.id).status == "queued"
-    held.release()
-    build_sweeper(first.services).sweep_expired()
-    assert first.client.responses.retrieve(worked_on.id).status == "failed"
+
+def test_what_ends_every_process_that_works_on_it_is_given_up(first: Process) -> None:
+    row = make_response(first.services, _caller_of(first).project_id, runner="killed", n_runners=10)
+
+    given_up = ended(first, row.id)
+    assert given_up.status == "failed"
+    assert given_up.error is not None
+    assert given_up.error.code == "server_error"
+    assert "server was stopped each time" in given_up.error.message
+
+
+def test_what_cannot_be_asked_again_has_failed(first: Process) -> None:
+    """The response it went on from was deleted meanwhile."""
+    project = _caller_of(first).project_id
+    row = make_response(first.services, project, runner="killed", previous_response_id="resp_gone")
+
+    failed = ended(first, row.id)
+    assert failed.status == "failed"
+    assert failed.error is not None
+    assert "'resp_gone' not found" in failed.error.message
 
 
 def test_a_server_that_keeps_nothing_has_no_background_and_stores_nothing(tmp_path: Path) -> None:

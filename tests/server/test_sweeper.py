@@ -1,5 +1,6 @@
 """What has expired goes while the service runs, and nothing else does."""
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from server.db.tables import FileRow, ProjectOwned, UploadPartRow, UploadRow
 from server.ids import ProjectId
 from server.storage.blob_store import BlobKey
 from server.sweeper import Sweeper
+from server.tidying_up import tidy_up
 from server.vocabulary import UploadStatus
 from tests.factories import make_file, make_part, make_upload
 from tests.running_api import make_settings
@@ -138,3 +140,20 @@ def test_it_sweeps_until_it_is_told_to_stop(services: Services, project_id: Proj
         stop.set()
         thread.join(timeout=20)
     assert not thread.is_alive()
+
+
+def test_a_service_starts_though_something_cannot_be_tidied_up(
+    services: Services, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the rest is done."""
+    left = services.settings.estimates / "est_left"
+    left.mkdir(parents=True)
+
+    def fail(_sweeper: Sweeper) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Sweeper, "sweep_expired", fail)
+    tidy_up(services)
+
+    assert [record.getMessage() for record in caplog.records] == ["tidying up at the start broke off: OSError"]
+    assert not left.exists()

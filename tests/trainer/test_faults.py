@@ -75,7 +75,8 @@ def test_memory_does_not_grow_with_the_file() -> None:
         return peak
 
     assert peak_bytes(20)  # whatever is made once
-    assert peak_bytes(1000) < peak_bytes(100) + 10_000
+    least = {n: min(peak_bytes(n) for _ in range(3)) for n in (100, 1000)}  # other threads take some, too
+    assert least[1000] < least[100] + 10_000
 
 
 def test_what_finds_no_fault_can_be_read() -> None:

@@ -13,7 +13,10 @@ class ResponseRow(ProjectOwned, table=True):
     """A response, but for its output."""
 
     __tablename__ = "response"
-    __table_args__ = (Index("ix_response_project_id_runner", "project_id", "runner"),)
+    __table_args__ = (
+        Index("ix_response_project_id_runner", "project_id", "runner"),
+        Index("ix_response_project_id_created_at", "project_id", "created_at", "size_bytes"),
+    )
 
     project_id: str = Field(foreign_key="project.id")  # indexed with `runner`
     id: str = Field(primary_key=True)
@@ -23,7 +26,11 @@ class ResponseRow(ProjectOwned, table=True):
     previous_id: str | None  # of the response before it, which may be gone
     depth: int  # how many responses its conversation has, with itself
     thread_bytes: int  # of the items of all of them, as JSON
+    size_bytes: int  # of this response alone, as JSON
     runner: str | None = Field(default=None, index=True)  # the process that works on it; None: nobody does any more
+    asked: bytes | None = None  # the request, as long as somebody works on it
+    key_id: str = ""  # that asked, if somebody works on it
+    n_runners: int = 0  # how many processes have taken it up
 
 
 class ResponseItemRow(ProjectOwned, table=True):
