@@ -51,7 +51,8 @@ def _import(asked: Namespace, settings: Settings, database: Engine, project_id: 
     report = Report(print, _show)
     if not asked.offline:
         with closing(AccountReader(read_account(os.environ))) as reader:
-            AccountImport(database, build_blobs(settings), project_id, archives, reader, report).copy_all()
+            account = AccountImport(database, build_blobs(settings), project_id, archives, settings, reader, report)
+            account.copy_all()
     if table is not None:
         Rerun(database, base_models, project_id, table, report.section("jobs on local bases", "made")).repeat_all()
     _show("")

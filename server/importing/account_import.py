@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from server.ids import ProjectId
 from server.importing.archive import Archive
+from server.importing.completions import CompletionImport
 from server.importing.errors import ImportFailed, Refused
 from server.importing.files import FileImport
 from server.importing.jobs import JobImport
@@ -18,6 +19,7 @@ from server.importing.reader import AccountReader
 from server.importing.report import Report, Section
 from server.importing.stored import StoredImport
 from server.storage.blob_store import BlobStore
+from server.stored_completions.bounds import Asked
 
 FILES_LEFT_BEHIND = "files_left_behind"
 
@@ -28,6 +30,7 @@ class AccountImport:
     blobs: BlobStore
     project_id: ProjectId
     archives: Path
+    bounds: Asked  # of stored completions
     reader: AccountReader
     report: Report
 
@@ -36,7 +39,9 @@ class AccountImport:
         self.archives.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._archive(FILES_LEFT_BEHIND) as left_behind:
             self._copy_files_and_jobs(left_behind)
-        stored = StoredImport(self.reader, self.report, self._archive)
+        section = self.report.section("stored completions in the project", "stored")
+        completions = CompletionImport(self.database, self.project_id, self.bounds, section)
+        stored = StoredImport(self.reader, self.report, self._archive, completions)
         stored.archive_completions()
         stored.archive_evals()
 

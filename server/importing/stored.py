@@ -1,9 +1,10 @@
-"""Archives what Tunesmith has no place for: stored completions, and evals with their runs and results."""
+"""Archives stored completions, and what Tunesmith has no place for: evals with their runs and results."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from server.importing.archive import Archive, Json
+from server.importing.completions import CompletionImport
 from server.importing.errors import Refused
 from server.importing.objects import shown_id
 from server.importing.reader import AccountReader, segment
@@ -18,13 +19,14 @@ class StoredImport:
     reader: AccountReader
     report: Report
     open_archive: Callable[[str], Archive]  # by the name of its file, without ending
+    completions: CompletionImport
 
     def archive_completions(self) -> None:
-        """Each with its messages. Raises: ImportFailed."""
+        """Each with its messages, and after it has been stored in the project, too. Raises: ImportFailed."""
         section = self.report.section("stored completions", _VERB)
         with self.open_archive("stored_completions") as archive:
             for told in self._list(section, "/chat/completions"):
-                self._archive(section, archive, told, self._messages)
+                self._archive(section, archive, told, self._store)
 
     def archive_evals(self) -> None:
         """Evals, their runs, and the results of those. Raises: ImportFailed."""
@@ -66,9 +68,11 @@ class StoredImport:
         archive.add(told, added)
         section.add()
 
-    def _messages(self, completion: Json) -> Json:
+    def _store(self, completion: Json) -> Json:
         path = f"/chat/completions/{segment(completion['id'])}/messages"
-        return {"messages": list(self.reader.pages(path, limit=_PAGE, order="asc"))}
+        messages = list(self.reader.pages(path, limit=_PAGE, order="asc"))
+        self.completions.store(completion, messages)
+        return {"messages": messages}
 
     def _list(self, section: Section, path: str) -> Iterator[Json]:
         """The objects of a list. One that cannot be read ends it, and is said."""

@@ -19,6 +19,10 @@ _AT_ONCE = 200  # rows
 _SHOWN = 128  # characters of an id that a client made up
 
 
+class NoPlace(Exception):
+    """There is none for a completion from elsewhere; the message says why."""
+
+
 @dataclass(frozen=True)
 class PageRequest:
     after: str | None
@@ -44,6 +48,28 @@ def store_completion(session: ProjectSession, completion: Completion, settings: 
             )
         excess = total.size_bytes + completion.size_bytes - bounds.most_bytes
         _make_room(session, min(completion.size_bytes, excess), now=now)
+    _add(session, completion)
+
+
+def store_from_elsewhere(session: ProjectSession, completion: Completion, settings: Asked, *, now: float) -> bool:
+    """Store what was made elsewhere, with its own time. False: it is there, or was.
+
+    Raises:
+        NoPlace: by the project's bounds; nothing makes room for it.
+    """
+    if repository.find_position(session, completion.id) is not None:
+        return False
+    project, total = repository.get_project(session)
+    bounds = bounds_of(settings, project)
+    if bounds.most_s is not None and completion.created_at < now - bounds.most_s:
+        raise NoPlace(f"they are older than the {bounds.most_s // (24 * 3600)} days that they are kept here")
+    if bounds.most_bytes is not None and total.size_bytes + completion.size_bytes > bounds.most_bytes:
+        raise NoPlace(f"the project's may take {bounds.most_bytes} bytes")
+    _add(session, completion)
+    return True
+
+
+def _add(session: ProjectSession, completion: Completion) -> None:
     row = StoredCompletionRow(
         project_id=session.project_id,
         id=completion.id,

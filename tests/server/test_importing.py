@@ -20,6 +20,7 @@ from server.vocabulary import FilePurpose, JobStatus
 from tests.factories import make_checkpoint, make_file, make_job
 from tests.running_api import Api, make_settings, serving
 from tests.stub_account import CSV, FT_NAME, KEY, TRAINING, Fault, StubAccount, make_account, told_job
+from tests.told_completions import told_completion, told_messages
 
 
 @pytest.fixture
@@ -205,11 +206,13 @@ def test_the_key_is_sent_and_neither_it_nor_contents_are_printed_or_stored(
 
 
 def test_stored_completions_and_evals_are_archived(
-    run: Any, account: StubAccount, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Any, account: StubAccount, client: openai.OpenAI, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The completions are stored, too."""
+    told = [told_completion(f"chatcmpl-{n}") for n in range(3)]
     account.lists |= {
-        "/chat/completions": [{"id": f"chatcmpl-{n}", "model": "m"} for n in range(3)],
-        **{f"/chat/completions/chatcmpl-{n}/messages": [{"id": f"m{n}", "content": "hi"}] for n in range(3)},
+        "/chat/completions": told,
+        **{f"/chat/completions/{one['id']}/messages": told_messages(one["id"]) for one in told},
         "/evals": [{"id": "eval_1", "name": "e"}],
         "/evals/eval_1/runs": [{"id": "run_1", "eval_id": "eval_1", "status": "completed"}],
         "/evals/eval_1/runs/run_1/output_items": [{"id": f"item_{n}", "status": "pass"} for n in range(5)],
@@ -218,12 +221,13 @@ def test_stored_completions_and_evals_are_archived(
     for expected in ("eval results: 5 archived", "eval runs: 0 archived, 1 were here"):
         assert run("--archive", str(archives)) == 0
         assert expected in capsys.readouterr().out
+    assert [one.id for one in client.chat.completions.list()] == [one["id"] for one in told]
 
     def lines(name: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (archives / f"{name}.jsonl").read_text().splitlines()]
 
     assert [(line["id"], line["messages"][0]["id"]) for line in lines("stored_completions")] == [
-        (f"chatcmpl-{n}", f"m{n}") for n in range(3)
+        (f"chatcmpl-{n}", f"chatcmpl-{n}-0") for n in range(3)
     ]
     assert [line["name"] for line in lines("evals")] == ["e"]
     assert [line["id"] for line in lines("eval_runs")] == ["run_1"]
