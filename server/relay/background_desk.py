@@ -18,8 +18,8 @@ ENGINE_FIELDS = b'"priority":1'  # vLLM serves 0, which is everybody else's, fir
 class _BackgroundGate:
     gate: Gate
 
-    def leave(self, project: str) -> None:
-        self.gate.leave_background(project)
+    def leave(self, project: str, places: int) -> None:
+        self.gate.leave_background(project, places)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class BackgroundDesk:
         gate = self.desk.gates[base_model]
         account = OpenAccount(self._terms(caller, base_model, gate), request)
         try:
-            account.entered(await gate.enter_background(caller.project_id))
+            account.entered(await gate.enter_background(caller.project_id, n=account.n_answers))
         except BaseException as error:
             account.turn_away(error)
             raise

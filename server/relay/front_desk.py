@@ -53,7 +53,8 @@ class FrontDesk:
         try:
             if terms.limits.has_rates:
                 account.headers = _take(account, Asked(request.model, caller.organization_id, account.estimate))
-            account.entered(await gate.enter(terms.project_id, at_most=terms.limits.concurrent_answers))
+            at_most = terms.limits.concurrent_answers
+            account.entered(await gate.enter(terms.project_id, at_most=at_most, n=account.n_answers))
         except BaseException as error:
             account.turn_away(error)
             raise

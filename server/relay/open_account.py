@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from server.auth.caller import ProjectLimits
 from server.errors import ApiError
-from server.fair_queue.gate import TooManyAnswers
+from server.fair_queue.gate import Entered, TooManyAnswers
 from server.metering.meter import MeteredAnswer
 from server.observing.chat_metrics import BaseMetrics
 from server.rate_limits.admission import RateLimitExceeded
@@ -20,7 +20,7 @@ from server.relay.token_prompts import count_prompts
 class Place(Protocol):
     """Where requests wait, as far as an account goes: it ends there."""
 
-    def leave(self, project: str) -> None: ...
+    def leave(self, project: str, places: int) -> None: ...
 
 
 class Span(Protocol):
@@ -49,8 +49,8 @@ class OpenAccount:
     """The relay's `Account`."""
 
     __slots__ = (
-        "_began", "_is_inside", "_so_far", "_status", "_usage", "estimate", "headers", "is_charged", "metered", "span",
-        "terms",
+        "_began", "_places", "_so_far", "_status", "_usage", "estimate", "headers", "is_charged", "metered",
+        "n_answers", "span", "terms",
     )  # fmt: skip
     metered: MeteredAnswer
 
@@ -58,24 +58,24 @@ class OpenAccount:
         fields = request.fields
         self.terms = terms
         self._began = terms.clock()
-        self._is_inside = False
+        self._places = 0
         self._status: str | None = None
         self._usage: Usage | None = None
         self._so_far: Callable[[], Usage | None] | None = None
         most = fields.get("max_completion_tokens") or fields.get("max_tokens")
         if "input" in fields:
             most = 0  # embeddings: nothing is generated
-        choices = fields.get("n", 1) * count_prompts(fields.get("prompt"))
-        self.estimate = estimate_tokens(len(request.raw), most, choices)
+        self.n_answers = count_answers(fields)
+        self.estimate = estimate_tokens(len(request.raw), most, self.n_answers)
         self.headers: Sequence[Header] = ()
         self.is_charged = False
         self.span: Span | None = None
 
-    def entered(self, waited_s: float) -> None:
-        """It has its place at the gate."""
-        self._is_inside = True
-        if waited_s:
-            self.terms.metrics.wait.observe(waited_s)
+    def entered(self, entered: Entered) -> None:
+        """It has its places at the gate."""
+        self._places = entered.places
+        if entered.waited_s:
+            self.terms.metrics.wait.observe(entered.waited_s)
         if self.span is not None:
             self.span.engine_asked()
 
@@ -112,13 +112,19 @@ class OpenAccount:
 
     def _end(self, status: str) -> None:
         terms, usage = self.terms, self._usage
-        if self._is_inside:
-            terms.gate.leave(terms.project_id)
+        if self._places:
+            terms.gate.leave(terms.project_id, self._places)
         terms.metrics.count(status, usage)
         if self.is_charged:
             terms.limiter.correct(terms.bucket, terms.limits, _total(usage) - self.estimate)
         if self.span is not None:
             self.span.end(status, _numbers(usage))
+
+
+def count_answers(fields: Mapping[str, Any]) -> int:
+    """Count what a request has the engine work on at once: choices, of each prompt, or texts."""
+    n: int = fields.get("n", 1)
+    return n * count_prompts(fields.get("prompt") or fields.get("input"))
 
 
 def _total(usage: Usage | None) -> int:

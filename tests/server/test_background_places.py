@@ -64,9 +64,21 @@ def test_projects_take_turns_in_the_background() -> None:
     turns.wait("b", ("b", 0))
     let_in = [turns.next(9) for _ in range(5)]
 
-    assert let_in == [("a", 0), ("b", 0), ("a", 1), ("a", 2), None]
+    assert [one and one.ticket for one in let_in] == [("a", 0), ("b", 0), ("a", 1), ("a", 2), None]
     turns.leave("a")
     assert (turns.answering, turns.waiting) == (3, 0)
+
+
+def test_a_request_for_many_answers_is_many_in_the_background_too() -> None:
+    turns = BackgroundTurns()
+    for ticket, n in (("first", 1), ("large", 100), ("last", 1)):
+        turns.wait("a", ticket, n)
+
+    assert [turns.next(4) for _ in range(3)] == [("first", 1), ("large", 100), None]
+    turns.leave("a")
+    assert turns.next(4) is None
+    turns.leave("a", 100)
+    assert turns.next(4) == ("last", 1)
 
 
 def test_clients_are_let_in_at_once_whatever_is_in_the_background() -> None:
@@ -76,7 +88,7 @@ def test_clients_are_let_in_at_once_whatever_is_in_the_background() -> None:
         third = asyncio.create_task(gate.enter_background("a"))
         await asyncio.sleep(0)
         assert gate.in_background == (2, 1)
-        assert [await gate.enter("b", at_most=None) for _ in range(2)] == [0.0, 0.0]
+        assert [await gate.enter("b", at_most=None) for _ in range(2)] == [(0.0, 1), (0.0, 1)]
         gate.leave_background("a")
         gate.leave_background("a")
         await third  # beside the clients there is one place

@@ -1,5 +1,6 @@
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
@@ -41,8 +42,8 @@ def test_a_place_that_becomes_free_goes_to_who_has_fewest() -> None:
     let_in = []
     for left in ("a", "a", "b", "c", "c"):
         turns.leave(left)
-        while (ticket := turns.next()) is not None:
-            let_in.append(ticket)
+        while (one := turns.next()) is not None:
+            let_in.append(one.ticket)
 
     assert let_in == [("b", 2), ("c", 2), ("c", 3)]
     assert turns.answering == 6  # two are kept free for who comes next
@@ -56,8 +57,9 @@ def test_projects_with_equally_many_take_turns() -> None:
     for last in "abcabc":
         turns.leave(last)
         let_in = turns.next()
-        assert isinstance(let_in, tuple)
-        order.append(let_in[0])
+        assert let_in is not None
+        assert isinstance(let_in.ticket, tuple)
+        order.append(let_in.ticket[0])
 
     assert Counter(order) == {"a": 2, "b": 2, "c": 2}
 
@@ -68,7 +70,7 @@ def test_one_of_a_project_does_not_pass_another_of_it_by() -> None:
     turns.leave("a")
 
     assert not turns.enter("a")
-    assert turns.next() == ("a", 1)
+    assert turns.next() == (("a", 1), 1)
 
 
 def test_one_place_is_enough_to_serve_everybody_in_turn() -> None:
@@ -77,32 +79,70 @@ def test_one_place_is_enough_to_serve_everybody_in_turn() -> None:
     assert _fill(turns, "b", 2) == 0
     turns.leave("a")
 
-    assert turns.next() == ("a", 1)
+    assert turns.next() == (("a", 1), 1)
     turns.leave("a")
-    assert turns.next() == ("b", 0)
+    assert turns.next() == (("b", 0), 1)
 
 
-@given(st.integers(1, 20), st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from("+-")), max_size=200))
-def test_places_are_never_too_many_and_nobody_waits_without_a_reason(places: int, asked: list[tuple[str, str]]) -> None:
-    turns, answering, tickets = Turns(places), Counter[str](), 0
-    for project, what in asked:
+@given(
+    st.integers(1, 20),
+    st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from("+-"), st.integers(1, 30)), max_size=200),
+)
+def test_places_are_never_too_many_and_nobody_waits_without_a_reason(
+    places: int, asked: list[tuple[str, str, int]]
+) -> None:
+    turns, given_to, tickets = Turns(places), defaultdict[str, list[int]](list), 0
+    for project, what, n in asked:
         if what == "+":
             tickets += 1
-            if turns.enter(project):
-                answering[project] += 1
+            if given := turns.enter(project, n):
+                given_to[project].append(given)
             else:
-                turns.wait(project, (project, tickets))
-        elif answering[project]:
-            answering[project] -= 1
-            turns.leave(project)
-        while (ticket := turns.next()) is not None:
-            assert isinstance(ticket, tuple)
-            answering[ticket[0]] += 1
-        assert turns.answering == answering.total() <= places
-        if turns.waiting:
-            assert turns.answering > 0
-    for project, n in answering.items():
-        assert turns.under_way(project) >= n
+                turns.wait(project, (project, tickets), n)
+        elif given_to[project]:
+            turns.leave(project, given_to[project].pop())
+        while (let_in := turns.next()) is not None:
+            assert isinstance(let_in.ticket, tuple)
+            given_to[let_in.ticket[0]].append(let_in.places)
+        assert_so_many(turns, given_to, places)
+
+
+def assert_so_many(turns: Turns, given_to: Mapping[str, list[int]], places: int) -> None:
+    """`given_to`: the places of each request, by project."""
+    assert turns.taken == sum(map(sum, given_to.values())) <= places
+    assert turns.answering == sum(map(len, given_to.values()))
+    assert turns.taken > 0 or not turns.waiting
+    assert all(turns.under_way(project) >= len(given) for project, given in given_to.items())
+
+
+@pytest.mark.parametrize(
+    ("n", "most"),
+    [(1, 8), (2, 4), (3, 2), (8, 1), (128, 1)],  # of a half of sixteen
+)
+def test_a_request_for_many_answers_takes_as_many_places(n: int, most: int) -> None:
+    turns = Turns(16)
+    given = [turns.enter("a", n) for _ in range(10)]
+
+    assert given == [min(n, 8)] * most + [0] * (10 - most)
+    assert turns.enter("b") == 1, "whoever comes next is let in at once"
+    assert turns.enter("b", 128) == 0, "what it has under way is all it may have"
+
+
+def test_a_large_request_waits_for_its_projects_others_and_is_not_passed_by() -> None:
+    turns = Turns(16)
+    assert [turns.enter("a") for _ in range(3)] == [1, 1, 1]
+    turns.wait("a", "large", 100)
+    assert turns.enter("a") == 0
+    turns.wait("a", "small")
+    let_in = []
+    for _ in range(3):
+        turns.leave("a")
+        let_in.append(turns.next())
+
+    assert let_in == [None, None, ("large", 8)]
+    assert turns.next() is None
+    turns.leave("a", 8)
+    assert turns.next() == ("small", 1)
 
 
 def test_while_a_light_project_is_there_the_heavy_ones_have_few_places() -> None:
@@ -114,7 +154,7 @@ def test_while_a_light_project_is_there_the_heavy_ones_have_few_places() -> None
     assert _fill(turns, "light", 1) == 1  # never kept waiting
 
     turns.leave("heavy")
-    assert turns.next() == ("heavy", 8)
+    assert turns.next() == (("heavy", 8), 1)
     assert _fill(turns, "heavy too", 100) == 4
 
 
@@ -141,7 +181,7 @@ def test_a_waiting_request_goes_on_when_another_ends() -> None:
         await asyncio.sleep(0)
         order.append("first leaves")
         gate.leave("a")
-        assert await second >= 0
+        assert (await second).waited_s >= 0
         return order
 
     assert asyncio.run(scenario()) == ["first leaves", "second entered"]

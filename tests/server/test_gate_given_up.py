@@ -6,34 +6,38 @@ from typing import Any
 
 import pytest
 
-from server.fair_queue.gate import Gate
+from server.fair_queue.gate import Entered, Gate
 
-Enter = Callable[[Gate], Coroutine[Any, Any, float]]
-KINDS: dict[str, tuple[Enter, Callable[[Gate], None]]] = {
-    "clients": (lambda gate: gate.enter("p", at_most=None), lambda gate: gate.leave("p")),
-    "background": (lambda gate: gate.enter_background("p"), lambda gate: gate.leave_background("p")),
+Enter = Callable[[Gate, int], Coroutine[Any, Any, Entered]]
+KINDS: dict[str, tuple[Enter, Callable[[Gate, int], None]]] = {
+    "clients": (lambda gate, n: gate.enter("p", at_most=None, n=n), lambda gate, places: gate.leave("p", places)),
+    "background": (
+        lambda gate, n: gate.enter_background("p", n=n),
+        lambda gate, places: gate.leave_background("p", places),
+    ),
 }
 
 
+@pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_after_many_gave_up_at_once_all_places_are_there(kind: str) -> None:
+def test_after_many_gave_up_at_once_all_places_are_there(kind: str, n: int) -> None:
     async def give_up() -> None:
         enter, leave = KINDS[kind]
         gate = Gate(8, max_wait_s=60)
-        tasks = [asyncio.create_task(enter(gate)) for _ in range(20)]
+        tasks = [asyncio.create_task(enter(gate, n)) for _ in range(20)]
         await asyncio.sleep(0)
         inside = [task for task in tasks if task.done()]
         outside = [task for task in tasks if not task.done()]
         for task in outside:
             task.cancel()
-        for _ in inside:
-            leave(gate)
+        for task in inside:
+            leave(gate, task.result().places)
         ends = await asyncio.gather(*outside, return_exceptions=True)
         for end in ends:
             if not isinstance(end, BaseException):
-                leave(gate)
+                leave(gate, end.places)
 
-        assert {type(end) for end in ends} <= {asyncio.CancelledError, float}
+        assert {type(end) for end in ends} <= {asyncio.CancelledError, Entered}
         assert (gate.answering, gate.waiting, *gate.in_background) == (0, 0, 0, 0)
 
     asyncio.run(give_up())
