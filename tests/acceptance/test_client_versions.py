@@ -46,6 +46,15 @@ def test_the_node_client_makes_the_same_journey(service: Service, tmp_path: Path
     assert f"ft:{BASE}:personal:node:" in journey.stdout, client_version(directory)
 
 
+def test_the_node_client_reaches_what_else_a_model_is_used_through(service: Service) -> None:
+    node, directory = node_with_client()
+
+    reached = run([node, "rest_of_the_api.mjs", BASE], service, cwd=directory)
+
+    assert reached.returncode == 0, reached.stdout + reached.stderr
+    assert reached.stdout.splitlines() == ["all of it is there"]
+
+
 def run(command: list[str | Path], service: Service, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OPENAI_BASE_URL": service.base_url, "OPENAI_API_KEY": KEY}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400)

@@ -41,6 +41,8 @@ def node_with_client() -> tuple[Path, Path]:
         shutil.copytree(HERE / "node", directory)
         _run(node.parent / "npm", "ci", "--no-audit", "--no-fund", cwd=directory, path=node.parent)
         stamp.write_text(lock)
+    for script in (HERE / "node").glob("*.mjs"):  # which may have changed since
+        shutil.copy(script, directory)
     return node, directory
 
 
