@@ -32,7 +32,7 @@ FROM base AS inference
 RUN TUNESMITH_DEVICE=$DEVICE scripts/install.sh inference
 COPY inference inference
 USER tunesmith
-# On a GPU the module is vllm.entrypoints.openai.api_server.
+# On a GPU the module is inference.vllm.gpu_server.
 ENTRYPOINT ["python", "-m"]
 CMD ["inference.vllm.cpu_server", "--help"]
 

@@ -15,7 +15,7 @@ _DROPPED = ("OPENAI_", "TUNESMITH_", "PYTHONOPTIMIZE", "VLLM_API_KEY", "VLLM_SER
 _KEPT = ("TUNESMITH_LIFELINE_FD",)
 
 
-_SERVER = {"cuda": "vllm.entrypoints.openai.api_server", "cpu": "inference.vllm.cpu_server"}
+_SERVER = {"cuda": "inference.vllm.gpu_server", "cpu": "inference.vllm.cpu_server"}
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -150,6 +150,7 @@ def _environment(settings: EngineSettings) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": str(_ROOT),  # of our own modules
     }
     if Path(settings.model).is_absolute():
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
@@ -157,7 +158,6 @@ def _environment(settings: EngineSettings) -> dict[str, str]:
         environment["CUDA_VISIBLE_DEVICES"] = str(settings.gpu)
     if settings.device == "cpu":
         environment |= _cpu_environment(settings)
-        environment["PYTHONPATH"] = str(_ROOT)  # of our own module
     return environment
 
 

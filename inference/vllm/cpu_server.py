@@ -11,9 +11,7 @@
 - With adapters at all, vLLM wraps the experts of a mixture, too, and computes them by Triton, which a CPU has not: the
   engine starts, and dies of its first request. No adapter of ours changes experts. `leave_experts_alone` has them
   computed as without adapters.
-- vLLM lets every token pass that the tokenizer knows, though a model may have fewer: Gemma 3's text models have no row
-  for the picture that their tokenizer has a word for. One such word, in a chat or as an id, and the engine dies.
-  `know_the_models_own_tokens` refuses it. tests/engine asks a model that is smaller than its tokenizer.
+- A token that the model has no row for ends the engine: see `own_tokens`, which a GPU's has, too.
 - On a CPU vLLM starts its engine as a fresh process, which imports everything again: ten seconds and half a
   gigabyte. It does so for the sake of OpenMP's threads. With one thread there is nothing to lose, and the engine is
   forked, as vLLM does on a GPU.
@@ -29,6 +27,7 @@ import os
 from typing import Any
 
 from inference.vllm.cpu_products import multiply_by_adapter
+from inference.vllm.own_tokens import know_the_models_own_tokens
 
 
 def leave_last_layer_alone(wrapper: Any) -> None:
@@ -44,17 +43,6 @@ def leave_experts_alone(settings: Any, wrappers: Any) -> None:
     settings.__init__ = __init__
     for wrapper in wrappers:
         wrapper.can_replace_layer = classmethod(lambda _cls, *_args, **_kwargs: False)
-
-
-def know_the_models_own_tokens(renderer: Any, refusal: type[Exception]) -> None:
-    original = renderer.validate_token_ids
-
-    def validate_token_ids(self: Any, token_ids: Any, **named: Any) -> None:
-        original(self, token_ids, **named)
-        if token_ids and max(token_ids) >= self.model_config.get_vocab_size():
-            raise refusal("A token is out of vocabulary")
-
-    renderer.validate_token_ids = validate_token_ids
 
 
 def fork_the_engine(platform: Any) -> None:
@@ -83,10 +71,7 @@ if __name__ in ("__main__", "__mp_main__"):
         importlib.import_module("vllm.model_executor.layers.fused_moe.config").FusedMoEConfig,
         (moe_wrappers.FusedMoEWithLoRA, moe_wrappers.FusedMoE3DWithLoRA),
     )
-    know_the_models_own_tokens(
-        importlib.import_module("vllm.renderers.base").BaseRenderer,
-        importlib.import_module("vllm.exceptions").VLLMValidationError,
-    )
+    know_the_models_own_tokens()
 
 if __name__ == "__main__":
     inspect_models_here(importlib.import_module("vllm.model_executor.models.registry"))

@@ -1,6 +1,8 @@
 """Embeddings by the real engine in its pooling runner, of a small random model, through the relay."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from transformers import AutoModel, AutoTokenizer
 from inference.vllm.adapters import AdapterLimits
 from inference.vllm.engine import VllmEngine
 from server.base_models import BaseModelEntry, Kind
-from tests.engine.conftest import running_engine
+from tests.engine.conftest import EngineProcess, running_engine
 from tests.relay_server import RelayServer
 from tests.small_embedder import CONTEXT, ROWS, write_embedder
 
@@ -28,13 +30,18 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
-    base = BaseModelEntry(name=NAME, source=str(source), context_length=CONTEXT, kind=Kind.EMBEDDING)
     log = tmp_path_factory.mktemp("engine") / "engine.log"
+    with running_engine(source, NAME, log, context_length=CONTEXT, embeds=True) as process, asking(process) as client:
+        yield client
+
+
+@contextmanager
+def asking(process: EngineProcess) -> Iterator[openai.OpenAI]:
+    base = BaseModelEntry(name=NAME, source="x", context_length=CONTEXT, kind=Kind.EMBEDDING)
     limits = AdapterLimits(max_resident=1, max_rank=8)
-    with running_engine(source, NAME, log, context_length=CONTEXT, embeds=True) as process:
-        make_engine = partial(VllmEngine, base_model=NAME, socket=process.command.socket, limits=limits)
-        with RelayServer(make_engine, base) as service, service.client() as client:
-            yield client
+    make_engine = partial(VllmEngine, base_model=NAME, socket=process.command.socket, limits=limits)
+    with RelayServer(make_engine, base) as service, service.client() as client:
+        yield client
 
 
 def embed(client: openai.OpenAI, texts: Any, **options: Any) -> torch.Tensor:
@@ -81,6 +88,21 @@ def test_what_the_model_cannot_read_is_refused_and_the_engine_lives(
         client.embeddings.create(model=NAME, **asked)
     assert (caught.value.param, caught.value.code) == (param, code)
     assert embed(client, "a").shape == (1, 64)
+
+
+@pytest.mark.torture
+def test_the_server_for_a_gpu_knows_the_models_own_tokens_too(source: Path, tmp_path: Path) -> None:
+    """Started on whatever there is."""
+    with running_engine(source, NAME, tmp_path / "log", context_length=CONTEXT, embeds=True) as process:
+        process.kill()
+        argv = [word.replace("cpu_server", "gpu_server") for word in process.command.argv]
+        assert "inference.vllm.gpu_server" in argv
+        process.command = replace(process.command, argv=tuple(argv))
+        process.start()
+        with asking(process) as client:
+            with pytest.raises(openai.BadRequestError):
+                client.embeddings.create(model=NAME, input=[ROWS])
+            assert embed(client, [5, ROWS - 1]).shape == (1, 64)
 
 
 def test_a_vector_made_for_it_can_be_cut(client: openai.OpenAI) -> None:
