@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import orjson
 
-from server.chat.answer import Naming, rewrite_answer
+from server.chat.answer import rewrite_answer
 from server.chat.request import read_request
 from server.fine_tuning.hyperparameters import BaseModelInfo, DatasetStats, resolve
+from server.relay.answers import Naming
 from trainer.contract.examples import read_examples
 
 _ROUNDS = 7

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from server.relay.accounts import Usage
-from server.relay.answers import AnswerUnusable, Naming
-from server.relay.engine_forms import EngineUsage, check_model, raise_refusal
+from server.relay.answers import Naming
+from server.relay.engine_forms import EngineUsage, read_event, read_whole
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 
@@ -135,11 +135,7 @@ def rewrite_answer(raw: bytes, naming: Naming) -> tuple[bytes, Usage]:
     Raises:
         AnswerUnusable: nothing of it may be shown.
     """
-    try:
-        answer = _ANSWERS.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise AnswerUnusable("the engine's answer has another form than expected") from error
-    check_model(answer.model, answer.error, naming)
+    answer = read_whole(raw, _ANSWERS, naming)
     answer.object, answer.model, answer.service_tier = "chat.completion", naming.asked, "default"
     for choice in answer.choices:
         _complete(choice)
@@ -152,15 +148,10 @@ def read_chunk(payload: bytes, naming: Naming) -> Chunk:
     """Read an event of a stream.
 
     Raises:
-        AnswerUnusable: it is none, or another model's.
+        AnswerRefused: it is the engine's refusal.
+        AnswerUnusable: it is no event of an answer, or another model's.
     """
-    try:
-        chunk = _CHUNKS.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise_refusal(payload)
-        raise AnswerUnusable("the engine's stream has another form than expected") from error
-    check_model(chunk.model, chunk.error, naming)
-    return chunk
+    return read_event(payload, _CHUNKS, naming)
 
 
 def write_chunk(chunk: Chunk, asked: str, *, wants_usage: bool) -> bytes:

@@ -22,7 +22,7 @@ MAX_TOOLS = 128
 _MAX_SCHEMA_BYTES = 256 * 1024
 _MAX_SCHEMA_DEPTH = 64
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
-_CHOICE = one_of("none", "auto", "required")
+CHOICE = one_of("none", "auto", "required")
 _ONLY_FUNCTIONS = "The models of this server call functions; describe the tool as one, of type 'function'."
 
 
@@ -33,7 +33,18 @@ def read_tools(value: object, at: str) -> list[JsonObject]:
 
 def read_tool_choice(value: object, at: str) -> str | JsonObject:
     if isinstance(value, str):
-        return str(_CHOICE(value, at))
+        return str(CHOICE(value, at))
+    choice = read_choice(value, at)
+    required(choice, at, "function")
+    known_keys(choice, at, frozenset({"type", "function"}))
+    function = an_object(choice["function"], f"{at}.function")
+    required(function, f"{at}.function", "name")
+    known_keys(function, f"{at}.function", frozenset({"name"}))
+    return {"type": "function", "function": {"name": string(function["name"], f"{at}.function.name")}}
+
+
+def read_choice(value: object, at: str) -> JsonObject:
+    """Check that it is an object of type `function`, which is all that a choice of one can be here."""
     choice = present(an_object(value, at))
     required(choice, at, "type")
     if string(choice["type"], f"{at}.type") == "allowed_tools":
@@ -43,12 +54,7 @@ def read_tool_choice(value: object, at: str) -> str | JsonObject:
             code="unsupported_value",
         )
     check_function(choice["type"], f"{at}.type")
-    required(choice, at, "function")
-    known_keys(choice, at, frozenset({"type", "function"}))
-    function = an_object(choice["function"], f"{at}.function")
-    required(function, f"{at}.function", "name")
-    known_keys(function, f"{at}.function", frozenset({"name"}))
-    return {"type": "function", "function": {"name": string(function["name"], f"{at}.function.name")}}
+    return choice
 
 
 def check_tool_use(body: JsonObject) -> None:

@@ -7,7 +7,7 @@ from msgspec import UNSET, Struct
 
 from server.relay.accounts import Usage
 from server.relay.answers import AnswerUnusable, Naming
-from server.relay.engine_forms import check_model
+from server.relay.engine_forms import read_whole
 
 
 class _Embedding(Struct):
@@ -41,11 +41,7 @@ def rewrite_answer(raw: bytes, naming: Naming) -> tuple[bytes, Usage]:
     Raises:
         AnswerUnusable: nothing of it may be shown.
     """
-    try:
-        answer = _ANSWERS.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise AnswerUnusable("the engine's answer has another form than expected") from error
-    check_model(answer.model, answer.error, naming)
+    answer = read_whole(raw, _ANSWERS, naming)
     if not all(map(_is_vector, answer.data)):
         raise AnswerUnusable("the engine's answer holds something else than vectors")
     answer.model = naming.asked

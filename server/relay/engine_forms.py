@@ -1,6 +1,6 @@
 """What the engine's answers have in common, whatever they answer: their usage, their model, their errors (pure)."""
 
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -41,7 +41,43 @@ class EngineUsage(Struct):
         self.completion_tokens_details = _CompletionDetails((completion and completion.reasoning_tokens) or 0)
 
 
-def raise_refusal(payload: bytes) -> None:
+class Answer(Protocol):
+    """A whole one, or an event of a stream."""
+
+    model: str
+    error: Any  # UNSET: it is none
+
+
+Read = TypeVar("Read", bound=Answer)
+
+
+def read_whole(raw: bytes, form: msgspec.json.Decoder[Read], naming: Naming) -> Read:
+    """Raises: AnswerUnusable: it has another form, is an error, or is another model's."""
+    try:
+        answer = form.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise AnswerUnusable("the engine's answer has another form than expected") from error
+    _check_model(answer, naming)
+    return answer
+
+
+def read_event(payload: bytes, form: msgspec.json.Decoder[Read], naming: Naming) -> Read:
+    """Read an event of a stream.
+
+    Raises:
+        AnswerRefused: it is the engine's refusal.
+        AnswerUnusable: it is no event of an answer, or another model's.
+    """
+    try:
+        event = form.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _raise_refusal(payload)
+        raise AnswerUnusable("the engine's stream has another form than expected") from error
+    _check_model(event, naming)
+    return event
+
+
+def _raise_refusal(payload: bytes) -> None:
     """Raises: AnswerRefused: an event of a stream is the engine's refusal; without effect if it is not."""
     try:
         error = msgspec.json.decode(payload)["error"]
@@ -51,9 +87,8 @@ def raise_refusal(payload: bytes) -> None:
     raise AnswerRefused(status, payload)
 
 
-def check_model(model: str, error: Any, naming: Naming) -> None:
-    """Raises: AnswerUnusable: it is an error (`error` is set), or another model's answer."""
-    if error is not UNSET:
+def _check_model(answer: Answer, naming: Naming) -> None:
+    if answer.error is not UNSET:
         raise AnswerUnusable("the engine failed while it answered")
-    if model != naming.engine:
+    if answer.model != naming.engine:
         raise AnswerUnusable("another model answered than was asked")

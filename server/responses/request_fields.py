@@ -3,7 +3,7 @@
 from typing import Any
 
 from server.chat.request_fields import PASSED_ON
-from server.chat.tools import MAX_TOOLS, check_function, read_function, read_json_schema
+from server.chat.tools import CHOICE, MAX_TOOLS, check_function, read_choice, read_function, read_json_schema
 from server.errors import InvalidRequest
 from server.relay.fields import (
     Check,
@@ -33,7 +33,6 @@ _INCLUDABLE = one_of(
     "code_interpreter_call.outputs",
     "reasoning.encrypted_content",
 )
-_CHOICE = one_of("none", "auto", "required")
 _SUMMARY = one_of("auto", "concise", "detailed")
 _ONLY_HOSTED = "Only OpenAI's own models have it. Leave it out."
 _TOOL_KEYS = frozenset({"type", "name", "description", "parameters", "strict"})
@@ -62,16 +61,8 @@ def _tool(value: object, at: str) -> JsonObject:
 
 def _tool_choice(value: object, at: str) -> str | JsonObject:
     if isinstance(value, str):
-        return str(_CHOICE(value, at))
-    choice = present(an_object(value, at))
-    required(choice, at, "type")
-    if string(choice["type"], f"{at}.type") == "allowed_tools":
-        raise InvalidRequest(
-            f"Unsupported value for '{at}.type': 'allowed_tools'. Send in 'tools' only those the model may call.",
-            param=f"{at}.type",
-            code="unsupported_value",
-        )
-    check_function(choice["type"], f"{at}.type")
+        return str(CHOICE(value, at))
+    choice = read_choice(value, at)
     required(choice, at, "name")
     known_keys(choice, at, frozenset({"type", "name"}))
     return {"type": "function", "name": string(choice["name"], f"{at}.name")}

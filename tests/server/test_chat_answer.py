@@ -9,7 +9,8 @@ from openai.types.chat import ChatCompletion
 from inference.engine import EngineRefusal
 from inference.fake_engine import whole_answer
 from server.base_models import BaseModelEntry
-from server.chat.answer import AnswerUnusable, Naming, rewrite_answer
+from server.chat.answer import rewrite_answer
+from server.relay.answers import AnswerUnusable, Naming
 from server.relay.engine_errors import describe_refusal
 
 NAMING = Naming(asked="gpt-4o-mini", engine="base")
