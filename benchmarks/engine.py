@@ -13,7 +13,8 @@ from pathlib import Path
 from benchmarks.load import Target, load
 from benchmarks.served import KEY, Served, serve
 from inference.vllm.process import free_socket, wait_until_ready
-from server.bootstrap import Services, build_engine_commands, build_services
+from server.bootstrap import Services, build_services
+from server.engine_assembly import build_engine_commands
 from server.settings import load_settings
 
 _PAIRS = 9

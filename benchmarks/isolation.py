@@ -57,9 +57,9 @@ class Door:
             return await asyncio.open_unix_connection(self.engine)
         return await asyncio.open_connection("127.0.0.1", self.port)
 
-    def request(self, prompt: str, max_tokens: int) -> bytes:
+    def request(self, prompt: str, max_tokens: int, n: int = 1) -> bytes:
         messages = [{"role": "user", "content": prompt}]
-        body = orjson.dumps({"model": _MODEL, "messages": messages, "max_tokens": max_tokens, "stream": True})
+        body = orjson.dumps({"model": _MODEL, "messages": messages, "max_tokens": max_tokens, "n": n, "stream": True})
         head = (
             "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Authorization: Bearer {self.key}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -120,11 +120,12 @@ async def _disturb(one: Door, other: Door) -> None:
         "clients that stopped reading": lambda: _read_nothing(one),
         "slow readers": lambda: _read_slowly(one),
         "a flood": lambda: _flood(one),
+        "a flood of requests for eight answers": lambda: _flood(one, n=8),
     }
     await _first_tokens(other)
     for name, nuisance in nuisances.items():
         alone = await _first_tokens(other)
-        async with _going_on(nuisance, _FLOOD if name == "a flood" else _STREAMS_OF_A_NUISANCE):
+        async with _going_on(nuisance, _FLOOD if name.startswith("a flood") else _STREAMS_OF_A_NUISANCE):
             await asyncio.sleep(2)
             beside = await _first_tokens(other)
         print(
@@ -169,9 +170,9 @@ async def _read_slowly(door: Door) -> None:
             writer.close()
 
 
-async def _flood(door: Door) -> None:
+async def _flood(door: Door, n: int = 1) -> None:
     while True:
-        reader, writer = await _ask_for_much(door)
+        reader, writer = await _ask_for_much(door, n)
         with suppress(OSError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
             while b"[DONE]" not in await reader.readuntil(b"\n\n"):
@@ -179,7 +180,7 @@ async def _flood(door: Door) -> None:
         writer.close()
 
 
-async def _ask_for_much(door: Door) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _ask_for_much(door: Door, n: int = 1) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await door.connect()
-    writer.write(door.request("Tell me a long story about a river.", 400))
+    writer.write(door.request("Tell me a long story about a river.", 400, n))
     return reader, writer

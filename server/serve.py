@@ -14,9 +14,10 @@ from pathlib import Path
 
 from inference.vllm.command import EngineCommand
 from inference.vllm.process import free_socket, has_quantisation
-from server.bootstrap import Services, build_engine_commands, build_full_engine_command, build_services
+from server.bootstrap import Services, build_services
 from server.child import Child, ChildCommand
 from server.db.engine import open_database
+from server.engine_assembly import build_engine_commands, build_full_engine_command
 from server.engine_member import Member
 from server.engine_pool import EnginePool, tail
 from server.guard import LIFELINE_VARIABLE

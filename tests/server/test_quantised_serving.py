@@ -9,7 +9,8 @@ import pytest
 
 from inference.base_shapes import stored_in
 from server.base_models import BaseModels, BaseModelsInvalid, load_base_models
-from server.bootstrap import build_engine_commands, build_full_engine_command, build_services
+from server.bootstrap import build_services
+from server.engine_assembly import build_engine_commands, build_full_engine_command
 from server.errors import InvalidRequest
 from server.fine_tuning.asked.hyperparameters import TunedHyperparameters
 from server.fine_tuning.asked.quantised_files import refuse_on_quantised_files
