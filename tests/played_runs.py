@@ -52,6 +52,9 @@ class PlayedTrainer:
             return self.faults.get(spec.attempt, PlayedRun.succeed)(run)
 
 
+UNVALIDATED = "unvalidated"  # in a checkpoint: its step is still to be validated
+
+
 class PlayedRun:
     """One attempt, step by step."""
 
@@ -77,6 +80,8 @@ class PlayedRun:
         self._full_valid_losses = full_valid_losses
         self._best = self._best_after(self.step)
         reporter.report(Started, total_steps=self._order.total_steps, n_examples=n_examples, first_step=self.step + 1)
+        if spec.resume_from is not None and (spec.resume_from / UNVALIDATED).exists():
+            self._finish_step()
 
     def succeed(self) -> Exited:
         self.train_to(self._order.total_steps)
@@ -124,6 +129,14 @@ class PlayedRun:
         self._reporter.report(Interrupted, step=step)
         return Exited(143)
 
+    def interrupt_while_validating(self, step: int) -> Exited:
+        """The step is done; it is validated by the run that goes on."""
+        self.train_to(step - 1)
+        self.step = step
+        self._save(self._metrics(), epoch=None, is_validated=False)
+        self._reporter.report(Interrupted, step=step)
+        return Exited(143)
+
     def fail(self, **facts: Any) -> Exited:
         self._reporter.report(Failed, **facts)
         return Exited(1)
@@ -132,7 +145,7 @@ class PlayedRun:
         while self.step < last_step and not is_patience_over(self._best, self._patience):
             self.step += 1
             self._best = self._best_after(self.step)
-            self._do_step()
+            self._finish_step()
 
     @property
     def _patience(self) -> int | None:
@@ -149,9 +162,12 @@ class PlayedRun:
                 best = compare(best, step=done, full_valid_loss=loss)
         return best
 
-    def _do_step(self) -> None:
-        full_loss = self._full_valid_loss(self.step)
-        metrics = Metrics(train_loss=self._loss(self.step), train_mean_token_accuracy=0.5, full_valid_loss=full_loss)
+    def _metrics(self, full_valid_loss: float | None = None) -> Metrics:
+        loss = self._loss(self.step)
+        return Metrics(train_loss=loss, train_mean_token_accuracy=0.5, full_valid_loss=full_valid_loss)
+
+    def _finish_step(self) -> None:
+        metrics = self._metrics(self._full_valid_loss(self.step))
         self._reporter.report(
             Progress,
             step=self.step,
@@ -164,15 +180,20 @@ class PlayedRun:
         )
         epoch, every = self._order.epoch_ended_by(self.step), self._spec.checkpoint_every_steps
         if epoch or (every and self.step % every == 0):
-            staged, final = self.directory.checkpoints / ".staged", self.directory.checkpoint(self.step)
-            write_adapter(staged / ADAPTER, second_factor=bytes([self.step % 256]))
-            seal(staged)
-            publish_directory(staged, final)
-            directory = str(final.relative_to(self.directory.root))
-            is_best = self._best is not None and self._best.step == self.step
-            self._reporter.report(
-                CheckpointSaved, step=self.step, epoch=epoch, directory=directory, metrics=metrics, is_best=is_best
-            )
+            self._save(metrics, epoch=epoch)
+
+    def _save(self, metrics: Metrics, *, epoch: int | None, is_validated: bool = True) -> None:
+        staged, final = self.directory.checkpoints / ".staged", self.directory.checkpoint(self.step)
+        write_adapter(staged / ADAPTER, second_factor=bytes([self.step % 256]))
+        if not is_validated:
+            (staged / UNVALIDATED).touch()
+        seal(staged)
+        publish_directory(staged, final)
+        directory = str(final.relative_to(self.directory.root))
+        is_best = self._best is not None and self._best.step == self.step
+        self._reporter.report(
+            CheckpointSaved, step=self.step, epoch=epoch, directory=directory, metrics=metrics, is_best=is_best
+        )
 
 
 def report_of(directory: RunDirectory) -> CheckReport:

@@ -74,7 +74,7 @@ class StepCallback(TrainerCallback):
         the run that goes on begins with it.
 
         Raises:
-            StopRequested: as above; nothing is reported of the step.
+            StopRequested: as above; no progress is reported of the step.
         """
         done = self._run.state.unreported
         if done is None:
@@ -92,21 +92,21 @@ class StepCallback(TrainerCallback):
     def save(self) -> None:
         """Save a checkpoint of the last step that is done, unless there is one; then prune.
 
-        One of a step that is still to be validated is to resume from alone: it is not reported.
+        One of a step that is still to be validated only serves to resume, also where it ends an epoch: the run that
+        goes on saves it once more.
         """
-        step = self._run.state.step
-        if step == self._saved_step:
+        step, waiting = self._run.state.step, self._run.state.unreported
+        metrics = self._metrics if waiting is None else waiting.metrics
+        if step == self._saved_step or metrics is None:
             return
         directory = save_checkpoint(self._run.directory, self._run.state, self._publication.of_checkpoint)
-        if self._metrics is None or self._run.state.unreported is not None:
-            return
         self._saved_step = step
         self._run.reporter.report(
             CheckpointSaved,
             step=step,
-            epoch=self._run.order.epoch_ended_by(step),
+            epoch=self._run.order.epoch_ended_by(step) if waiting is None else None,
             directory=str(directory.relative_to(self._run.directory.root)),
-            metrics=self._metrics,
+            metrics=metrics,
             is_best=self._run.state.is_best,
         )
         best = self._run.state.best

@@ -33,6 +33,7 @@ N_KILLS = 24
 STAGES = ("validating", "estimating", "training", "publishing")
 ENDS = ("trainer", "worker", "worker", "api", "tree", "parent")
 WITHOUT_A_COUNT = 2  # deaths of one job's trainer, which are its own: the third fails it
+_CHECKPOINT = re.compile(r"Checkpoint created at step (\d+)")
 _UNIQUE = re.compile(r"ft:[^\s,]+|file-\w+|ftjob-\w+")
 
 
@@ -84,16 +85,22 @@ class Wanted:
 def outcome_of(service: Service, client: openai.OpenAI, job: FineTuningJob) -> Outcome:
     ended = wait_until_ended(service, client, job)
     assert (ended.status, ended.error) == ("succeeded", None), service.logs()
+    checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id))
+    listed = {one.step_number for one in checkpoints}
     events = [
         (str(event.type), _UNIQUE.sub("<id>", event.message), event.data if event.type == EventType.METRICS else None)
         for event in events_of(client, job.id)
+        if not is_of_an_old_checkpoint(event.message, listed)
     ]
-    adapters = [
-        (one.step_number, adapter_bytes(service, one.fine_tuned_model_checkpoint))
-        for one in client.fine_tuning.jobs.checkpoints.list(job.id)
-    ]
+    adapters = [(one.step_number, adapter_bytes(service, one.fine_tuned_model_checkpoint)) for one in checkpoints]
     assert ended.fine_tuned_model is not None
     return Outcome(events, [(-1, adapter_bytes(service, ended.fine_tuned_model)), *adapters])
+
+
+def is_of_an_old_checkpoint(message: str, listed: set[int]) -> bool:
+    """Of one that is not listed any more: if the worker is away for some epochs of two seconds, it never was."""
+    found = _CHECKPOINT.match(message)
+    return found is not None and int(found[1]) not in listed
 
 
 def adapter_bytes(service: Service, name: str) -> bytes:

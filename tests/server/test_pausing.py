@@ -8,10 +8,11 @@ from inference.engine import AdapterRejected, EngineUnavailable
 from server.db.tables import JobRow
 from server.errors import InvalidRequest
 from server.fine_tuning.stages import Stage
+from server.launchers.in_memory import InMemoryLauncher
 from server.launchers.launcher import Exited, Lost
 from server.vocabulary import JobStatus
 from tests.job_rig import MakeRig, Rig, playing
-from tests.played_runs import PlayedRun
+from tests.played_runs import PlayedRun, PlayedTrainer
 from trainer.contract.events import FailureCode
 
 
@@ -68,6 +69,27 @@ def test_a_resumed_job_goes_on_after_its_snapshot_and_reports_each_step_once(mak
     assert rig.metrics_steps(job) == list(range(1, 11))
     assert rig.messages(job).count("Fine-tuning job started") == 1
     assert [row.step for row in rig.checkpoints()] == [6, 8, 10]
+
+
+def test_a_snapshot_of_a_step_that_was_not_yet_validated_is_known_by_what_comes_of_it(make_rig: MakeRig) -> None:
+    losses = [3.0, 1.0, 2.0, 2.0, 2.0]  # of the epochs, the second of which is the best, and listed for that
+    faults: dict[int, Callable[[PlayedRun], Exited | Lost]] = {1: lambda run: run.interrupt_while_validating(4)}
+    rig = make_rig(InMemoryLauncher(PlayedTrainer(faults, full_valid_losses=losses)))
+    job = rig.make_long_job()
+    rig.work_until(lambda: rig.job(job).stage == Stage.TRAIN)
+    rig.pause(job)
+    settle(rig, job)
+    assert snapshots(rig) == [(2, "ckpt-step-2"), (4, "ckpt-step-4")]
+    (snapshot,) = [row for row in rig.checkpoints() if row.step == 4]
+    assert "full_valid_loss" not in snapshot.metrics
+    assert rig.metrics_steps(job) == [1, 2, 3]
+
+    rig.resume(job)
+    assert rig.finish(job).status == JobStatus.SUCCEEDED
+    assert rig.metrics_steps(job) == list(range(1, 11))
+    (kept,) = [row for row in rig.checkpoints() if row.step == 4]
+    assert (kept.model_name, kept.metrics["full_valid_loss"]) == (snapshot.model_name, 1.0)
+    assert sum(message.startswith("Checkpoint created at step 4 ") for message in rig.messages(job)) == 1
 
 
 def test_a_job_that_is_resumed_before_its_run_was_stopped_keeps_its_snapshot(make_rig: MakeRig) -> None:

@@ -64,7 +64,7 @@ def seen(attempts: Sequence[RunDirectory]) -> Iterator[tuple[Any, ...]]:
         yield from ((new.message, new.data) for new in effects.events)
         if isinstance(event, Progress) and effects.events:
             yield event.step, event.metrics, event.trained_tokens, event.learning_rate, event.grad_norm
-        if isinstance(event, CheckpointSaved) and event.step not in steps_saved:
+        if isinstance(event, CheckpointSaved) and event.step not in steps_saved and event.epoch is not None:
             steps_saved.add(event.step)
             if is_for_clients(event, n_epochs=N_EPOCHS, patience=PATIENCE):
                 yield event.step, event.epoch, event.metrics, event.is_best

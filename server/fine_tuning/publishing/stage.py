@@ -89,10 +89,13 @@ def _refer_to(job: JobRow, name: str, directory: Path) -> AdapterRef:
 
 def add_checkpoint(session: Session, job: JobRow, saved: CheckpointSaved, adapter: AdapterRef, now: float) -> None:
     """Make a published checkpoint a model and list it; those beyond the last three and the best go."""
-    if any(row.step == saved.step for row in checkpoints_of(session, job)):
-        return  # an earlier attempt has reported it
+    measured = {"step": saved.step, **metrics_data(saved.metrics)}
+    earlier = next((row for row in checkpoints_of(session, job) if row.step == saved.step), None)
+    if earlier is not None:  # of an attempt that was ended, perhaps before it had validated the step
+        earlier.metrics = {**earlier.metrics, **measured}
+        return
     add_fine_tuned_model(session, job, adapter, now=now, step=saved.step)
-    _list_checkpoint(session, job, {"step": saved.step, **metrics_data(saved.metrics)}, adapter.name, now)
+    _list_checkpoint(session, job, measured, adapter.name, now)
     message = f"Checkpoint created at step {saved.step} with Snapshot ID: {adapter.name}"
     add_event(session, job, NewEvent(message), now=now)
 
