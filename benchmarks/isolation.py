@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 from local_server import local_server
 
 _MODEL = "tunesmith-demo"
-_ROUNDS = 40
+_ROUNDS = 150
 _ASKED, _PAUSE_S = 40, 0.1  # first tokens that the neighbour waits for, and the time between them
 _WORDS = ("river", "parcel", "invoice", "garden", "morning", "letter", "stone", "window", "sister", "copper", "winter")
 _WORDS_OF_A_LONG_PROMPT = 280
