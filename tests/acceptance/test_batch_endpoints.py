@@ -23,12 +23,17 @@ LINES, TEXTS, LINES_OF_EACH = 24, 12, 25
 EMBEDDER = "embedder"
 
 
+@pytest.fixture(scope="module")
+def models(service: Service, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return import_models(service, tmp_path_factory.mktemp("adapters"), 2)
+
+
 @pytest.mark.parametrize("endpoint", ["/v1/completions", "/v1/responses"])
 def test_texts_are_those_that_each_model_gives_alone(
-    service: Service, client: openai.OpenAI, tmp_path: Path, endpoint: Endpoint
+    service: Service, client: openai.OpenAI, models: list[str], endpoint: Endpoint
 ) -> None:
     said_by = {"/v1/completions": completion_of, "/v1/responses": response_of}[endpoint]
-    requests = requests_of(import_models(service, tmp_path, 2), LINES)
+    requests = requests_of(models, LINES)
     bodies = {asked.custom_id: body_for(endpoint, asked.model, asked.question) for asked in requests}
     alone = {(asked.model, asked.question): ask(client, endpoint, bodies[asked.custom_id]) for asked in requests}
 
