@@ -78,7 +78,7 @@ def ask(apis: list[ApiProcess], seed: int, seen: Seen, stop: Event) -> None:
     while not stop.is_set():
         try:
             seen.add(draw.choice(WAYS)(draw.choice(clients)))
-        except (openai.APIError, httpx2.HTTPError, AssertionError, IndexError):
+        except (openai.APIError, httpx2.HTTPError):
             seen.add(None)
     for client in clients:
         client.close()
