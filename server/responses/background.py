@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import orjson
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from server.db.failures import describing_failures
 from server.db.project_session import project_session
@@ -133,7 +133,7 @@ class BackgroundResponses:
         while True:
             try:
                 await self._take_over()
-            except (DBAPIError, OSError) as error:
+            except (SQLAlchemyError, OSError) as error:
                 _LOG.error("the search for responses in the background failed: %s", type(error).__name__)
             await asyncio.sleep(_SEARCH_S)
 
@@ -146,14 +146,15 @@ class BackgroundResponses:
 
     async def _go_on(self, left: Left) -> None:
         """Answer what another process left, from the request as it was."""
-        request = replace(read_request(left.asked), id=left.response_id, created_at=left.created_at)
         caller = await asyncio.to_thread(self._find_caller, left.project_id, left.key_id)
         if caller is None:
             return  # the project is gone, and its responses with it
         try:
-            request = await self._desk.complete(caller, request, left.response_id, left.created_at)
+            asked = read_request(left.asked)  # which another version may have taken
+            request = await self._desk.complete(caller, asked, left.response_id, left.created_at)
         except ApiError as error:
-            await self._fail(caller, request, error)
+            if error.status < 500:  # else the database could not say: it is found again by the search
+                await self._fail(caller, left.response_id, error)
         else:
             await self._answer(caller, request)
 
@@ -164,11 +165,14 @@ class BackgroundResponses:
         operation = replace(self._operation, read=lambda _raw: request, prepare=None, keep=self._keep)
         error = await self._put(operation, caller, request)
         if error is not None:
-            await self._fail(caller, request, error)
+            await self._fail(caller, request.id, error)
 
-    async def _fail(self, caller: Caller, request: ResponseRequest, error: ApiError) -> None:
-        failed = response.fail(response.begin(request, ResponseStatus.IN_PROGRESS), error)
-        await asyncio.to_thread(self._finish, ProjectId(caller.project_id), failed)
+    async def _fail(self, caller: Caller, response_id: str, error: ApiError) -> None:
+        def fail() -> None:
+            with project_session(self._desk.database, ProjectId(caller.project_id), write=True) as session:
+                keeping.fail(session, response_id, error)
+
+        await asyncio.to_thread(fail)
 
     async def _put(self, operation: Operation[Any], caller: Caller, request: ResponseRequest) -> ApiError | None:
         """Ask until there is an answer; give what there is instead of one."""

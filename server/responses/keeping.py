@@ -7,7 +7,7 @@ import orjson
 
 from server.db.project_session import ProjectSession
 from server.db.tables import ResponseItemRow, ResponseRow
-from server.errors import ServerFault
+from server.errors import ApiError, ServerFault
 from server.name_locks import NameLocks
 from server.relay.fields import JsonObject
 from server.responses import repository, response
@@ -74,6 +74,13 @@ def finish(session: ProjectSession, body: JsonObject) -> None:
     _add_items(session, row.id, output, place, is_output=True)
 
 
+def fail(session: ProjectSession, response_id: str, error: ApiError) -> None:
+    """End a response that came to nothing, unless it was cancelled or deleted meanwhile."""
+    row = repository.find_response(session, response_id)
+    if row is not None and row.runner is not None:
+        _fail(row, error)
+
+
 def show(session: ProjectSession, row: ResponseRow) -> JsonObject:
     """Give a response as its client knows it."""
     output = [item.body for item in repository.list_items(session, [row.id]) if item.is_output]
@@ -88,9 +95,7 @@ def cancel(row: ResponseRow) -> None:
 
 def give_up(row: ResponseRow) -> None:
     """End a response that one process after the other left."""
-    error = ServerFault("The server was stopped each time it worked on this response. Send the request again.")
-    _put(row, response.fail(row.body, error))
-    _leave(row)
+    _fail(row, ServerFault("The server was stopped each time it worked on this response. Send the request again."))
 
 
 def is_abandoned(locks: NameLocks, runner: str) -> bool:
@@ -100,6 +105,11 @@ def is_abandoned(locks: NameLocks, runner: str) -> bool:
         return False
     held.release()
     return True
+
+
+def _fail(row: ResponseRow, error: ApiError) -> None:
+    _put(row, response.fail(row.body, error))
+    _leave(row)
 
 
 def _leave(row: ResponseRow) -> None:

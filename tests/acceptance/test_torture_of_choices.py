@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
@@ -43,6 +43,7 @@ class Outcome:
 
     events: list[tuple[str, str, Any]]
     adapters: list[tuple[int, bytes]]
+    no_longer_listed: list[str] = field(compare=False)  # what was said of such checkpoints, in its order
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +88,17 @@ def outcome_of(service: Service, client: openai.OpenAI, job: FineTuningJob) -> O
     assert (ended.status, ended.error) == ("succeeded", None), service.logs()
     checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id))
     listed = {one.step_number for one in checkpoints}
+    told = events_of(client, job.id)
+    messages = [_UNIQUE.sub("<id>", event.message) for event in told]
     events = [
-        (str(event.type), _UNIQUE.sub("<id>", event.message), event.data if event.type == EventType.METRICS else None)
-        for event in events_of(client, job.id)
-        if not is_of_an_old_checkpoint(event.message, listed)
+        (str(event.type), message, event.data if event.type == EventType.METRICS else None)
+        for event, message in zip(told, messages, strict=True)
+        if not is_of_an_old_checkpoint(message, listed)
     ]
     adapters = [(one.step_number, adapter_bytes(service, one.fine_tuned_model_checkpoint)) for one in checkpoints]
     assert ended.fine_tuned_model is not None
-    return Outcome(events, [(-1, adapter_bytes(service, ended.fine_tuned_model)), *adapters])
+    old = [message for message in messages if is_of_an_old_checkpoint(message, listed)]
+    return Outcome(events, [(-1, adapter_bytes(service, ended.fine_tuned_model)), *adapters], old)
 
 
 def is_of_an_old_checkpoint(message: str, listed: set[int]) -> bool:
@@ -172,6 +176,9 @@ def test_a_job_killed_at_any_stage_ends_like_one_that_was_left_alone(service: Se
             if asking is not None:
                 asking.join()
         service.wait_until_ready()
-        assert outcome_of(service, client, job) == undisturbed, done[-3:]
+        outcome = outcome_of(service, client, job)
+        assert outcome == undisturbed, done[-3:]
+        left = iter(undisturbed.no_longer_listed)
+        assert all(message in left for message in outcome.no_longer_listed), "each in its order, once"
         service.wait_for(lambda: not left_over(service), "nothing to be left over")
         print(done[-3:], flush=True)  # noqa: T201

@@ -17,6 +17,8 @@ from inference.fake_engine import FakeEngine, Faults
 from server.auth.api_keys import create_key
 from server.auth.caller import Caller
 from server.bootstrap import Services, build_services
+from server.db.project_session import project_session
+from server.db.tables import ResponseRow
 from server.relay.inner import InnerAnswer
 from server.responses.background import MAX_UNFINISHED, BackgroundResponses
 from server.responses.desk import ResponseDesk
@@ -254,6 +256,21 @@ def test_what_cannot_be_asked_again_has_failed(first: Process) -> None:
     assert failed.status == "failed"
     assert failed.error is not None
     assert "'resp_gone' not found" in failed.error.message
+
+
+def test_what_is_no_request_any_more_has_failed(first: Process) -> None:
+    """Another version of the server took it."""
+    project = _caller_of(first).project_id
+    with first.services.locks.take(RUNNER, "lives") or nullcontext():
+        row = make_response(first.services, project, runner="lives")
+        with project_session(first.services.database, project, write=True) as session:
+            session.get_one(ResponseRow, row.id).asked = b'{"model": "m", "input": "Hello", "unheard_of": 1}'
+
+    failed = ended(first, row.id)
+    assert failed.status == "failed"
+    assert failed.error is not None
+    assert "unheard_of" in failed.error.message
+    assert "Hello" not in failed.error.message
 
 
 def test_a_server_that_keeps_nothing_has_no_background_and_stores_nothing(tmp_path: Path) -> None:
